@@ -1,0 +1,2 @@
+//! Logic of the blkback domain.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,4 @@
+//! microhv: a minimal type-1 hypervisor for x86-64.
+#![cfg_attr(not(test), no_std)]
+
+pub mod types;

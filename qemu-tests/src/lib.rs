@@ -1,0 +1,1 @@
+//! Scenario tests: each boots a machine, acts, and checks what came out.

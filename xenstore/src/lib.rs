@@ -1,0 +1,2 @@
+//! Logic of the xenstore domain.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,14 @@
+//! The xenstore domain.
+#![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(target_os = "none", no_main)]
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("xenstore runs as a domain of microhv: build it for x86_64-unknown-none");
+}
