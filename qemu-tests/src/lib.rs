@@ -1,1 +1,8 @@
-//! Scenario tests: each boots a machine, acts, and checks what came out.
+//! Machines to boot microhv on, and the scenarios that are played on them.
+//!
+//! [`machine`] is also what `cargo xtask run` uses, so that the machine a person sees is the one that is tested.
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod disk;
+pub mod machine;

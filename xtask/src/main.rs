@@ -1,2 +1,22 @@
-//! Everything a person types.
-fn main() {}
+//! `cargo xtask`: everything a person types to build, run and test microhv.
+#![forbid(unsafe_code)]
+
+mod build;
+mod cli;
+mod elf;
+mod image;
+mod output;
+mod paths;
+mod run;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    match cli::Cli::parse().execute() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

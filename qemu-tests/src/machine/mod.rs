@@ -1,0 +1,7 @@
+//! A QEMU machine: its command line ([`qemu`]), its serial console ([`serial`]) and how it ended ([`qmp`]).
+
+pub mod prompt;
+pub mod qemu;
+pub mod qmp;
+pub mod serial;
+pub mod terminal;

@@ -1,0 +1,263 @@
+//! A running machine whose serial console a program reads and types on.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::qemu::{Machine, Serial};
+use super::qmp::{End, Listener, Qmp};
+
+/// What has come out of the console so far.
+#[derive(Debug, Default)]
+struct Output {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    output: Mutex<Output>,
+    grown: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Output> {
+        // The bytes are whole whoever panicked.
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A machine with its console on a pipe. Dropping it kills QEMU.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    input: ChildStdin,
+    shared: Arc<Shared>,
+    reader: Option<JoinHandle<()>>,
+    qmp: Option<Qmp>,
+    log: PathBuf,
+    /// Everything before this has been looked at by [`Self::wait_for`].
+    position: usize,
+}
+
+impl Running {
+    /// Starts `machine`; `log` gets everything that its console and QEMU print; `echo` prints it as well.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start(machine: &Machine, log: &Path, echo: bool) -> Result<Self> {
+        if let Some(folder) = log.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut copy = File::create(log).with_context(|| log.display().to_string())?;
+        let listener = Listener::new()?;
+        let machine = Machine {
+            serial: Serial::Pipe,
+            ..machine.clone()
+        };
+        let mut command = machine.command();
+        command
+            .args(listener.arguments())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(copy.try_clone()?);
+        let mut child = command
+            .spawn()
+            .with_context(|| machine.qemu.display().to_string())?;
+        let input = child.stdin.take().context("QEMU's standard input")?;
+        let mut stdout = child.stdout.take().context("QEMU's standard output")?;
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let reader = thread::spawn(move || {
+            let mut block = [0; 4096];
+            loop {
+                let length = match stdout.read(&mut block) {
+                    Ok(0) => break,
+                    Ok(length) => length,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(_) => break,
+                };
+                // A full disk must not lose what the scenario still waits for.
+                let _ = copy.write_all(&block[..length]);
+                if echo {
+                    let mut out = std::io::stdout();
+                    let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
+                }
+                theirs.lock().bytes.extend_from_slice(&block[..length]);
+                theirs.grown.notify_all();
+            }
+            theirs.lock().closed = true;
+            theirs.grown.notify_all();
+        });
+        let qmp = match listener.accept(&mut child) {
+            Ok(qmp) => qmp,
+            Err(error) => {
+                let _ = child.kill();
+                let said = std::fs::read_to_string(log).unwrap_or_default();
+                bail!("{error}: {}", said.trim());
+            }
+        };
+        Ok(Self {
+            child,
+            input,
+            shared,
+            reader: Some(reader),
+            qmp: Some(qmp),
+            log: log.to_owned(),
+            position: 0,
+        })
+    }
+
+    /// The file that holds everything the console has printed.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Types `text` as it is.
+    ///
+    /// # Errors
+    /// When the machine has ended.
+    pub fn send(&mut self, text: &str) -> Result<()> {
+        self.input
+            .write_all(text.as_bytes())
+            .and_then(|()| self.input.flush())
+            .context("the machine has ended")
+    }
+
+    /// Waits until `find` finds something in what came after the last find; it returns a result and how many
+    /// bytes are done with. `what` is for the message.
+    ///
+    /// # Errors
+    /// When `limit` passes or the machine ends first. The limit is there for hangs, not to measure.
+    pub fn wait<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<(T, usize)>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        let shared = Arc::clone(&self.shared);
+        let mut output = shared.lock();
+        loop {
+            let (text, lengths) = lossy(output.bytes.get(self.position..).unwrap_or_default());
+            if let Some((value, length)) = find(&text) {
+                self.position += lengths.original(length);
+                return Ok(value);
+            }
+            if output.closed {
+                bail!("the machine ended while waiting for {what}");
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("no {what} within {} s", limit.as_secs());
+            }
+            output = shared
+                .grown
+                .wait_timeout(output, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Waits for `text` and returns what came before it.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
+        self.wait(&format!("\"{text}\""), limit, |said| {
+            said.find(text)
+                .map(|at| (said[..at].to_owned(), at + text.len()))
+        })
+    }
+
+    /// Everything printed so far.
+    #[must_use]
+    pub fn transcript(&self) -> String {
+        String::from_utf8_lossy(&self.shared.lock().bytes).into_owned()
+    }
+
+    /// Waits for QEMU to end by itself.
+    ///
+    /// # Errors
+    /// When it has not ended after `limit`.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<End> {
+        let deadline = Instant::now() + limit;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("the machine still runs after {} s", limit.as_secs());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        Ok(self
+            .qmp
+            .take()
+            .map_or(End::Other("asked twice".into()), Qmp::end))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already; then both calls have nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How positions in a lossy text relate to the bytes it came from.
+struct Lengths(Vec<(usize, usize)>);
+
+impl Lengths {
+    /// The number of original bytes behind the first `length` bytes of text.
+    fn original(&self, length: usize) -> usize {
+        let (text, bytes) = self
+            .0
+            .iter()
+            .rev()
+            .find(|(text, _)| *text <= length)
+            .copied()
+            .unwrap_or_default();
+        bytes + (length - text)
+    }
+}
+
+/// Text of a console that may print anything; each broken byte sequence becomes U+FFFD.
+fn lossy(bytes: &[u8]) -> (String, Lengths) {
+    let mut text = String::with_capacity(bytes.len());
+    let mut lengths = Vec::new();
+    let mut done = 0;
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        done += chunk.valid().len();
+        if !chunk.invalid().is_empty() {
+            text.push('\u{fffd}');
+            done += chunk.invalid().len();
+            lengths.push((text.len(), done));
+        }
+    }
+    (text, Lengths(lengths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_bytes_do_not_shift_the_position() {
+        let bytes = b"a\xffb\xfe\xfecd";
+        let (text, lengths) = lossy(bytes);
+        let at = text.find("cd").unwrap();
+        assert_eq!(lengths.original(at), 5);
+        assert_eq!(lengths.original(text.find('b').unwrap()), 2);
+        assert_eq!(lengths.original(1), 1);
+    }
+}

@@ -1,0 +1,84 @@
+//! Builds the hypervisor and the service domains for the bare machine.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::output::step;
+use crate::paths;
+
+/// The target of everything that runs in the machine.
+pub const TARGET: &str = "x86_64-unknown-none";
+/// The domains of the boot archive; `console` is Domain-0.
+pub const DOMAINS: [&str; 5] = ["console", "xenstore", "netback", "blkback", "bridge"];
+
+/// Where cargo leaves the ELF file of `package`.
+pub fn binary(package: &str) -> PathBuf {
+    paths::target().join(TARGET).join("release").join(package)
+}
+
+/// The `cargo` that runs us, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(paths::root());
+    command
+}
+
+/// Runs `command` to its end.
+///
+/// # Errors
+/// When it cannot be started or fails; `what` names it.
+pub fn check(command: &mut Command, what: &str) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {what}"))?;
+    if !status.success() {
+        bail!("{what} failed ({status})");
+    }
+    Ok(())
+}
+
+/// Builds all images of the machine.
+///
+/// # Errors
+/// When the compiler says no.
+pub fn all() -> Result<()> {
+    ensure_target()?;
+    step(
+        "Building",
+        "microhv and its domains for x86_64-unknown-none",
+    );
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--package",
+        "microhv",
+    ]);
+    for domain in DOMAINS {
+        command.args(["--package", domain]);
+    }
+    check(&mut command, "cargo build")
+}
+
+/// Has rustup install the bare-metal target's core library, unless it is there.
+fn ensure_target() -> Result<()> {
+    let mut query = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let output = query
+        .current_dir(paths::root())
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()
+        .context("cannot start rustc")?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if output.status.success() && folder.is_dir() {
+        return Ok(());
+    }
+    step("Installing", &format!("Rust's core library for {TARGET}"));
+    check(
+        Command::new("rustup").args(["target", "add", TARGET]),
+        "rustup target add",
+    )
+}

@@ -1,0 +1,78 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{build, image, run};
+
+/// Builds, runs and tests microhv.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build microhv, its domains and the boot archive.
+    Build,
+    /// Boot the machine in QEMU, with Domain-0's prompt on this terminal.
+    Run(Run),
+}
+
+/// The IOMMU of the machine.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Iommu {
+    /// Intel VT-d with interrupt remapping.
+    Vtd,
+    /// None.
+    None,
+}
+
+/// `cargo xtask run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Type the lines of FILE at Domain-0's prompt, then power off; fails if one of them does.
+    #[arg(long, value_name = "FILE")]
+    pub batch: Option<PathBuf>,
+    /// Put a file on the boot disk (may be given again).
+    #[arg(long, value_name = "HOST_FILE=/PATH")]
+    pub add: Vec<String>,
+    /// The QEMU binary.
+    #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
+    pub qemu: OsString,
+    /// Number of CPUs.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u32,
+    /// Memory of the machine.
+    #[arg(long, value_name = "MiB", default_value_t = 2048)]
+    pub memory: u32,
+    /// The machine's IOMMU.
+    #[arg(long, value_enum, default_value_t = Iommu::Vtd)]
+    pub iommu: Iommu,
+    /// Another argument for QEMU (may be given again).
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<OsString>,
+    /// Boot without the Debian guest.
+    #[arg(long)]
+    pub no_guest: bool,
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn execute(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Build => {
+                build::all()?;
+                image::write_archive(&image::all()?.archive)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Run(arguments) => run::run(&arguments),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Makes what the machine boots from: the hypervisor's image, the boot archive and the disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use qemu_tests::archive::Archive;
+use qemu_tests::disk::{self, Partition};
+
+use crate::output::step;
+use crate::{build, elf, paths};
+
+/// The loader.conf that a machine boots with unless another is put over it.
+const LOADER_CONF: &str = include_str!("../assets/loader.conf");
+/// Size of the disk's partition on a machine without a guest, in bytes.
+const SCRATCH_SIZE: u64 = 64 << 20;
+
+/// The files of a machine.
+pub struct Images {
+    /// The hypervisor, as `qemu -kernel` takes it.
+    pub microhv: PathBuf,
+    /// The boot archive's files.
+    pub archive: Archive,
+    /// The disk's image.
+    pub disk: PathBuf,
+}
+
+/// Makes the images from what [`build::all`] has built.
+///
+/// # Errors
+/// When a built file is missing or an image cannot be written.
+pub fn all() -> Result<Images> {
+    let folder = paths::image();
+    fs::create_dir_all(&folder)?;
+    let microhv = folder.join("microhv");
+    let symbols = folder.join("microhv.sym");
+    let built = read(&build::binary("microhv"))?;
+    fs::write(&microhv, elf::strip(&built)?)?;
+    fs::write(&symbols, elf::symbols(&built)?)?;
+    let (memory, file) = (
+        elf::memory_size(&built)? >> 10,
+        fs::metadata(&microhv)?.len() >> 10,
+    );
+    step(
+        "Made",
+        &format!("microhv: {memory} KiB in memory, {file} KiB as a file"),
+    );
+    let mut archive = Archive::new();
+    archive
+        .bytes("boot/loader.conf", LOADER_CONF)
+        .file("boot/microhv.sym", symbols);
+    for domain in build::DOMAINS {
+        let stripped = folder.join(domain);
+        fs::write(&stripped, elf::strip(&read(&build::binary(domain))?)?)?;
+        archive.file(&format!("boot/{domain}"), stripped);
+    }
+    let disk = folder.join("disk.img");
+    if !disk.exists() {
+        let scratch = Partition {
+            name: "scratch".into(),
+            size: SCRATCH_SIZE,
+            content: None,
+        };
+        disk::create(&disk, &[scratch])?;
+    }
+    Ok(Images {
+        microhv,
+        archive,
+        disk,
+    })
+}
+
+/// Writes the boot archive of `images` to `target/image/boot.tar`.
+///
+/// # Errors
+/// When one of its files cannot be read or the archive cannot be written.
+pub fn write_archive(archive: &Archive) -> Result<PathBuf> {
+    let target = paths::image().join("boot.tar");
+    archive.write(&target)?;
+    step(
+        "Made",
+        &format!(
+            "{} ({} KiB)",
+            target.display(),
+            fs::metadata(&target)?.len() >> 10
+        ),
+    );
+    Ok(target)
+}
+
+/// Puts `HOST_FILE=/PATH` into the archive.
+///
+/// # Errors
+/// When the argument has no `=` or the file does not exist.
+pub fn add(archive: &mut Archive, argument: &str) -> Result<()> {
+    let Some((host, path)) = argument.split_once('=') else {
+        bail!("--add {argument}: want HOST_FILE=/PATH");
+    };
+    if !Path::new(host).is_file() {
+        bail!("--add {argument}: there is no file {host}");
+    }
+    archive.file(path, host);
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask run`: boots the machine for a person, or for a file of commands.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use qemu_tests::machine::qemu::{Forward, Iommu, Machine, Serial};
+use qemu_tests::machine::qmp::End;
+use qemu_tests::machine::serial::Running;
+use qemu_tests::machine::terminal;
+
+use crate::output::step;
+use crate::{build, cli, image, paths};
+
+/// The address that the Debian guest asks QEMU's DHCP server for.
+const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
+/// How long a machine may take to its prompt, or a command to its end, before it counts as hung.
+const HANG: Duration = Duration::from_secs(600);
+
+/// Builds everything and boots it.
+///
+/// # Errors
+/// When something cannot be built or QEMU not be started.
+pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
+    // Read first: a wrong name should not cost a build.
+    let batch = arguments.batch.as_deref().map(read_batch).transpose()?;
+    build::all()?;
+    let mut images = image::all()?;
+    if batch.is_some() {
+        images.archive.edit("boot/loader.conf", |text| {
+            text + "\nconsole_cmdline=\"prompt_status\"\n"
+        })?;
+    }
+    for argument in &arguments.add {
+        image::add(&mut images.archive, argument)?;
+    }
+    let mut machine = Machine::new(&images.microhv);
+    machine.qemu.clone_from(&arguments.qemu);
+    machine.cpus = arguments.cpus;
+    machine.memory = arguments.memory;
+    machine.iommu = match arguments.iommu {
+        cli::Iommu::Vtd => Iommu::Vtd,
+        cli::Iommu::None => Iommu::None,
+    };
+    machine.archive = Some(image::write_archive(&images.archive)?);
+    machine.disk = Some(images.disk);
+    machine.nic = Some(Vec::new());
+    if !arguments.no_guest {
+        let forward = Forward {
+            host: free_port(8080)?,
+            guest: GUEST_ADDRESS,
+            port: 80,
+        };
+        step(
+            "Forwarding",
+            &format!(
+                "http://127.0.0.1:{}/ to the guest's HTTP server",
+                forward.host
+            ),
+        );
+        machine.nic = Some(vec![forward]);
+    }
+    machine.extra.clone_from(&arguments.qemu_arg);
+    let log = paths::log().join("run.log");
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    machine.log = Some(log.clone());
+    if let Some(lines) = batch {
+        return type_lines(&machine, &log, &lines);
+    }
+    machine.serial = Serial::Terminal;
+    step(
+        "Booting",
+        "microhv; \"poweroff\" at its prompt ends it, Ctrl-A x kills it",
+    );
+    let end = terminal::run(&machine)?;
+    Ok(report(&end))
+}
+
+/// Types each of `lines` at the prompt and powers the machine off.
+fn type_lines(machine: &Machine, log: &Path, lines: &[String]) -> Result<ExitCode> {
+    step("Booting", &format!("microhv; console in {}", log.display()));
+    let mut running = Running::start(machine, log, true)?;
+    running.wait_prompt(HANG)?;
+    let mut failed = Vec::new();
+    for line in lines {
+        let answer = running.command(line, HANG)?;
+        if answer.code != 0 {
+            failed.push(format!("\"{line}\" ended with {}", answer.code));
+        }
+    }
+    running.send("poweroff\r")?;
+    let end = running.wait_end(HANG)?;
+    println!();
+    for failure in &failed {
+        eprintln!("xtask: {failure}");
+    }
+    let code = report(&end);
+    Ok(if failed.is_empty() {
+        code
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The commands of a batch file; empty lines and comments are for its reader.
+fn read_batch(file: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+fn report(end: &End) -> ExitCode {
+    match end {
+        End::PoweredOff => return ExitCode::SUCCESS,
+        End::Reset => eprintln!("xtask: the machine reset itself"),
+        End::Other(reason) => eprintln!("xtask: QEMU ended: {reason}"),
+    }
+    ExitCode::FAILURE
+}
+
+/// The first port of the host from `first` on that nobody listens on.
+fn free_port(first: u16) -> Result<u16> {
+    (first..first.saturating_add(100))
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .with_context(|| format!("no free port from {first} on"))
+}
