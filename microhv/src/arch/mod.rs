@@ -1,0 +1,33 @@
+//! The CPU and its closest surroundings: registers, per-CPU data, interrupts, timers.
+//!
+//! Everything compiles on the host too, where the functions are stand-ins: one CPU, a clock that
+//! tests set, interrupts that never come.
+
+pub mod cpu;
+pub mod ipi;
+pub mod irq;
+pub mod percpu;
+pub mod timer;
+
+/// CPUs at most.
+pub const MAX_CPUS: usize = 64;
+
+/// This CPU's number, 0 for the one that booted.
+#[must_use]
+pub fn cpu_index() -> usize {
+    percpu::this().index()
+}
+
+/// How many CPUs run.
+#[must_use]
+pub fn cpu_count() -> usize {
+    percpu::count()
+}
+
+/// Seconds since 1970-01-01 UTC at the instant when [`timer::now_ns`] was zero.
+#[must_use]
+pub fn wallclock_at_boot_s() -> u64 {
+    WALLCLOCK.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+pub(crate) static WALLCLOCK: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);

@@ -1,0 +1,101 @@
+//! What each CPU has of its own.
+
+use super::MAX_CPUS;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+/// One CPU's data. Found through the GS base, so whoever runs a guest with a GS of its own puts
+/// the host's back before anything else.
+#[repr(C)]
+#[derive(Debug)]
+pub struct PerCpu {
+    /// Points to this structure: what `gs:[0]` reads. Assembly relies on its place.
+    this: AtomicUsize,
+    index: usize,
+    /// The physical ID of the CPU's local APIC.
+    pub apic_id: AtomicU32,
+    /// Set by the RESCHEDULE interrupt; the scheduler clears it.
+    pub reschedule: AtomicBool,
+    /// Set when this CPU's deadline passed; the scheduler clears it.
+    pub timer_fired: AtomicBool,
+    /// Whether the CPU runs.
+    pub online: AtomicBool,
+}
+
+static CPUS: [PerCpu; MAX_CPUS] = {
+    let mut cpus = [const {
+        PerCpu {
+            this: AtomicUsize::new(0),
+            index: 0,
+            apic_id: AtomicU32::new(0),
+            reschedule: AtomicBool::new(false),
+            timer_fired: AtomicBool::new(false),
+            online: AtomicBool::new(false),
+        }
+    }; MAX_CPUS];
+    let mut i = 0;
+    while i < MAX_CPUS {
+        cpus[i].index = i;
+        i += 1;
+    }
+    cpus
+};
+
+static COUNT: AtomicUsize = AtomicUsize::new(1);
+
+impl PerCpu {
+    /// The CPU's number.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+}
+
+/// This CPU's data.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn this() -> &'static PerCpu {
+    let place: *const PerCpu;
+    // SAFETY: `install` has put the GS base of every CPU at its element of CPUS before anything
+    // else runs there, and that element's first field points to itself.
+    unsafe {
+        core::arch::asm!("mov {}, gs:[0]", out(reg) place, options(nostack, preserves_flags, readonly, pure));
+        &*place
+    }
+}
+
+/// This CPU's data: on the host always the first one's.
+#[cfg(not(target_os = "none"))]
+#[must_use]
+pub fn this() -> &'static PerCpu {
+    &CPUS[0]
+}
+
+/// The data of CPU `index`.
+#[must_use]
+pub fn of(index: usize) -> Option<&'static PerCpu> {
+    CPUS.get(index)
+}
+
+/// How many CPUs run.
+#[must_use]
+pub fn count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
+pub(crate) fn set_count(count: usize) {
+    COUNT.store(count, Ordering::Relaxed);
+}
+
+/// Makes `index` the number of the CPU that calls this.
+#[cfg(target_os = "none")]
+pub(crate) fn install(index: usize) {
+    let cpu = &CPUS[index];
+    let place = core::ptr::from_ref(cpu).expose_provenance();
+    cpu.this.store(place, Ordering::Relaxed);
+    super::cpu::wrmsr(MSR_GS_BASE, place as u64);
+    cpu.online.store(true, Ordering::Release);
+}
+
+/// Intel SDM volume 4, IA32_GS_BASE.
+#[cfg(target_os = "none")]
+const MSR_GS_BASE: u32 = 0xc000_0101;
