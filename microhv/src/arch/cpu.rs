@@ -65,7 +65,7 @@ mod bare {
     }
 
     macro_rules! ports {
-        ($($read:ident $write:ident $register:literal $t:ty;)*) => {$(
+        ($($read:ident $write:ident $register:tt $t:ty;)*) => {$(
             /// Reads an I/O port.
             #[must_use]
             pub fn $read(port: u16) -> $t {
