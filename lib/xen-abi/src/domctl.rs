@@ -194,7 +194,8 @@ abi_struct! {
         sched_id: u32,
         cmd: u32,
         credit: XenDomctlSchedCredit,
-        _pad: [u32; 3],
+        _pad0: u32,
+        _pad1: u64,
     }
 
     /// `struct xen_domctl_setdomainhandle`.

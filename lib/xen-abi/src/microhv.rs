@@ -163,3 +163,29 @@ exit_reasons! {
 
 /// Slots of [`Exits::exits`]; those after the last reason are zero.
 pub const NR_EXIT_REASONS: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::offset_of;
+
+    #[test]
+    fn layouts_are_fixed() {
+        assert_eq!(size_of::<Bar>(), 24);
+        assert_eq!(size_of::<GetDevice>(), 24 + 6 * 24);
+        assert_eq!(offset_of!(GetDevice, bars), 24);
+        assert_eq!(size_of::<MsixBind>(), 16);
+        assert_eq!(offset_of!(MsixBind, port), 8);
+        assert_eq!(size_of::<Exits>(), 8 + 24 * 8 + 64 * 8 + 4 * 8);
+        assert_eq!(offset_of!(Exits, hypercalls), 200);
+        assert_eq!(size_of::<Info>(), 32);
+    }
+
+    #[test]
+    fn every_reason_has_its_counter() {
+        for (index, reason) in ExitReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+        }
+        assert!(ExitReason::ALL.len() <= NR_EXIT_REASONS);
+    }
+}

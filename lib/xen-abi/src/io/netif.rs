@@ -91,7 +91,7 @@ abi_struct! {
     pub struct NetifExtraInfo {
         r#type: u8,
         flags: ExtraFlags,
-        u: [u8; 6],
+        u: [u16; 3],
     }
 
     /// The GSO arm of [`NetifExtraInfo`].
@@ -107,11 +107,10 @@ abi_struct! {
 impl NetifExtraInfo {
     /// Extra info that asks for segmentation into payloads of `size` bytes.
     pub fn gso(gso_type: u8, size: u16) -> Self {
-        let [low, high] = size.to_le_bytes();
         NetifExtraInfo {
             r#type: XEN_NETIF_EXTRA_TYPE_GSO,
             flags: ExtraFlags::empty(),
-            u: [low, high, gso_type, 0, 0, 0],
+            u: [size, u16::from(gso_type), 0],
         }
     }
 
@@ -122,6 +121,21 @@ impl NetifExtraInfo {
 
     /// The union's multicast arm: the address.
     pub fn as_mcast(&self) -> [u8; 6] {
-        self.u
+        zerocopy::transmute!(self.u)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segmentation_info_is_read_as_it_was_written() {
+        let extra = NetifExtraInfo::gso(XEN_NETIF_GSO_TYPE_TCPV4, 1448);
+        assert_eq!(
+            (extra.as_gso().size, extra.as_gso().r#type),
+            (1448, XEN_NETIF_GSO_TYPE_TCPV4)
+        );
+        assert_eq!(extra.as_mcast(), [0xa8, 5, 1, 0, 0, 0]);
     }
 }
