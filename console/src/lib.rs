@@ -1,2 +1,11 @@
-//! Logic of the console domain.
+//! Domain-0: the operator's console, `xl` and the life of guests.
+//!
+//! All of it is plain logic over the traits in [`host`], so that it runs under `cargo test`;
+//! `main.rs` connects it to the hypervisor.
 #![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod pv_console;
+pub mod terminal;

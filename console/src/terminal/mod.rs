@@ -1,0 +1,7 @@
+//! What the operator types and sees.
+
+mod line;
+mod words;
+
+pub use line::{LineEditor, LineEvent};
+pub use words::{WordsError, words};
