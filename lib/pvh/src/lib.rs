@@ -17,12 +17,14 @@
 
 pub mod acpi;
 mod build;
+mod handle;
 mod image;
 mod layout;
 mod start_info;
 mod vcpu;
 
 pub use build::{BuildError, GuestMemory, Module, ModuleSource, Parameters, Start, build};
+pub use handle::{boot_domain_handle, boot_domain_name};
 pub use image::{Image, ImageError, Segment};
 pub use layout::{
     Layout, LayoutError, MAX_VCPUS, MemoryMap, MemoryMapEntry, MemoryType, PAGE_SIZE, Range,
