@@ -1,0 +1,680 @@
+//! What guests can do with event channels, and what they find in their pages.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use xen_abi::Errno;
+use xen_abi::event_channel::*;
+use xen_abi::xen::{DOMID_SELF, VIRQ_CONSOLE, VIRQ_TIMER};
+use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::*;
+use crate::guest_args::{Progress, TestArgs};
+use crate::mm::{FrameRef, frame_table, frames};
+use crate::types::{DomId, Gfn};
+
+/// A zeroed frame of `owner`.
+pub fn frame(owner: u16) -> FrameRef {
+    let mfn = frames::alloc_zeroed(0).unwrap();
+    frame_table::assign(mfn, 0, DomId(owner));
+    FrameRef::from_raw(mfn)
+}
+
+/// Domains 0 (privileged), 1 and 2, with two vCPUs each; the calls come from `caller`.
+pub struct World {
+    pub caller: u16,
+    tables: HashMap<u16, RefCell<Table>>,
+    pub shared: HashMap<u16, FrameRef>,
+    pub pages: RefCell<HashMap<u64, FrameRef>>,
+    pub notified: RefCell<Vec<(u16, Notify)>>,
+    unbound: RefCell<Vec<u32>>,
+    preempt: bool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let mut world = Self {
+            caller: 1,
+            tables: HashMap::new(),
+            shared: HashMap::new(),
+            pages: RefCell::default(),
+            notified: RefCell::default(),
+            unbound: RefCell::default(),
+            preempt: false,
+        };
+        for id in 0..3 {
+            let shared = frame(id);
+            let mut table = Table::new(DomId(id), shared.clone()).unwrap();
+            table.add_vcpu(0).unwrap();
+            table.add_vcpu(1).unwrap();
+            world.tables.insert(id, RefCell::new(table));
+            world.shared.insert(id, shared);
+        }
+        world
+    }
+
+    pub fn call<T: IntoBytes + FromBytes + Immutable + Clone>(
+        &mut self,
+        caller: u16,
+        cmd: u32,
+        arg: T,
+    ) -> Result<T, Errno> {
+        self.caller = caller;
+        let mut args = TestArgs::of(&[arg]);
+        assert_eq!(op(self, cmd, &mut args)?, Progress::Done(0));
+        Ok(T::read_from_bytes(&args.0).unwrap())
+    }
+
+    pub fn table<R>(&self, domain: u16, f: impl FnOnce(&mut Table) -> R) -> R {
+        f(&mut self.tables[&domain].borrow_mut())
+    }
+
+    pub fn page(&self, gfn: u64, owner: u16) -> FrameRef {
+        let page = frame(owner);
+        self.pages.borrow_mut().insert(gfn, page.clone());
+        page
+    }
+
+    pub fn take_notified(&self) -> Vec<(u16, Notify)> {
+        self.notified
+            .borrow_mut()
+            .drain(..)
+            .filter(|(_, notify)| *notify != Notify::NONE)
+            .collect()
+    }
+
+    fn alloc(&mut self, dom: u16, remote_dom: u16) -> u32 {
+        let arg = EvtchnAllocUnbound {
+            dom: DOMID_SELF,
+            remote_dom,
+            ..Default::default()
+        };
+        self.call(dom, EVTCHNOP_ALLOC_UNBOUND, arg).unwrap().port
+    }
+
+    fn bind(&mut self, dom: u16, remote_dom: u16, remote_port: u32) -> Result<u32, Errno> {
+        let arg = EvtchnBindInterdomain {
+            remote_dom,
+            remote_port,
+            ..Default::default()
+        };
+        Ok(self.call(dom, EVTCHNOP_BIND_INTERDOMAIN, arg)?.local_port)
+    }
+
+    fn send(&mut self, dom: u16, port: u32) -> Result<EvtchnSend, Errno> {
+        self.call(dom, EVTCHNOP_SEND, EvtchnSend { port })
+    }
+
+    fn status(&mut self, dom: u16, port: u32) -> EvtchnStatus {
+        let arg = EvtchnStatus {
+            dom: DOMID_SELF,
+            port,
+            ..Default::default()
+        };
+        self.call(dom, EVTCHNOP_STATUS, arg).unwrap()
+    }
+
+    /// A channel from domain 1 to domain 2: the ports at each end. What binding raised has been handled.
+    pub fn channel(&mut self) -> (u32, u32) {
+        let one = self.alloc(1, 2);
+        let two = self.bind(2, 1, one).unwrap();
+        if self.table(2, |table| table.fifo.is_none()) {
+            self.handle(2);
+        }
+        self.take_notified();
+        (one, two)
+    }
+
+    /// A 2-level guest's upcall handler on vCPU 0: the ports that were pending and not masked.
+    fn handle(&self, domain: u16) -> Vec<u32> {
+        let page = &self.shared[&domain];
+        page.atomic_u8(0).store(0, SeqCst);
+        let selected = page.atomic_u64(8).swap(0, SeqCst);
+        let mut ports = vec![];
+        for word in (0..64).filter(|word| selected & 1 << word != 0) {
+            let pending = page.atomic_u64(2048 + word * 8);
+            let ready = pending.load(SeqCst) & !page.atomic_u64(2560 + word * 8).load(SeqCst);
+            pending.fetch_and(!ready, SeqCst);
+            ports.extend(
+                (0..64)
+                    .filter(|bit| ready & 1 << bit != 0)
+                    .map(|bit| word as u32 * 64 + bit),
+            );
+        }
+        ports
+    }
+}
+
+use core::sync::atomic::Ordering::SeqCst;
+
+impl Environment for World {
+    fn caller(&self) -> DomId {
+        DomId(self.caller)
+    }
+    fn privileged(&self) -> bool {
+        self.caller == 0
+    }
+    fn with_table<R>(&self, domain: DomId, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
+        // Borrowed mutably: a second table locked inside `f` of the same domain would panic.
+        Some(f(&mut self.tables.get(&domain.0)?.borrow_mut()))
+    }
+    fn notify(&self, domain: DomId, notify: Notify) {
+        self.notified.borrow_mut().push((domain.0, notify));
+    }
+    fn frame(&self, gfn: Gfn) -> Option<FrameRef> {
+        self.pages.borrow().get(&gfn.0).cloned()
+    }
+    fn unbind_device(&self, _: DomId, device: u32) {
+        self.unbound.borrow_mut().push(device);
+    }
+    fn preempt(&self) -> bool {
+        self.preempt
+    }
+}
+
+fn upcall(domain: u16, port: u32) -> Vec<(u16, Notify)> {
+    vec![(
+        domain,
+        Notify {
+            upcall: Some(0),
+            poll: Some(port),
+        },
+    )]
+}
+
+#[test]
+fn two_domains_connect_and_signal() {
+    let mut world = World::new();
+    let one = world.alloc(1, 2);
+    assert_eq!(world.status(1, one).status, EVTCHNSTAT_UNBOUND);
+    assert_eq!(world.status(1, one).remote_dom(), 2);
+    // Sending to nobody is dropped.
+    world.send(1, one).unwrap();
+    let two = world.bind(2, 1, one).unwrap();
+    // Binding raises the new port: something may have been sent before.
+    assert_eq!(world.take_notified(), upcall(2, two));
+    assert_eq!(world.handle(2), [two]);
+    let status = world.status(1, one);
+    assert_eq!(
+        (status.status, status.remote_dom(), status.remote_port()),
+        (EVTCHNSTAT_INTERDOMAIN, 2, two)
+    );
+    world.send(2, two).unwrap();
+    assert_eq!(world.take_notified(), upcall(1, one));
+    // Not handled yet: no second upcall, nothing new for pollers.
+    world.send(2, two).unwrap();
+    assert_eq!(world.take_notified(), []);
+    assert_eq!(world.handle(1), [one]);
+    world.send(2, two).unwrap();
+    assert_eq!(world.take_notified(), upcall(1, one));
+}
+
+#[test]
+fn a_port_is_only_for_the_domain_that_it_waits_for() {
+    let mut world = World::new();
+    let port = world.alloc(1, 0);
+    assert_eq!(world.bind(2, 1, port), Err(Errno::EINVAL));
+    assert_eq!(world.bind(2, 1, 4095), Err(Errno::EINVAL));
+    assert_eq!(world.bind(2, 1, u32::MAX), Err(Errno::EINVAL));
+    assert_eq!(world.bind(2, 9, 1), Err(Errno::ESRCH));
+    // The refused attempts leave no ports behind.
+    assert_eq!(world.table(2, |table| table.next_in_use(0)), None);
+    world.bind(0, 1, port).unwrap();
+    assert_eq!(world.bind(0, 1, port), Err(Errno::EINVAL));
+}
+
+#[test]
+fn loopback_connects_a_domain_to_itself() {
+    let mut world = World::new();
+    let one = world.alloc(1, DOMID_SELF);
+    let other = world.bind(1, DOMID_SELF, one).unwrap();
+    assert_eq!(world.handle(1), [other]);
+    world.take_notified();
+    world.send(1, other).unwrap();
+    assert_eq!(world.take_notified(), upcall(1, one));
+    world
+        .call(1, EVTCHNOP_CLOSE, EvtchnClose { port: one })
+        .unwrap();
+    assert_eq!(world.status(1, other).status, EVTCHNSTAT_UNBOUND);
+}
+
+#[test]
+fn closing_leaves_the_other_side_waiting() {
+    let mut world = World::new();
+    let (one, two) = world.channel();
+    world.send(1, one).unwrap();
+    world
+        .call(2, EVTCHNOP_CLOSE, EvtchnClose { port: two })
+        .unwrap();
+    assert!(
+        !world.table(2, |table| table.is_pending(two)),
+        "a free port keeps no event"
+    );
+    let status = world.status(1, one);
+    assert_eq!(
+        (status.status, status.remote_dom()),
+        (EVTCHNSTAT_UNBOUND, 2)
+    );
+    assert_eq!(
+        world.call(2, EVTCHNOP_CLOSE, EvtchnClose { port: two }),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        world.call(2, EVTCHNOP_CLOSE, EvtchnClose { port: 0 }),
+        Err(Errno::EINVAL)
+    );
+    let again = world.bind(2, 1, one).unwrap();
+    assert_eq!(world.status(2, again).remote_port(), one);
+}
+
+#[test]
+fn a_step_with_a_stale_peer_does_nothing() {
+    let mut world = World::new();
+    let (one, two) = world.channel();
+    // Domain 1 has closed and reused the port; domain 2 has not heard of it.
+    let _ = world.table(1, |table| table.close(one).unwrap());
+    assert_eq!(world.alloc(1, 0), one);
+    world.send(2, two).unwrap();
+    assert_eq!(world.take_notified(), []);
+    world
+        .call(2, EVTCHNOP_CLOSE, EvtchnClose { port: two })
+        .unwrap();
+    let status = world.status(1, one);
+    assert_eq!(
+        (status.status, status.remote_dom()),
+        (EVTCHNSTAT_UNBOUND, 0)
+    );
+}
+
+#[test]
+fn masked_ports_wait_for_the_unmask() {
+    let mut world = World::new();
+    let (one, two) = world.channel();
+    let mask = world.shared[&2].atomic_u64(2560 + two as usize / 64 * 8);
+    mask.fetch_or(1 << (two % 64), SeqCst);
+    world.send(1, one).unwrap();
+    assert_eq!(
+        world.take_notified(),
+        [(
+            2,
+            Notify {
+                upcall: None,
+                poll: Some(two)
+            }
+        )]
+    );
+    world
+        .call(2, EVTCHNOP_UNMASK, EvtchnUnmask { port: two })
+        .unwrap();
+    assert_eq!(
+        world.take_notified(),
+        [(
+            2,
+            Notify {
+                upcall: Some(0),
+                poll: None
+            }
+        )]
+    );
+    assert_eq!(world.handle(2), [two]);
+    world
+        .call(2, EVTCHNOP_UNMASK, EvtchnUnmask { port: two })
+        .unwrap();
+    assert_eq!(world.take_notified(), []);
+    assert_eq!(
+        world.call(2, EVTCHNOP_UNMASK, EvtchnUnmask { port: 5000 }),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn virqs_are_per_vcpu_or_global() {
+    let mut world = World::new();
+    let arg = |virq, vcpu| EvtchnBindVirq {
+        virq,
+        vcpu,
+        port: 0,
+    };
+    let timer = world
+        .call(1, EVTCHNOP_BIND_VIRQ, arg(VIRQ_TIMER, 1))
+        .unwrap()
+        .port;
+    assert_eq!(
+        world.call(1, EVTCHNOP_BIND_VIRQ, arg(VIRQ_TIMER, 1)),
+        Err(Errno::EEXIST)
+    );
+    assert_eq!(
+        world.call(1, EVTCHNOP_BIND_VIRQ, arg(VIRQ_TIMER, 2)),
+        Err(Errno::ENOENT)
+    );
+    assert_eq!(
+        world.call(1, EVTCHNOP_BIND_VIRQ, arg(24, 0)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        world.call(1, EVTCHNOP_BIND_VIRQ, arg(VIRQ_CONSOLE, 0)),
+        Err(Errno::EBUSY)
+    );
+    assert_eq!(
+        world.call(0, EVTCHNOP_BIND_VIRQ, arg(VIRQ_CONSOLE, 1)),
+        Err(Errno::EINVAL)
+    );
+    let console = world
+        .call(0, EVTCHNOP_BIND_VIRQ, arg(VIRQ_CONSOLE, 0))
+        .unwrap()
+        .port;
+    let notify = world.table(1, |table| table.raise_virq(VIRQ_TIMER, 1));
+    assert_eq!(
+        notify,
+        Notify {
+            upcall: Some(1),
+            poll: Some(timer)
+        }
+    );
+    assert_eq!(
+        world.table(1, |table| table.raise_virq(VIRQ_TIMER, 0)),
+        Notify::NONE
+    );
+    let notify = world.table(0, |table| table.raise_virq(VIRQ_CONSOLE, 1));
+    assert_eq!(
+        notify,
+        Notify {
+            upcall: Some(0),
+            poll: Some(console)
+        }
+    );
+    // A closed one is not raised, and can be bound anew.
+    world
+        .call(1, EVTCHNOP_CLOSE, EvtchnClose { port: timer })
+        .unwrap();
+    assert_eq!(
+        world.table(1, |table| table.raise_virq(VIRQ_TIMER, 1)),
+        Notify::NONE
+    );
+    world
+        .call(1, EVTCHNOP_BIND_VIRQ, arg(VIRQ_TIMER, 1))
+        .unwrap();
+    // Nobody sends on a VIRQ.
+    assert_eq!(world.send(0, console), Err(Errno::EINVAL));
+}
+
+#[test]
+fn ports_move_between_vcpus_unless_they_are_fixed() {
+    let mut world = World::new();
+    let (one, two) = world.channel();
+    let arg = |port, vcpu| EvtchnBindVcpu { port, vcpu };
+    world.call(2, EVTCHNOP_BIND_VCPU, arg(two, 1)).unwrap();
+    world.send(1, one).unwrap();
+    assert_eq!(
+        world.take_notified(),
+        [(
+            2,
+            Notify {
+                upcall: Some(1),
+                poll: Some(two)
+            }
+        )]
+    );
+    assert_eq!(world.shared[&2].atomic_u8(64).load(SeqCst), 1);
+    let ipi = world
+        .call(2, EVTCHNOP_BIND_IPI, EvtchnBindIpi { vcpu: 1, port: 0 })
+        .unwrap()
+        .port;
+    assert_eq!(
+        world.call(2, EVTCHNOP_BIND_VCPU, arg(ipi, 0)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        world.call(2, EVTCHNOP_BIND_VCPU, arg(two, 2)),
+        Err(Errno::ENOENT)
+    );
+    assert_eq!(
+        world.call(2, EVTCHNOP_BIND_VCPU, arg(999, 0)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        world.call(2, EVTCHNOP_BIND_IPI, EvtchnBindIpi { vcpu: 2, port: 0 }),
+        Err(Errno::ENOENT)
+    );
+    world.send(2, ipi).unwrap();
+    assert!(world.table(2, |table| table.is_pending(ipi)));
+}
+
+#[test]
+fn only_the_privileged_act_for_others() {
+    let mut world = World::new();
+    let arg = EvtchnAllocUnbound {
+        dom: 2,
+        remote_dom: 1,
+        port: 0,
+    };
+    assert_eq!(
+        world.call(1, EVTCHNOP_ALLOC_UNBOUND, arg),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        world.call(
+            1,
+            EVTCHNOP_ALLOC_UNBOUND,
+            EvtchnAllocUnbound { dom: 9, ..arg }
+        ),
+        Err(Errno::ESRCH)
+    );
+    let port = world.call(0, EVTCHNOP_ALLOC_UNBOUND, arg).unwrap().port;
+    let status = EvtchnStatus {
+        dom: 2,
+        port,
+        ..Default::default()
+    };
+    assert_eq!(world.call(1, EVTCHNOP_STATUS, status), Err(Errno::EPERM));
+    assert_eq!(
+        world.call(0, EVTCHNOP_STATUS, status).unwrap().status,
+        EVTCHNSTAT_UNBOUND
+    );
+    world.bind(1, 2, port).unwrap();
+    assert_eq!(
+        world.call(1, EVTCHNOP_RESET, EvtchnReset { dom: 2 }),
+        Err(Errno::EPERM)
+    );
+}
+
+#[test]
+fn bad_arguments_get_an_error() {
+    let mut world = World::new();
+    assert_eq!(
+        world.call(1, 14, EvtchnSend { port: 1 }),
+        Err(Errno::ENOSYS)
+    );
+    assert_eq!(
+        op(&world, EVTCHNOP_SEND, &mut TestArgs(vec![0; 3])),
+        Err(Errno::EFAULT)
+    );
+    assert_eq!(
+        world.call(1, EVTCHNOP_BIND_PIRQ, EvtchnBindPirq::default()),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        world.call(
+            1,
+            EVTCHNOP_SET_PRIORITY,
+            EvtchnSetPriority {
+                port: 1,
+                priority: 3
+            }
+        ),
+        Err(Errno::ENOSYS)
+    );
+    assert_eq!(
+        world.call(1, EVTCHNOP_EXPAND_ARRAY, EvtchnExpandArray { array_gfn: 0 }),
+        Err(Errno::EOPNOTSUPP)
+    );
+}
+
+#[test]
+fn ports_run_out() {
+    let mut world = World::new();
+    let mut last = 0;
+    for _ in 1..MAX_PORTS {
+        last = world.alloc(1, 2);
+    }
+    assert_eq!(last, MAX_PORTS - 1);
+    let arg = EvtchnAllocUnbound {
+        dom: DOMID_SELF,
+        remote_dom: 2,
+        port: 0,
+    };
+    assert_eq!(
+        world.call(1, EVTCHNOP_ALLOC_UNBOUND, arg),
+        Err(Errno::ENOSPC)
+    );
+    world
+        .call(1, EVTCHNOP_CLOSE, EvtchnClose { port: 77 })
+        .unwrap();
+    assert_eq!(world.alloc(1, 2), 77);
+    // The last port of the last word is delivered too.
+    let two = world.bind(2, 1, last).unwrap();
+    world.take_notified();
+    world.send(2, two).unwrap();
+    assert_eq!(world.take_notified(), upcall(1, last));
+    assert_eq!(world.handle(1), [last]);
+}
+
+#[test]
+fn a_32_bit_guest_finds_its_own_layout() {
+    let mut world = World::new();
+    world.table(2, |table| table.set_width(Width::Bits32));
+    let (one, two) = world.channel();
+    let page = world.shared[&2].clone();
+    page.zero();
+    world.send(1, one).unwrap();
+    assert_eq!(page.atomic_u32(4).load(SeqCst), 1, "evtchn_pending_sel");
+    assert_eq!(page.atomic_u32(2048).load(SeqCst), 1 << two);
+    page.zero();
+    page.atomic_u32(2048 + 128).store(1 << two, SeqCst);
+    world.take_notified();
+    world.send(1, one).unwrap();
+    assert_eq!(
+        world.take_notified(),
+        [(
+            2,
+            Notify {
+                upcall: None,
+                poll: Some(two)
+            }
+        )]
+    );
+    for _ in 2..1024 {
+        world.alloc(2, 1);
+    }
+    let arg = EvtchnAllocUnbound {
+        dom: DOMID_SELF,
+        remote_dom: 2,
+        port: 0,
+    };
+    assert_eq!(
+        world.call(2, EVTCHNOP_ALLOC_UNBOUND, arg),
+        Err(Errno::ENOSPC)
+    );
+}
+
+#[test]
+fn a_moved_vcpu_info_gets_the_events() {
+    let mut world = World::new();
+    let (one, two) = world.channel();
+    let page = frame(2);
+    let register = |world: &World, vcpu, offset| {
+        world.table(2, |table| {
+            table.register_vcpu_info(vcpu, page.clone(), offset)
+        })
+    };
+    world.shared[&2].write(32, b"time");
+    assert_eq!(register(&world, 0, 4096 - 56), Err(Errno::EINVAL));
+    assert_eq!(register(&world, 0, 132), Err(Errno::EINVAL));
+    assert_eq!(register(&world, 2, 0), Err(Errno::ENOENT));
+    assert_eq!(
+        register(&world, 0, 128),
+        Ok(Notify {
+            upcall: Some(0),
+            poll: None
+        })
+    );
+    assert_eq!(register(&world, 0, 256), Err(Errno::EINVAL));
+    let mut time = [0; 4];
+    page.read(128 + 32, &mut time);
+    assert_eq!(&time, b"time");
+    assert_eq!(
+        page.atomic_u64(128 + 8).load(SeqCst),
+        u64::MAX,
+        "everything is to be looked at"
+    );
+    page.atomic_u8(128).store(0, SeqCst);
+    page.atomic_u64(128 + 8).store(0, SeqCst);
+    world.send(1, one).unwrap();
+    assert_eq!(page.atomic_u8(128).load(SeqCst), 1);
+    assert_eq!(page.atomic_u64(128 + 8).load(SeqCst), 1 << (two / 64));
+    let info = world.table(2, |table| table.vcpu_info(0)).unwrap();
+    assert!(info.upcall_due());
+    page.atomic_u8(128 + 1).store(1, SeqCst);
+    assert!(!info.upcall_due());
+}
+
+#[test]
+fn devices_raise_their_port_until_it_is_closed() {
+    let mut world = World::new();
+    let port = world.table(1, |table| table.bind_device(7)).unwrap();
+    assert_eq!(world.status(1, port).status, EVTCHNSTAT_PIRQ);
+    let raise = |world: &World, device| world.table(1, |table| table.raise_device(port, device));
+    assert_eq!(
+        raise(&world, 7),
+        Notify {
+            upcall: Some(0),
+            poll: Some(port)
+        }
+    );
+    assert_eq!(raise(&world, 8), Notify::NONE);
+    world.call(1, EVTCHNOP_CLOSE, EvtchnClose { port }).unwrap();
+    assert_eq!(*world.unbound.borrow(), [7]);
+    assert_eq!(raise(&world, 7), Notify::NONE);
+}
+
+#[test]
+fn reset_closes_everything_and_can_be_interrupted() {
+    let mut world = World::new();
+    let (one, two) = world.channel();
+    for _ in 0..200 {
+        world.alloc(2, 1);
+    }
+    world.caller = 2;
+    world.preempt = true;
+    let mut rounds = 0;
+    while op(
+        &world,
+        EVTCHNOP_RESET,
+        &mut TestArgs::of(&[EvtchnReset { dom: 2 }]),
+    ) == Ok(Progress::Preempted(0))
+    {
+        rounds += 1;
+    }
+    assert_eq!(rounds, 3);
+    assert_eq!(world.table(2, |table| table.next_in_use(0)), None);
+    assert_eq!(world.status(1, one).status, EVTCHNSTAT_UNBOUND);
+    assert_eq!(world.status(2, two).status, EVTCHNSTAT_CLOSED);
+}
+
+#[test]
+fn the_dying_get_no_ports() {
+    let mut world = World::new();
+    let (one, _) = world.channel();
+    world.table(2, Table::begin_death);
+    let arg = EvtchnAllocUnbound {
+        dom: DOMID_SELF,
+        remote_dom: 2,
+        port: 0,
+    };
+    assert_eq!(
+        world.call(2, EVTCHNOP_ALLOC_UNBOUND, arg),
+        Err(Errno::EINVAL)
+    );
+    assert!(close_all(&world, DomId(2)));
+    assert_eq!(world.status(1, one).status, EVTCHNSTAT_UNBOUND);
+}
