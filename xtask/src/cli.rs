@@ -69,7 +69,7 @@ impl Cli {
         match self.command {
             Command::Build => {
                 build::all()?;
-                image::write_archive(&image::all()?.archive)?;
+                image::write_archive(&image::all(true)?.archive)?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Run(arguments) => run::run(&arguments),

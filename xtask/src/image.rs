@@ -8,7 +8,7 @@ use qemu_tests::archive::Archive;
 use qemu_tests::disk::{self, Partition};
 
 use crate::output::step;
-use crate::{build, elf, paths};
+use crate::{build, debian, elf, paths};
 
 /// The loader.conf that a machine boots with unless another is put over it.
 const LOADER_CONF: &str = include_str!("../assets/loader.conf");
@@ -25,11 +25,11 @@ pub struct Images {
     pub disk: PathBuf,
 }
 
-/// Makes the images from what [`build::all`] has built.
+/// Makes the images from what [`build::all`] has built; without a guest the disk is empty.
 ///
 /// # Errors
 /// When a built file is missing or an image cannot be written.
-pub fn all() -> Result<Images> {
+pub fn all(with_guest: bool) -> Result<Images> {
     let folder = paths::image();
     fs::create_dir_all(&folder)?;
     let microhv = folder.join("microhv");
@@ -54,8 +54,27 @@ pub fn all() -> Result<Images> {
         fs::write(&stripped, elf::strip(&read(&build::binary(domain))?)?)?;
         archive.file(&format!("boot/{domain}"), stripped);
     }
-    let disk = folder.join("disk.img");
-    if !disk.exists() {
+    let disk = folder.join(if with_guest {
+        "debian.img"
+    } else {
+        "scratch.img"
+    });
+    if with_guest {
+        let guest = debian::guest()?;
+        archive
+            .file("boot/debian/vmlinux", &guest.vmlinux)
+            .file("boot/debian/initrd", &guest.initrd)
+            .bytes("etc/xen/auto/debian.cfg", debian::CONFIG);
+        if newer(&guest.root, &disk) {
+            let size = fs::metadata(&guest.root)?.len();
+            let root = Partition {
+                name: "debian-root".into(),
+                size,
+                content: Some(guest.root),
+            };
+            disk::create(&disk, &[root])?;
+        }
+    } else if !disk.exists() {
         let scratch = Partition {
             name: "scratch".into(),
             size: SCRATCH_SIZE,
@@ -68,6 +87,12 @@ pub fn all() -> Result<Images> {
         archive,
         disk,
     })
+}
+
+/// Whether `target` has to be made (again) from `source`. The guest's own writes to its disk make it newer.
+fn newer(source: &Path, target: &Path) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    time(source) > time(target)
 }
 
 /// Writes the boot archive of `images` to `target/image/boot.tar`.

@@ -3,7 +3,9 @@
 
 mod build;
 mod cli;
+mod debian;
 mod elf;
+mod host;
 mod image;
 mod output;
 mod paths;

@@ -21,6 +21,11 @@ pub fn image() -> PathBuf {
     target().join("image")
 }
 
+/// Where downloaded packages stay, so that a second run needs no network.
+pub fn cache() -> PathBuf {
+    target().join("cache")
+}
+
 /// Where runs and scenarios leave their console output.
 pub fn log() -> PathBuf {
     target().join("log")

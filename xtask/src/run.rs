@@ -12,7 +12,7 @@ use qemu_tests::machine::serial::Running;
 use qemu_tests::machine::terminal;
 
 use crate::output::step;
-use crate::{build, cli, image, paths};
+use crate::{build, cli, host, image, paths};
 
 /// The address that the Debian guest asks QEMU's DHCP server for.
 const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
@@ -26,8 +26,11 @@ const HANG: Duration = Duration::from_secs(600);
 pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     // Read first: a wrong name should not cost a build.
     let batch = arguments.batch.as_deref().map(read_batch).transpose()?;
+    if arguments.qemu == host::QEMU.program {
+        host::ensure(&[host::QEMU])?;
+    }
     build::all()?;
-    let mut images = image::all()?;
+    let mut images = image::all(!arguments.no_guest)?;
     if batch.is_some() {
         images.archive.edit("boot/loader.conf", |text| {
             text + "\nconsole_cmdline=\"prompt_status\"\n"
