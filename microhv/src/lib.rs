@@ -3,6 +3,13 @@
 
 pub mod arch;
 pub mod evtchn;
+pub mod exit;
+pub mod fpu;
 pub mod guest_args;
 pub mod mm;
+pub mod npt;
+pub mod paging;
+mod svm;
 pub mod types;
+pub mod vcpu;
+pub mod vlapic;

@@ -1,0 +1,103 @@
+//! Radix page tables for address spaces that are not the hypervisor's own: a guest's physical memory
+//! as the CPU sees it, and as a device sees it. How an entry is written is a [`Format`]; the walk is here.
+
+mod table;
+
+pub use table::Table;
+
+use crate::types::Mfn;
+
+/// What may be done with a mapped page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Reading.
+    pub read: bool,
+    /// Writing.
+    pub write: bool,
+    /// Instruction fetch.
+    pub execute: bool,
+}
+
+impl Access {
+    /// Ordinary guest memory.
+    pub const ALL: Self = Self {
+        read: true,
+        write: true,
+        execute: true,
+    };
+    /// Memory that is only looked at.
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+        execute: false,
+    };
+    /// Data.
+    pub const READ_WRITE: Self = Self {
+        read: true,
+        write: true,
+        execute: false,
+    };
+}
+
+/// How the CPU may cache a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryType {
+    /// RAM.
+    WriteBack,
+    /// Device registers.
+    Uncached,
+}
+
+/// One leaf of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First machine frame.
+    pub mfn: Mfn,
+    /// log2 of the number of frames: 0, 9 or 18.
+    pub order: u32,
+    /// What may be done with it.
+    pub access: Access,
+    /// How it is cached.
+    pub memory: MemoryType,
+}
+
+/// What an entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing.
+    Absent,
+    /// The next lower table.
+    Table(Mfn),
+    /// A page.
+    Leaf(Mapping),
+}
+
+/// Why a table was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No frame for a further table.
+    NoMemory,
+    /// Frame numbers not aligned to the order, an order other than 0, 9 and 18, or outside the address space.
+    BadRange,
+    /// Smaller pages are mapped inside the range: handle them one by one.
+    Occupied,
+}
+
+/// How one kind of hardware writes its tables. Level 1 is the table of 4 KiB pages.
+pub trait Format: Sync {
+    /// Levels of a walk.
+    fn levels(&self) -> u32;
+    /// The highest level whose entries may be leaves (2: 2 MiB, 3: 1 GiB).
+    fn leaf_levels(&self) -> u32;
+    /// The entry for a page.
+    fn leaf(&self, mapping: &Mapping) -> u64;
+    /// The entry for a next lower table.
+    fn table(&self, mfn: Mfn) -> u64;
+    /// Reads an entry of a table at `level`.
+    fn decode(&self, entry: u64, level: u32) -> Entry;
+    /// Called after an entry was written, with the table's frame and the entry's offset in bytes: hardware
+    /// that does not snoop the caches needs the line written back.
+    fn written(&self, table: Mfn, offset: usize) {
+        let _ = (table, offset);
+    }
+}

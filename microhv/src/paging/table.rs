@@ -1,0 +1,284 @@
+//! The walk: map, unmap, look up, take apart.
+//!
+//! Tables are freed only when the whole table is dropped, never while a CPU or device may still hold a
+//! cached pointer to one.
+
+use super::{Access, Entry, Error, Format, Mapping, MemoryType};
+use crate::mm::{frames, phys};
+use crate::types::{Gfn, Mfn};
+use core::sync::atomic::Ordering;
+
+/// log2 of the entries in a table.
+const BITS: u32 = 9;
+/// Entries in a table.
+const ENTRIES: u64 = 1 << BITS;
+
+/// A radix table with its own frames.
+pub struct Table {
+    root: Mfn,
+    format: &'static dyn Format,
+    frames: u64,
+}
+
+/// The entry that translates `gfn` in a table at `level`, as an offset in bytes.
+fn offset(gfn: u64, level: u32) -> usize {
+    ((gfn >> (BITS * (level - 1)) & (ENTRIES - 1)) * 8) as usize
+}
+
+/// Frames covered by an entry at `level`, as log2.
+const fn order_of(level: u32) -> u32 {
+    BITS * (level - 1)
+}
+
+impl Table {
+    /// An empty table. `None`: out of memory.
+    #[must_use]
+    pub fn new(format: &'static dyn Format) -> Option<Self> {
+        let root = frames::alloc_zeroed(0)?;
+        for index in 0..ENTRIES as usize {
+            format.written(root, index * 8);
+        }
+        Some(Self {
+            root,
+            format,
+            frames: 1,
+        })
+    }
+
+    /// The root table's frame.
+    #[must_use]
+    pub fn root(&self) -> Mfn {
+        self.root
+    }
+
+    /// Frames the table itself uses.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// The first frame number that the table cannot translate.
+    #[must_use]
+    pub fn end(&self) -> Gfn {
+        Gfn(1 << (BITS * self.format.levels()))
+    }
+
+    fn check(&self, gfn: Gfn, mfn: Mfn, order: u32) -> Result<u32, Error> {
+        let level = match order {
+            0 => 1,
+            9 => 2,
+            18 => 3,
+            _ => return Err(Error::BadRange),
+        };
+        let size = 1u64 << order;
+        if !gfn.0.is_multiple_of(size)
+            || !mfn.0.is_multiple_of(size)
+            || gfn.0 >= self.end().0
+            || mfn.0 >> 40 != 0
+        {
+            return Err(Error::BadRange);
+        }
+        Ok(level)
+    }
+
+    fn read(&self, table: Mfn, gfn: u64, level: u32) -> Entry {
+        self.format
+            .decode(phys::read_u64(table, offset(gfn, level)), level)
+    }
+
+    fn replace(&self, table: Mfn, gfn: u64, level: u32, entry: u64) -> Entry {
+        let place = offset(gfn, level);
+        let old = phys::atomic_u64(table, place).swap(entry, Ordering::AcqRel);
+        self.format.written(table, place);
+        self.format.decode(old, level)
+    }
+
+    /// The table at `level` on the way to `gfn`, made where it is missing; a larger leaf is split.
+    fn descend(&mut self, gfn: u64, level: u32) -> Result<Mfn, Error> {
+        let mut table = self.root;
+        let mut at = self.format.levels();
+        while at > level {
+            table = match self.read(table, gfn, at) {
+                Entry::Table(next) => next,
+                Entry::Absent => self.insert_table(table, gfn, at, None)?,
+                Entry::Leaf(mapping) => self.insert_table(table, gfn, at, Some(mapping))?,
+            };
+            at -= 1;
+        }
+        Ok(table)
+    }
+
+    /// Puts a new table into an entry at `level`; it maps what `split` mapped.
+    fn insert_table(
+        &mut self,
+        table: Mfn,
+        gfn: u64,
+        level: u32,
+        split: Option<Mapping>,
+    ) -> Result<Mfn, Error> {
+        let new = frames::alloc_zeroed(0).ok_or(Error::NoMemory)?;
+        let order = order_of(level - 1);
+        for index in 0..ENTRIES {
+            if let Some(whole) = split {
+                let part = Mapping {
+                    mfn: Mfn(whole.mfn.0 + (index << order)),
+                    order,
+                    ..whole
+                };
+                phys::write_u64(new, index as usize * 8, self.format.leaf(&part));
+            }
+            self.format.written(new, index as usize * 8);
+        }
+        self.frames += 1;
+        self.replace(table, gfn, level, self.format.table(new));
+        Ok(new)
+    }
+
+    /// Maps 2^`order` frames at `gfn` and returns what one leaf of that size mapped there before.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] if smaller pages are mapped in the range; nothing is changed then.
+    /// After [`Error::NoMemory`] a large page may be mapped in part where it had to be made of smaller ones.
+    pub fn map(
+        &mut self,
+        gfn: Gfn,
+        mfn: Mfn,
+        order: u32,
+        access: Access,
+        memory: MemoryType,
+    ) -> Result<Option<Mapping>, Error> {
+        let level = self.check(gfn, mfn, order)?;
+        if level <= self.format.leaf_levels() {
+            let table = self.descend(gfn.0, level)?;
+            let leaf = self.format.leaf(&Mapping {
+                mfn,
+                order,
+                access,
+                memory,
+            });
+            match self.read(table, gfn.0, level) {
+                Entry::Table(lower) if !self.is_empty(lower, level - 1) => {
+                    return Err(Error::Occupied);
+                }
+                Entry::Table(_) => {}
+                Entry::Absent | Entry::Leaf(_) => {
+                    return Ok(match self.replace(table, gfn.0, level, leaf) {
+                        Entry::Leaf(old) => Some(old),
+                        Entry::Absent | Entry::Table(_) => None,
+                    });
+                }
+            }
+        }
+        // Either the hardware has no page that large, or an empty table is in the way, which stays
+        // because a CPU may have a pointer to it in its cache.
+        let lower = order - BITS;
+        for index in 0..ENTRIES {
+            let step = index << lower;
+            self.map(Gfn(gfn.0 + step), Mfn(mfn.0 + step), lower, access, memory)?;
+        }
+        Ok(None)
+    }
+
+    fn is_empty(&self, table: Mfn, level: u32) -> bool {
+        (0..ENTRIES).all(|index| {
+            match self
+                .format
+                .decode(phys::read_u64(table, index as usize * 8), level)
+            {
+                Entry::Absent => true,
+                Entry::Leaf(_) => false,
+                Entry::Table(lower) => self.is_empty(lower, level - 1),
+            }
+        })
+    }
+
+    /// Unmaps 2^`order` frames at `gfn`, splitting a larger page, and returns what was mapped.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] if smaller pages are mapped in the range: nothing is changed then.
+    pub fn unmap(&mut self, gfn: Gfn, order: u32) -> Result<Option<Mapping>, Error> {
+        let level = self.check(gfn, Mfn(0), order)?;
+        if self.lookup(gfn).is_none_or(|found| found.order < order) {
+            return match self.next(gfn.0) {
+                Some((found, _)) if found.0 < gfn.0 + (1 << order) => Err(Error::Occupied),
+                _ => Ok(None),
+            };
+        }
+        let table = self.descend(gfn.0, level)?;
+        Ok(match self.replace(table, gfn.0, level, 0) {
+            Entry::Leaf(old) => Some(old),
+            Entry::Absent | Entry::Table(_) => None,
+        })
+    }
+
+    /// The leaf that translates `gfn`: its `mfn` is the one of `gfn` itself, `order` that of the whole leaf.
+    #[must_use]
+    pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        if gfn.0 >= self.end().0 {
+            return None;
+        }
+        let mut table = self.root;
+        for level in (1..=self.format.levels()).rev() {
+            match self.read(table, gfn.0, level) {
+                Entry::Absent => return None,
+                Entry::Table(next) => table = next,
+                Entry::Leaf(leaf) => {
+                    let inside = gfn.0 & ((1 << leaf.order) - 1);
+                    return Some(Mapping {
+                        mfn: Mfn(leaf.mfn.0 + inside),
+                        ..leaf
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// The first leaf that ends above frame `from`.
+    fn next(&self, from: u64) -> Option<(Gfn, Mapping)> {
+        let mut gfn = from;
+        while gfn < self.end().0 {
+            let mut table = self.root;
+            let mut level = self.format.levels();
+            loop {
+                match self.read(table, gfn, level) {
+                    Entry::Table(next) => {
+                        table = next;
+                        level -= 1;
+                    }
+                    Entry::Leaf(leaf) => return Some((Gfn(gfn >> leaf.order << leaf.order), leaf)),
+                    Entry::Absent => break,
+                }
+            }
+            gfn = ((gfn >> order_of(level)) + 1) << order_of(level);
+        }
+        None
+    }
+
+    /// Unmaps and returns the first leaf at or above `cursor`, and moves `cursor` past it. To take a table
+    /// apart in bounded steps, start at `Gfn(0)`.
+    pub fn take_next(&mut self, cursor: &mut Gfn) -> Option<(Gfn, Mapping)> {
+        let (gfn, leaf) = self.next(cursor.0)?;
+        *cursor = Gfn(gfn.0 + (1 << leaf.order));
+        // The leaf's own table exists, so this neither allocates nor splits.
+        let table = self.descend(gfn.0, leaf.order / BITS + 1).ok()?;
+        self.replace(table, gfn.0, leaf.order / BITS + 1, 0);
+        Some((gfn, leaf))
+    }
+
+    fn free(&self, table: Mfn, level: u32) {
+        for index in 0..ENTRIES as usize {
+            if let Entry::Table(lower) = self.format.decode(phys::read_u64(table, index * 8), level)
+            {
+                self.free(lower, level - 1);
+            }
+        }
+        frames::free(table, 0);
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.free(self.root, self.format.levels());
+    }
+}

@@ -1,0 +1,15 @@
+//! AMD's Secure Virtual Machine as a backend of [`crate::vcpu`] (AMD64 manual, volume 2, chapter 15).
+
+mod asid;
+mod bitmaps;
+mod decode;
+mod enable;
+mod entry;
+mod vcpu;
+mod vmcb;
+
+pub use enable::init;
+pub use vcpu::Vcpu;
+
+/// VMMCALL.
+pub const HYPERCALL_INSTRUCTION: [u8; 3] = [0x0f, 0x01, 0xd9];

@@ -1,0 +1,406 @@
+//! The virtual CPU: a VMCB and what goes with it.
+
+use super::asid::Asid;
+use super::vmcb::{self, Vmcb, event, intercept_1, intercept_2, v_intr};
+use super::{decode, enable, entry};
+use crate::mm::PageBox;
+use crate::types::Mfn;
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu};
+
+/// RFLAGS.IF.
+const RFLAGS_IF: u64 = 1 << 9;
+/// CS.L in packed attributes.
+const ATTRIBUTE_L: u16 = 1 << 9;
+/// The PAT register after reset (AMD64 manual, volume 2, 7.8.2).
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
+const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
+
+/// One virtual CPU on SVM.
+pub struct Vcpu {
+    vmcb: PageBox<Vmcb>,
+    registers: Registers,
+    asid: Asid,
+    /// What to put into EVENTINJ at the next entry.
+    event: Option<u64>,
+    /// An NMI was delivered and its handler has not returned.
+    nmi_masked: bool,
+    /// rip at the last exit, and behind its instruction.
+    exit_rip: u64,
+    next_rip: u64,
+    tsc_aux: u64,
+}
+
+impl Vcpu {
+    /// A vCPU in the state after INIT on nested table `root`. `None`: out of memory, or SVM is off.
+    #[must_use]
+    pub fn new(root: Mfn) -> Option<Self> {
+        let bitmaps = enable::bitmaps()?;
+        let mut vmcb = PageBox::<Vmcb>::new_zeroed()?;
+        vmcb.intercept_exceptions = EXCEPTIONS;
+        vmcb.intercept_1 = intercept_1::INTR
+            | intercept_1::NMI
+            | intercept_1::INIT
+            | intercept_1::RDPMC
+            | intercept_1::CPUID
+            | intercept_1::INVD
+            | intercept_1::HLT
+            | intercept_1::INVLPGA
+            | intercept_1::IOIO_PROT
+            | intercept_1::MSR_PROT
+            | intercept_1::FERR_FREEZE
+            | intercept_1::SHUTDOWN;
+        vmcb.intercept_2 = intercept_2::VMRUN
+            | intercept_2::VMMCALL
+            | intercept_2::VMLOAD
+            | intercept_2::VMSAVE
+            | intercept_2::STGI
+            | intercept_2::CLGI
+            | intercept_2::SKINIT
+            | intercept_2::WBINVD
+            | intercept_2::MONITOR
+            | intercept_2::MWAIT
+            | intercept_2::MWAIT_CONDITIONAL
+            | intercept_2::XSETBV
+            | intercept_2::RDPRU;
+        vmcb.iopm_base_pa = bitmaps.iopm.address();
+        vmcb.msrpm_base_pa = bitmaps.msrpm.address();
+        vmcb.v_intr = v_intr::V_INTR_MASKING;
+        vmcb.np_enable = vmcb::NP_ENABLE;
+        vmcb.n_cr3 = root.address();
+        vmcb.g_pat = PAT_RESET;
+        let mut vcpu = Self {
+            vmcb,
+            registers: Registers::default(),
+            asid: Asid::default(),
+            event: None,
+            nmi_masked: false,
+            exit_rip: 0,
+            next_rip: 0,
+            tsc_aux: 0,
+        };
+        vcpu.set_state(&CpuState::startup(0));
+        Some(vcpu)
+    }
+
+    /// An event whose delivery the exit interrupted is delivered again. Software interrupts are not: rip is
+    /// still at the instruction, which the guest executes again.
+    fn keep_interrupted_event(&mut self) {
+        let info = self.vmcb.exitintinfo;
+        if info & event::V == 0 {
+            return;
+        }
+        let vector = info & event::VECTOR;
+        let keep = match info & event::TYPE {
+            event::TYPE_INTR | event::TYPE_NMI => true,
+            // INT3 and INTO are instructions too.
+            event::TYPE_EXCEPTION => vector != 3 && vector != 4,
+            _ => false,
+        };
+        if keep {
+            self.event = Some(info);
+        }
+    }
+
+    #[cfg(target_os = "none")]
+    fn enter(&mut self) {
+        let (guest, host) = (self.vmcb.mfn().address(), enable::host_page());
+        debug_assert!(host != 0);
+        // SAFETY: the VMCB was made by `new` and names the permission maps and the domain's nested table, which
+        // the caller keeps alive; `new` fails unless `init` ran, and every CPU that schedules ran it; the
+        // hypervisor runs with interrupts off.
+        unsafe { entry::enter(&raw mut self.registers, guest, host) };
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn enter(&mut self) {
+        let _ = (entry::enter, enable::host_page());
+        self.vmcb.exitcode = 0x7f;
+    }
+}
+
+impl VirtualCpu for Vcpu {
+    fn run(&mut self) -> Exit {
+        let flush = enable::renew(&mut self.asid);
+        let vmcb = &mut *self.vmcb;
+        vmcb.guest_asid = self.asid.number;
+        vmcb.tlb_control = if flush { vmcb::TLB_FLUSH_ALL } else { 0 };
+        vmcb.eventinj = self.event.take().unwrap_or(0);
+        vmcb.rax = self.registers.rax;
+        vmcb.rsp = self.registers.rsp;
+        vmcb.rip = self.registers.rip;
+        vmcb.rflags = self.registers.rflags;
+        self.enter();
+        let vmcb = &*self.vmcb;
+        self.registers.rax = vmcb.rax;
+        self.registers.rsp = vmcb.rsp;
+        self.registers.rip = vmcb.rip;
+        self.registers.rflags = vmcb.rflags;
+        self.keep_interrupted_event();
+        let decoded = decode::decode(&self.vmcb, &self.registers, enable::has_nrip_save());
+        self.exit_rip = self.registers.rip;
+        let mut next = decoded
+            .next
+            .unwrap_or(self.exit_rip.wrapping_add(decoded.length));
+        if !self.is_64bit() {
+            next &= 0xffff_ffff;
+        }
+        self.next_rip = next;
+        if decoded.exit
+            == (Exit::Unexpected {
+                code: 0x74,
+                info1: self.vmcb.exitinfo1,
+                info2: self.vmcb.exitinfo2,
+            })
+        {
+            // IRET: the NMI handler is about to end; nothing else is to be done.
+            self.nmi_masked = false;
+            self.vmcb.intercept_1 &= !intercept_1::IRET;
+            return Exit::InterruptWindow;
+        }
+        decoded.exit
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    fn state(&self) -> CpuState {
+        let vmcb = &*self.vmcb;
+        CpuState {
+            registers: self.registers,
+            cr0: vmcb.cr0,
+            cr2: vmcb.cr2,
+            cr3: vmcb.cr3,
+            cr4: vmcb.cr4,
+            efer: self.efer(),
+            cs: vmcb.cs.into(),
+            ds: vmcb.ds.into(),
+            es: vmcb.es.into(),
+            ss: vmcb.ss.into(),
+            fs: vmcb.fs.into(),
+            gs: vmcb.gs.into(),
+            ldtr: vmcb.ldtr.into(),
+            tr: vmcb.tr.into(),
+            gdtr: vmcb.gdtr.into(),
+            idtr: vmcb.idtr.into(),
+        }
+    }
+
+    fn set_state(&mut self, state: &CpuState) {
+        self.registers = state.registers;
+        let vmcb = &mut *self.vmcb;
+        vmcb.cr0 = state.cr0;
+        vmcb.cr2 = state.cr2;
+        vmcb.cr3 = state.cr3;
+        vmcb.cr4 = state.cr4;
+        vmcb.cs = state.cs.into();
+        vmcb.ds = state.ds.into();
+        vmcb.es = state.es.into();
+        vmcb.ss = state.ss.into();
+        vmcb.fs = state.fs.into();
+        vmcb.gs = state.gs.into();
+        vmcb.ldtr = state.ldtr.into();
+        vmcb.tr = state.tr.into();
+        vmcb.gdtr = state.gdtr.into();
+        vmcb.idtr = state.idtr.into();
+        vmcb.cpl = (state.ss.attributes >> 5 & 3) as u8;
+        vmcb.dr6 = 0xffff_0ff0;
+        vmcb.dr7 = 0x400;
+        vmcb.interrupt_shadow = 0;
+        vmcb.intercept_1 &= !intercept_1::IRET;
+        self.event = None;
+        self.nmi_masked = false;
+        self.set_efer(state.efer);
+        self.request_interrupt_window(false);
+        self.flush_tlb();
+    }
+
+    fn cr0(&self) -> u64 {
+        self.vmcb.cr0
+    }
+
+    fn cr3(&self) -> u64 {
+        self.vmcb.cr3
+    }
+
+    fn cr4(&self) -> u64 {
+        self.vmcb.cr4
+    }
+
+    fn efer(&self) -> u64 {
+        self.vmcb.efer & !vmcb::EFER_SVME
+    }
+
+    fn set_efer(&mut self, value: u64) {
+        let active = value & EFER_LME != 0 && self.vmcb.cr0 & CR0_PG != 0;
+        let lma = if active { EFER_LMA } else { 0 };
+        self.vmcb.efer = value & !EFER_LMA | lma | vmcb::EFER_SVME;
+    }
+
+    fn pat(&self) -> u64 {
+        self.vmcb.g_pat
+    }
+
+    fn set_pat(&mut self, value: u64) {
+        self.vmcb.g_pat = value;
+    }
+
+    fn tsc_aux(&self) -> u64 {
+        self.tsc_aux
+    }
+
+    fn set_tsc_aux(&mut self, value: u64) {
+        self.tsc_aux = value;
+    }
+
+    fn cpl(&self) -> u8 {
+        self.vmcb.cpl
+    }
+
+    fn is_64bit(&self) -> bool {
+        self.vmcb.efer & EFER_LMA != 0 && self.vmcb.cs.attributes & ATTRIBUTE_L != 0
+    }
+
+    fn skip_instruction(&mut self) {
+        self.registers.rip = self.next_rip;
+        self.vmcb.interrupt_shadow = 0;
+    }
+
+    fn repeat_instruction(&mut self) {
+        self.registers.rip = self.exit_rip;
+    }
+
+    fn has_event(&self) -> bool {
+        self.event.is_some()
+    }
+
+    fn can_interrupt(&self) -> bool {
+        self.event.is_none() && self.interrupts_enabled() && self.vmcb.interrupt_shadow & 1 == 0
+    }
+
+    fn can_nmi(&self) -> bool {
+        self.event.is_none() && !self.nmi_masked && self.vmcb.interrupt_shadow & 1 == 0
+    }
+
+    fn interrupts_enabled(&self) -> bool {
+        self.registers.rflags & RFLAGS_IF != 0
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.event = Some(match event {
+            Event::Interrupt(vector) => event::V | event::TYPE_INTR | u64::from(vector),
+            Event::Nmi => {
+                self.nmi_masked = true;
+                self.vmcb.intercept_1 |= intercept_1::IRET;
+                event::V | event::TYPE_NMI | 2
+            }
+            Event::Exception(vector, code) => {
+                let code = code.map_or(0, |code| event::EV | u64::from(code) << 32);
+                event::V | event::TYPE_EXCEPTION | u64::from(vector) | code
+            }
+        });
+    }
+
+    fn request_interrupt_window(&mut self, wanted: bool) {
+        // A virtual interrupt of the highest priority: when the guest could take it, the intercept comes first.
+        let request = v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR;
+        if wanted {
+            self.vmcb.v_intr |= request;
+            self.vmcb.intercept_1 |= intercept_1::VINTR;
+        } else {
+            self.vmcb.v_intr &= !request;
+            self.vmcb.intercept_1 &= !intercept_1::VINTR;
+        }
+    }
+
+    fn cr8(&self) -> u8 {
+        (self.vmcb.v_intr & v_intr::V_TPR & 0xf) as u8
+    }
+
+    fn set_cr8(&mut self, priority: u8) {
+        self.vmcb.v_intr = self.vmcb.v_intr & !v_intr::V_TPR | u64::from(priority & 0xf);
+    }
+
+    fn set_second_level(&mut self, root: Mfn) {
+        self.vmcb.n_cr3 = root.address();
+        self.flush_tlb();
+    }
+
+    fn flush_tlb(&mut self) {
+        self.asid = Asid::default();
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.tsc_offset = offset;
+    }
+
+    fn dump(&self) {
+        let (vmcb, registers) = (&*self.vmcb, &self.registers);
+        log::error!(
+            "vmcb: exit {:#x} info {:#x} {:#x} intinfo {:#x} eventinj {:#x} v_intr {:#x} shadow {:#x} asid {}",
+            vmcb.exitcode,
+            vmcb.exitinfo1,
+            vmcb.exitinfo2,
+            vmcb.exitintinfo,
+            vmcb.eventinj,
+            vmcb.v_intr,
+            vmcb.interrupt_shadow,
+            vmcb.guest_asid
+        );
+        log::error!(
+            "cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x} dr6 {:#x} dr7 {:#x} n_cr3 {:#x} cpl {}",
+            vmcb.cr0,
+            vmcb.cr2,
+            vmcb.cr3,
+            vmcb.cr4,
+            vmcb.efer,
+            vmcb.dr6,
+            vmcb.dr7,
+            vmcb.n_cr3,
+            vmcb.cpl
+        );
+        for (name, segment) in [
+            ("cs", vmcb.cs),
+            ("ds", vmcb.ds),
+            ("es", vmcb.es),
+            ("ss", vmcb.ss),
+            ("fs", vmcb.fs),
+            ("gs", vmcb.gs),
+            ("tr", vmcb.tr),
+            ("ldtr", vmcb.ldtr),
+            ("gdtr", vmcb.gdtr),
+            ("idtr", vmcb.idtr),
+        ] {
+            log::error!(
+                "{name:4} {:#06x} {:#05x} {:#010x} {:#x}",
+                segment.selector,
+                segment.attributes,
+                segment.limit,
+                segment.base
+            );
+        }
+        log::error!(
+            "rip {:#x} rsp {:#x} rflags {:#x} rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi {:#x} rdi {:#x} rbp {:#x}",
+            registers.rip,
+            registers.rsp,
+            registers.rflags,
+            registers.rax,
+            registers.rbx,
+            registers.rcx,
+            registers.rdx,
+            registers.rsi,
+            registers.rdi,
+            registers.rbp
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! The virtual CPU, without a vendor's name: its registers, why it left guest mode, and the
+//! interface ([`VirtualCpu`]) that a vendor's backend implements.
+//!
+//! How the scheduler uses it, on the CPU that holds the vCPU's [`VcpuRun`]:
+//! ```text
+//! run.load();                                    // once when the vCPU gets the CPU: FPU, XCR0, debug registers
+//! loop {
+//!     match exit::prepare(&machine, &mut run) { After::Resume => {}, other => break other }
+//!     let exit = run.hw.run();
+//!     match exit::handle(&machine, &mut run, exit) { After::Resume => {}, other => break other }
+//! }
+//! run.save();                                    // once when it loses the CPU
+//! ```
+
+pub mod backend;
+pub mod exit_reason;
+pub mod guest_memory;
+pub mod registers;
+pub mod run;
+pub mod state;
+
+pub use backend::Hardware;
+pub use exit_reason::{EXIT_REASONS, Exit, ExitReason, FaultAccess, IoAccess};
+pub use registers::Registers;
+pub use run::VcpuRun;
+pub use state::{CpuState, Segment, Table};
+
+use crate::types::Mfn;
+
+/// An event to deliver to the guest at the next entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An external interrupt with its vector.
+    Interrupt(u8),
+    /// A non-maskable interrupt.
+    Nmi,
+    /// An exception with its vector and, where the vector has one, its error code.
+    Exception(u8, Option<u32>),
+}
+
+impl Event {
+    /// #UD, invalid opcode.
+    pub const INVALID_OPCODE: Self = Self::Exception(6, None);
+    /// #GP(0), general protection.
+    pub const GENERAL_PROTECTION: Self = Self::Exception(13, Some(0));
+}
+
+/// One virtual CPU as a vendor's backend provides it. Held exclusively by the CPU that runs it.
+pub trait VirtualCpu {
+    /// Runs the guest until something needs the hypervisor. Interrupts are off before and after;
+    /// a physical interrupt ends the run with [`Exit::HostInterrupt`] and stays pending.
+    fn run(&mut self) -> Exit;
+
+    /// General registers, rip, rsp and rflags as they were at the last exit.
+    fn registers(&self) -> &Registers;
+    /// The same, to change what the guest sees at its next entry.
+    fn registers_mut(&mut self) -> &mut Registers;
+
+    /// The whole architectural state (general, control and segment registers).
+    fn state(&self) -> CpuState;
+    /// Replaces the whole architectural state; pending events of the old one are forgotten.
+    fn set_state(&mut self, state: &CpuState);
+
+    /// CR0.
+    fn cr0(&self) -> u64;
+    /// CR3.
+    fn cr3(&self) -> u64;
+    /// CR4.
+    fn cr4(&self) -> u64;
+    /// EFER as the guest may see it.
+    fn efer(&self) -> u64;
+    /// Sets EFER; `value` has been checked.
+    fn set_efer(&mut self, value: u64);
+    /// The PAT MSR of the guest.
+    fn pat(&self) -> u64;
+    /// Sets the PAT MSR of the guest; `value` has been checked.
+    fn set_pat(&mut self, value: u64);
+    /// Current privilege level, 0..=3.
+    fn cpl(&self) -> u8;
+    /// True when the guest executes 64-bit code (EFER.LMA and CS.L).
+    fn is_64bit(&self) -> bool;
+
+    /// Moves rip past the instruction that caused the last exit and ends an interrupt shadow.
+    fn skip_instruction(&mut self);
+    /// Undoes [`Self::skip_instruction`], so that the guest executes the instruction again
+    /// (a preempted hypercall).
+    fn repeat_instruction(&mut self);
+
+    /// True when an event was queued and not delivered yet.
+    fn has_event(&self) -> bool;
+    /// True when an external interrupt can be delivered at the next entry.
+    fn can_interrupt(&self) -> bool;
+    /// True when a non-maskable interrupt can be delivered at the next entry.
+    fn can_nmi(&self) -> bool;
+    /// True when RFLAGS.IF is set (whatever the interrupt shadow).
+    fn interrupts_enabled(&self) -> bool;
+    /// Queues `event` for the next entry. One only: a fault queued while another event waits
+    /// replaces it, and the interrupted one is delivered again by the guest's own retry.
+    fn inject(&mut self, event: Event);
+    /// Asks for (or withdraws) an [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.
+    fn request_interrupt_window(&mut self, wanted: bool);
+
+    /// The task priority the guest set through CR8, 0..=15.
+    fn cr8(&self) -> u8;
+    /// Sets what CR8 reads.
+    fn set_cr8(&mut self, priority: u8);
+
+    /// The second-level table the guest runs on.
+    fn set_second_level(&mut self, root: Mfn);
+    /// Forgets every cached translation of this vCPU before its next entry.
+    fn flush_tlb(&mut self);
+    /// What is added to the host's TSC when the guest reads it, in ticks (wrapping).
+    fn tsc_offset(&self) -> u64;
+    /// Sets [`Self::tsc_offset`].
+    fn set_tsc_offset(&mut self, offset: u64);
+
+    /// TSC_AUX: what RDTSCP and RDPID give the guest in ecx. [`VcpuRun::load`] puts it into the CPU.
+    fn tsc_aux(&self) -> u64;
+    /// Sets TSC_AUX as [`VcpuRun::load`] will load it.
+    fn set_tsc_aux(&mut self, value: u64);
+
+    /// Logs what the hardware knows about a failed entry or an unexpected exit.
+    fn dump(&self);
+}

@@ -1,0 +1,40 @@
+//! The registers that every exit saves.
+
+/// General registers in the order the entry code saves them, and the three that the hardware keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the architecture's")]
+pub struct Registers {
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub rbp: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rax: u64,
+    pub rsp: u64,
+    pub rip: u64,
+    pub rflags: u64,
+}
+
+impl Registers {
+    /// The value in edx:eax, as RDMSR, WRMSR and XSETBV use it.
+    #[must_use]
+    pub const fn edx_eax(&self) -> u64 {
+        (self.rdx & 0xffff_ffff) << 32 | (self.rax & 0xffff_ffff)
+    }
+
+    /// Puts `value` into edx:eax; the upper halves become zero.
+    pub const fn set_edx_eax(&mut self, value: u64) {
+        self.rax = value & 0xffff_ffff;
+        self.rdx = value >> 32;
+    }
+}
