@@ -4,5 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod check;
 pub mod disk;
+pub mod images;
 pub mod machine;
+pub mod runner;
+pub mod scenario;
+pub mod scenarios;

@@ -13,6 +13,9 @@ pub const TARGET: &str = "x86_64-unknown-none";
 /// The domains of the boot archive; `console` is Domain-0.
 pub const DOMAINS: [&str; 5] = ["console", "xenstore", "netback", "blkback", "bridge"];
 
+/// rustup's components that the checks need, and a program of each.
+pub const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")];
+
 /// Where cargo leaves the ELF file of `package`.
 pub fn binary(package: &str) -> PathBuf {
     paths::target().join(TARGET).join("release").join(package)
@@ -64,16 +67,30 @@ pub fn all() -> Result<()> {
     check(&mut command, "cargo build")
 }
 
+/// Has rustup install the formatter and the linter, unless they are there.
+///
+/// # Errors
+/// When rustup fails.
+pub fn ensure_components() -> Result<()> {
+    for (component, program) in COMPONENTS {
+        let works = Command::new(program)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !works {
+            step("Installing", component);
+            check(
+                Command::new("rustup").args(["component", "add", component]),
+                "rustup component add",
+            )?;
+        }
+    }
+    Ok(())
+}
+
 /// Has rustup install the bare-metal target's core library, unless it is there.
 fn ensure_target() -> Result<()> {
-    let mut query = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let output = query
-        .current_dir(paths::root())
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .context("cannot start rustc")?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if output.status.success() && folder.is_dir() {
+    if has_target() {
         return Ok(());
     }
     step("Installing", &format!("Rust's core library for {TARGET}"));
@@ -81,4 +98,16 @@ fn ensure_target() -> Result<()> {
         Command::new("rustup").args(["target", "add", TARGET]),
         "rustup target add",
     )
+}
+
+/// Whether Rust can build for the bare machine.
+pub fn has_target() -> bool {
+    let mut query = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    query
+        .current_dir(paths::root())
+        .args(["--print", "target-libdir", "--target", TARGET]);
+    query.output().is_ok_and(|output| {
+        let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        output.status.success() && folder.is_dir()
+    })
 }

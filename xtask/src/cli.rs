@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{build, image, run};
+use crate::{build, doctor, image, run, test};
 
 /// Builds, runs and tests microhv.
 #[derive(Debug, Parser)]
@@ -23,6 +23,10 @@ enum Command {
     Build,
     /// Boot the machine in QEMU, with Domain-0's prompt on this terminal.
     Run(Run),
+    /// Check format, lints and host tests, then play every scenario.
+    Test(Test),
+    /// Say what this machine lacks.
+    Doctor,
 }
 
 /// The IOMMU of the machine.
@@ -32,6 +36,17 @@ pub enum Iommu {
     Vtd,
     /// None.
     None,
+}
+
+/// Who executes the machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// The host's CPU where KVM offers nested SVM, else QEMU.
+    Auto,
+    /// QEMU, which emulates everything.
+    Tcg,
+    /// The host's CPU.
+    Kvm,
 }
 
 /// `cargo xtask run`.
@@ -55,12 +70,28 @@ pub struct Run {
     /// The machine's IOMMU.
     #[arg(long, value_enum, default_value_t = Iommu::Vtd)]
     pub iommu: Iommu,
+    /// Who executes the machine's instructions; auto: KVM if it offers what microhv needs.
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    pub accel: Accel,
     /// Another argument for QEMU (may be given again).
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<OsString>,
     /// Boot without the Debian guest.
     #[arg(long)]
     pub no_guest: bool,
+}
+
+/// `cargo xtask test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Only what has this in its name.
+    pub filter: Option<String>,
+    /// The QEMU binary.
+    #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
+    pub qemu: OsString,
+    /// Only print the names.
+    #[arg(long)]
+    pub list: bool,
 }
 
 impl Cli {
@@ -73,6 +104,8 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Run(arguments) => run::run(&arguments),
+            Command::Doctor => Ok(doctor::doctor()),
+            Command::Test(arguments) => test::test(&arguments),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use qemu_tests::archive::Archive;
 use qemu_tests::disk::{self, Partition};
+use qemu_tests::images::Images;
 
 use crate::output::step;
 use crate::{build, debian, elf, paths};
@@ -14,16 +15,6 @@ use crate::{build, debian, elf, paths};
 const LOADER_CONF: &str = include_str!("../assets/loader.conf");
 /// Size of the disk's partition on a machine without a guest, in bytes.
 const SCRATCH_SIZE: u64 = 64 << 20;
-
-/// The files of a machine.
-pub struct Images {
-    /// The hypervisor, as `qemu -kernel` takes it.
-    pub microhv: PathBuf,
-    /// The boot archive's files.
-    pub archive: Archive,
-    /// The disk's image.
-    pub disk: PathBuf,
-}
 
 /// Makes the images from what [`build::all`] has built; without a guest the disk is empty.
 ///
@@ -59,6 +50,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
     } else {
         "scratch.img"
     });
+    let mut root = None;
     if with_guest {
         let guest = debian::guest()?;
         archive
@@ -67,13 +59,17 @@ pub fn all(with_guest: bool) -> Result<Images> {
             .bytes("etc/xen/auto/debian.cfg", debian::CONFIG);
         if newer(&guest.root, &disk) {
             let size = fs::metadata(&guest.root)?.len();
-            let root = Partition {
-                name: "debian-root".into(),
-                size,
-                content: Some(guest.root),
-            };
-            disk::create(&disk, &[root])?;
+            let content = Some(guest.root.clone());
+            disk::create(
+                &disk,
+                &[Partition {
+                    name: "debian-root".into(),
+                    size,
+                    content,
+                }],
+            )?;
         }
+        root = Some(guest.root);
     } else if !disk.exists() {
         let scratch = Partition {
             name: "scratch".into(),
@@ -86,6 +82,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
         microhv,
         archive,
         disk,
+        root,
     })
 }
 
@@ -130,4 +127,23 @@ pub fn add(archive: &mut Archive, argument: &str) -> Result<()> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_wrong_with_the_default_configuration() {
+        let text = LOADER_CONF.to_owned() + "console_cmdline=\"prompt_status\"\n";
+        let mut remarks = Vec::new();
+        let conf = config::LoaderConf::new(text.as_bytes());
+        conf.diagnostics(|remark| remarks.push(remark.to_string()));
+        assert_eq!(remarks, [""; 0]);
+        let domains: Vec<_> = conf
+            .domains()
+            .map(|domain| domain.unwrap().name.text.to_owned())
+            .collect();
+        assert_eq!(domains, build::DOMAINS[1..]);
+    }
 }

@@ -4,12 +4,15 @@
 mod build;
 mod cli;
 mod debian;
+mod doctor;
 mod elf;
 mod host;
 mod image;
+mod kvm;
 mod output;
 mod paths;
 mod run;
+mod test;
 
 use clap::Parser;
 

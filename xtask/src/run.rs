@@ -11,6 +11,7 @@ use qemu_tests::machine::qmp::End;
 use qemu_tests::machine::serial::Running;
 use qemu_tests::machine::terminal;
 
+use crate::kvm::{self, Offer};
 use crate::output::step;
 use crate::{build, cli, host, image, paths};
 
@@ -65,6 +66,11 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         );
         machine.nic = Some(vec![forward]);
     }
+    machine.kvm = match arguments.accel {
+        cli::Accel::Auto => kvm::offer() == Offer::Svm,
+        cli::Accel::Tcg => false,
+        cli::Accel::Kvm => true,
+    };
     machine.extra.clone_from(&arguments.qemu_arg);
     let log = paths::log().join("run.log");
     if let Some(folder) = log.parent() {

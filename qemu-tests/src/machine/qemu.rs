@@ -49,7 +49,7 @@ pub struct Machine {
     pub memory: u32,
     /// The IOMMU.
     pub iommu: Iommu,
-    /// Value of `-cpu`.
+    /// Value of `-cpu` when QEMU emulates the CPU; with KVM it is the host's.
     pub cpu: String,
     /// Use the host's hardware virtualisation.
     pub kvm: bool,
@@ -121,7 +121,7 @@ impl Machine {
             "-accel",
             accel,
             "-cpu",
-            &self.cpu,
+            if self.kvm { "host" } else { &self.cpu },
         ]);
         add(&[
             "-smp",

@@ -185,7 +185,11 @@ impl<'a> LoaderConf<'a> {
                         .strip_prefix(domain)
                         .is_some_and(|rest| SUFFIXES.contains(&rest))
                 };
-                if KNOWN.contains(&name.text) || name.text.starts_with("ifconfig_") {
+                // Domain-0 is always built, without being listed.
+                if KNOWN.contains(&name.text)
+                    || name.text.starts_with("ifconfig_")
+                    || of_domain("console")
+                {
                     return None;
                 }
                 if conf

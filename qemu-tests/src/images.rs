@@ -1,0 +1,18 @@
+//! The files that machines are made of, as `cargo xtask build` leaves them.
+
+use std::path::PathBuf;
+
+use crate::archive::Archive;
+
+/// The files of a machine.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// The hypervisor, as `qemu -kernel` takes it.
+    pub microhv: PathBuf,
+    /// The boot archive's files, with the Debian guest if there is one.
+    pub archive: Archive,
+    /// The disk's image.
+    pub disk: PathBuf,
+    /// The root file system of the Debian guest, as an ext4 image.
+    pub root: Option<PathBuf>,
+}

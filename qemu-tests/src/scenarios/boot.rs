@@ -1,0 +1,66 @@
+//! The machine comes up, says what it is, and goes down.
+
+use anyhow::{Result, bail};
+
+use crate::check;
+use crate::machine::qmp::End;
+use crate::scenario::{HANG, Scenario, Stage};
+
+/// The scenarios of this subject.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "boot with 1 CPU",
+        debian: false,
+        play: |stage| boot(stage, 1),
+    },
+    Scenario {
+        name: "boot with 2 CPUs",
+        debian: false,
+        play: |stage| boot(stage, 2),
+    },
+    Scenario {
+        name: "boot with 4 CPUs",
+        debian: false,
+        play: |stage| boot(stage, 4),
+    },
+    Scenario {
+        name: "reboot from the prompt",
+        debian: false,
+        play: reboot,
+    },
+];
+
+/// The domains of the default loader.conf, in the order of their numbers.
+pub const DOMAINS: [&str; 5] = ["Domain-0", "xenstore", "netback", "blkback", "bridge"];
+
+fn boot(stage: &Stage, cpus: u32) -> Result<()> {
+    let mut machine = stage.machine();
+    machine.cpus = cpus;
+    let mut running = stage.boot(machine, &stage.archive()?)?;
+    running.wait_prompt(HANG)?;
+    let list = running.xl("xl list")?;
+    for (number, name) in DOMAINS.iter().enumerate() {
+        let columns = check::row(&list, name)?;
+        if columns.get(1) != Some(&number.to_string().as_str()) {
+            bail!("{name} is not domain {number}:\n{list}");
+        }
+    }
+    let info = running.xl("xl info")?;
+    let counted = info
+        .lines()
+        .find_map(|line| line.strip_prefix("nr_cpus"))
+        .unwrap_or_default();
+    if counted.trim_matches([' ', ':']) != cpus.to_string() {
+        bail!("xl info does not count {cpus} CPUs:\n{info}");
+    }
+    running.power_off()
+}
+
+fn reboot(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot_to_prompt(&stage.archive()?)?;
+    running.send("reboot\r")?;
+    match running.wait_end(HANG)? {
+        End::Reset => Ok(()),
+        other => bail!("the machine did not reset: {other:?}"),
+    }
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask test`: formatting, lints, host tests, then every scenario.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use qemu_tests::runner::Score;
+use qemu_tests::scenarios;
+
+use crate::build::{self, DOMAINS, TARGET, cargo};
+use crate::{cli, host, image, paths};
+
+/// Runs everything whose name has the filter in it.
+///
+/// # Errors
+/// When the images cannot be made; failures of tests are the exit code's business.
+pub fn test(arguments: &cli::Test) -> Result<ExitCode> {
+    let wanted = |name: &str| {
+        arguments
+            .filter
+            .as_deref()
+            .is_none_or(|filter| name.contains(filter))
+    };
+    if arguments.list {
+        CHECKS
+            .iter()
+            .map(|check| check.0)
+            .chain(scenarios::all().iter().map(|s| s.name))
+            .for_each(|name| println!("{name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.qemu == host::QEMU.program {
+        host::ensure(&[host::QEMU])?;
+    }
+    build::ensure_components()?;
+    build::all()?;
+    let mut score = Score::default();
+    for (name, command) in CHECKS {
+        if wanted(name) {
+            score.count(name, || host::quiet(&mut command()));
+        }
+    }
+    let scenarios: Vec<_> = scenarios::all()
+        .into_iter()
+        .filter(|scenario| wanted(scenario.name))
+        .collect();
+    if !scenarios.is_empty() {
+        let images = image::all(scenarios.iter().any(|scenario| scenario.debian))?;
+        for scenario in &scenarios {
+            score.play(
+                scenario,
+                &images,
+                &arguments.qemu,
+                &paths::target().join("test"),
+            );
+        }
+    }
+    println!("{score}");
+    Ok(if score.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A name and the command that does the check.
+type Check = (&'static str, fn() -> Command);
+
+/// What is checked without a machine.
+const CHECKS: [Check; 4] = [
+    ("source is formatted", || with(&["fmt", "--all", "--check"])),
+    ("lints, host", || {
+        with(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    }),
+    ("lints, bare machine", || {
+        let mut command = with(&[
+            "clippy",
+            "--quiet",
+            "--target",
+            TARGET,
+            "--package",
+            "microhv",
+        ]);
+        for domain in DOMAINS {
+            command.args(["--package", domain]);
+        }
+        command.args(["--", "-D", "warnings"]);
+        command
+    }),
+    ("host tests", || with(&["test", "--quiet", "--workspace"])),
+];
+
+fn with(arguments: &[&str]) -> Command {
+    let mut command = cargo();
+    command.args(arguments);
+    // Backtraces of a failing test would drown what it says.
+    command.env("RUST_BACKTRACE", "0");
+    command
+}
