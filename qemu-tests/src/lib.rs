@@ -6,8 +6,10 @@
 pub mod archive;
 pub mod check;
 pub mod disk;
+pub mod guest;
 pub mod images;
 pub mod machine;
+pub mod net;
 pub mod runner;
 pub mod scenario;
 pub mod scenarios;

@@ -1,11 +1,20 @@
 //! The stories that are told about microhv, by subject.
 
 mod boot;
+mod debian;
+mod disk;
+mod net;
 
 use crate::scenario::Scenario;
 
 /// Every scenario, the quick ones first.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [boot::SCENARIOS].concat()
+    [
+        boot::SCENARIOS,
+        debian::SCENARIOS,
+        disk::SCENARIOS,
+        net::SCENARIOS,
+    ]
+    .concat()
 }

@@ -1,0 +1,100 @@
+//! Guests' disks: what is written is what is read, also later, also by others.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::guest::Guest;
+use crate::scenario::{HANG, Scenario, Stage};
+use crate::{check, disk};
+
+/// The scenarios of this subject.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "disk: write, checksum, reread after reboot, fsck",
+        debian: true,
+        play: reread,
+    },
+    Scenario {
+        name: "disk: a read-only disk refuses writes",
+        debian: true,
+        play: read_only,
+    },
+];
+
+fn reread(stage: &Stage) -> Result<()> {
+    let guest = Guest::new("debian", None);
+    let mut running = stage.boot_guests(std::slice::from_ref(&guest))?;
+    running.attach_when_up("debian")?;
+    running.guest("dd if=/dev/urandom of=/root/data bs=1M count=32 2>/dev/null && sync")?;
+    running.guest("cd /root && sha256sum data > sum && mkdir many && for i in $(seq 200); do echo $i > many/$i; done")?;
+    // The page cache must not answer for the disk.
+    running.guest("sync; echo 3 > /proc/sys/vm/drop_caches; sha256sum -c sum")?;
+    running.send("reboot\r")?;
+    running.wait_for("debian: reboot", HANG)?;
+    running.wait_prompt(HANG)?;
+    running.attach_when_up("debian")?;
+    running
+        .guest("cd /root && sha256sum -c sum && [ $(cat many/* | sort -n | tail -n 1) = 200 ]")?;
+    running.send("poweroff\r")?;
+    running.wait_for("debian: poweroff", HANG)?;
+    running.wait_prompt(HANG)?;
+    running.power_off()?;
+    let root = stage.folder().join("root.ext4");
+    disk::extract(&stage.folder().join("disk.img"), "debian-root", &root)?;
+    fsck(&root)
+}
+
+/// The file system in the file `image` must be clean, on inspection and by its own word.
+fn fsck(image: &std::path::Path) -> Result<()> {
+    let output = Command::new("/usr/sbin/e2fsck")
+        .args(["-f", "-n"])
+        .arg(image)
+        .output()
+        .context("e2fsck")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("e2fsck {}:\n{said}", output.status);
+    }
+    if said.contains("recovering journal") || said.contains("skipping journal recovery") {
+        bail!("the guest did not unmount its root file system:\n{said}");
+    }
+    Ok(())
+}
+
+fn read_only(stage: &Stage) -> Result<()> {
+    let guest = Guest::new("debian", None);
+    let second = Guest::new("spare", None);
+    let disk = stage.disk_for(&[guest.clone(), second])?;
+    let mut archive = stage.archive_with(std::slice::from_ref(&guest))?;
+    archive.edit("etc/xen/auto/debian.cfg", |text| {
+        text.replace("xvda,rw'", "xvda,rw','/dev/gpt/spare-root,raw,xvdb,ro'")
+    })?;
+    let mut machine = stage.machine();
+    machine.disk = Some(disk);
+    let mut running = stage.boot(machine, &archive)?;
+    running.wait_prompt(HANG)?;
+    running.attach_when_up("debian")?;
+    let flag = running.guest("cat /sys/block/xvdb/ro")?;
+    if flag.trim() != "1" {
+        bail!("xvdb is not read-only: {flag}");
+    }
+    let before = running.guest("sha256sum /dev/xvdb")?;
+    // The guest's own kernel refuses first; it is told to forget that, so that the backend has to.
+    let answer = running.guest_command(
+        "blockdev --setrw /dev/xvdb; dd if=/dev/zero of=/dev/xvdb bs=4k count=4 conv=fsync",
+        HANG,
+    )?;
+    if answer.code == 0 {
+        bail!("writing to a read-only disk succeeded:\n{}", answer.text);
+    }
+    let after = running.guest("echo 3 > /proc/sys/vm/drop_caches; sha256sum /dev/xvdb")?;
+    if before.split_whitespace().next() != after.split_whitespace().next() {
+        bail!("the read-only disk changed: {before} then {after}");
+    }
+    running
+        .guest("mkdir -p /mnt && mount -t ext4 -o ro /dev/xvdb /mnt && ls /mnt/sbin/init")
+        .and_then(|text| check::contains(&text, &["/mnt/sbin/init"]))?;
+    running.detach()?;
+    running.power_off()
+}
