@@ -1,0 +1,611 @@
+//! Mapping grants, and everything that ends a mapping.
+
+use core::sync::atomic::Ordering::SeqCst;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use xen_abi::Errno;
+use xen_abi::grant_table::*;
+use xen_abi::xen::DOMID_SELF;
+
+use super::world::{World, frame};
+use super::*;
+use crate::guest_args::{Progress, TestArgs};
+
+const PERMIT: u16 = 1;
+const READONLY: u16 = 1 << 2;
+const READING: u16 = 1 << 3;
+const WRITING: u16 = 1 << 4;
+
+#[test]
+fn a_granted_page_appears_in_the_other_domain_and_goes() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (status, handle) = world.map(2, 1, 9, 0x80, false);
+    assert_eq!(status, GNTST_OKAY);
+    assert_eq!(world.at(2, 0x80), Some((page.mfn(), true)));
+    assert_eq!(world.flags(1, 9), PERMIT | READING | WRITING);
+    assert_eq!(world.unmap(2, handle, 0x81), GNTST_GENERAL_ERROR);
+    assert_eq!(
+        world.unmap(2, handle, 0),
+        GNTST_OKAY,
+        "an address of zero asks for nothing"
+    );
+    assert_eq!(world.at(2, 0x80), Some((page.mfn(), true)));
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_OKAY);
+    assert_eq!(world.at(2, 0x80), None);
+    assert_eq!(world.flags(1, 9), PERMIT);
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_BAD_HANDLE);
+    assert_eq!(page.holders(), 2, "the owner's address space and this test");
+}
+
+#[test]
+fn only_what_the_entry_permits_is_mapped() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT | READONLY);
+    assert_eq!(world.map(2, 1, 9, 0x80, false).0, GNTST_GENERAL_ERROR);
+    assert_eq!(world.map(0, 1, 9, 0x80, true).0, GNTST_GENERAL_ERROR);
+    assert_eq!(world.map(2, 1, 10, 0x80, true).0, GNTST_GENERAL_ERROR);
+    assert_eq!(world.map(2, 1, 512, 0x80, true).0, GNTST_BAD_GNTREF);
+    assert_eq!(world.map(2, 1, u32::MAX, 0x80, true).0, GNTST_BAD_GNTREF);
+    assert_eq!(world.map(2, 7, 9, 0x80, true).0, GNTST_BAD_DOMAIN);
+    assert_eq!(world.map(2, DOMID_SELF, 9, 0x80, true).0, GNTST_BAD_DOMAIN);
+    assert_eq!(world.flags(1, 9), PERMIT | READONLY);
+    assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_OKAY);
+    assert_eq!(world.at(2, 0x80).map(|(_, write)| write), Some(false));
+    assert_eq!(world.flags(1, 9), PERMIT | READONLY | READING);
+    // In use for reading: writing still needs the entry's leave.
+    assert_eq!(world.map(2, 1, 9, 0x81, false).0, GNTST_GENERAL_ERROR);
+    for flags in [0, 2, 3, PERMIT | 1 << 8] {
+        world.grant(1, 11, 2, 0x10, flags);
+        assert_eq!(
+            world.map(2, 1, 11, 0x82, true).0,
+            GNTST_GENERAL_ERROR,
+            "flags {flags:#x}"
+        );
+    }
+}
+
+#[test]
+fn only_the_granters_own_pages_are_mapped() {
+    let world = World::new();
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_BAD_PAGE);
+    let foreign = frame(0);
+    world.pages.borrow_mut().insert((1, 0x10), (foreign, true));
+    assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_BAD_PAGE);
+    let own = frame(1);
+    world.pages.borrow_mut().insert((1, 0x10), (own, false));
+    assert_eq!(world.map(2, 1, 9, 0x80, false).0, GNTST_BAD_PAGE);
+    assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_OKAY);
+    // Mapped for reading first, it does not become writable by asking again.
+    assert_eq!(world.map(2, 1, 9, 0x81, false).0, GNTST_BAD_PAGE);
+    assert_eq!(world.flags(1, 9), PERMIT | READING);
+}
+
+#[test]
+fn flags_that_a_translated_guest_cannot_use_are_refused() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let arg = GnttabMapGrantRef {
+        host_addr: 0x80000,
+        r#ref: 9,
+        dom: 1,
+        ..Default::default()
+    };
+    let map = |flags, host_addr| {
+        let arg = GnttabMapGrantRef {
+            flags,
+            host_addr,
+            ..arg
+        };
+        world.call(2, GNTTABOP_MAP_GRANT_REF, [arg]).unwrap()[0].status
+    };
+    assert_eq!(map(GntmapFlags::empty(), 0x80000), GNTST_BAD_GNTREF);
+    assert_eq!(
+        map(GntmapFlags::HOST_MAP | GntmapFlags::DEVICE_MAP, 0x80000),
+        GNTST_GENERAL_ERROR
+    );
+    assert_eq!(
+        map(GntmapFlags::HOST_MAP | GntmapFlags::CONTAINS_PTE, 0x80000),
+        GNTST_GENERAL_ERROR
+    );
+    assert_eq!(map(GntmapFlags::HOST_MAP, 0x80008), GNTST_BAD_VIRT_ADDR);
+    assert_eq!(map(GntmapFlags::HOST_MAP, 0x80000), GNTST_OKAY);
+}
+
+#[test]
+fn a_grant_is_in_use_until_its_last_mapping_goes() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (_, read) = world.map(2, 1, 9, 0x80, true);
+    assert_eq!(world.flags(1, 9), PERMIT | READING);
+    let (_, write) = world.map(2, 1, 9, 0x81, false);
+    let (_, write_too) = world.map(2, 1, 9, 0x82, false);
+    assert_eq!(world.flags(1, 9), PERMIT | READING | WRITING);
+    world.unmap(2, write, 0x81);
+    assert_eq!(world.flags(1, 9), PERMIT | READING | WRITING);
+    world.unmap(2, write_too, 0x82);
+    assert_eq!(world.flags(1, 9), PERMIT | READING);
+    // The owner cannot turn it over to another domain while it is in use.
+    world.grant(1, 9, 0, 0x10, PERMIT);
+    assert_eq!(world.map(0, 1, 9, 0x80, true).0, GNTST_GENERAL_ERROR);
+    assert_eq!(world.map(2, 1, 9, 0x83, true).0, GNTST_OKAY);
+    world.unmap(2, read, 0x80);
+    world.unmap(2, 3, 0x83);
+}
+
+#[test]
+fn the_page_mapped_is_the_one_that_was_granted_first() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    world.page(1, 0x11);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    world.map(2, 1, 9, 0x80, true);
+    world.grant(1, 9, 2, 0x11, PERMIT);
+    assert_eq!(world.map(2, 1, 9, 0x81, true).0, GNTST_OKAY);
+    assert_eq!(world.at(2, 0x81), Some((page.mfn(), false)));
+}
+
+#[test]
+fn an_entry_that_changes_while_it_is_looked_up_is_looked_up_again() {
+    let world = Rc::new(World::new());
+    world.page(1, 0x10);
+    let second = world.page(1, 0x11);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let inner = world.clone();
+    *world.at_lookup.borrow_mut() = Box::new(move || inner.grant(1, 9, 2, 0x11, PERMIT));
+    assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_OKAY);
+    assert_eq!(world.at(2, 0x80), Some((second.mfn(), false)));
+    // One that never stands still is refused in the end, and left unpinned.
+    let mut gfn = 0x10;
+    let inner = world.clone();
+    *world.at_lookup.borrow_mut() = Box::new(move || {
+        gfn ^= 1;
+        inner.grant(1, 10, 2, gfn ^ 1, PERMIT);
+    });
+    world.grant(1, 10, 2, 0x11, PERMIT);
+    assert_eq!(world.map(2, 1, 10, 0x81, true).0, GNTST_GENERAL_ERROR);
+    assert_eq!(world.flags(1, 10) & (READING | WRITING), 0);
+    *world.at_lookup.borrow_mut() = Box::new(|| ());
+}
+
+#[test]
+fn nothing_is_left_of_a_mapping_that_failed() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    world.map_fails.set(true);
+    assert_eq!(world.map(2, 1, 9, 0x80, false).0, GNTST_GENERAL_ERROR);
+    assert_eq!((world.flags(1, 9), page.holders()), (PERMIT, 2));
+    world.map_fails.set(false);
+    assert_eq!(
+        world.map(2, 1, 9, 0x80, false),
+        (GNTST_OKAY, 0),
+        "the handle was given back"
+    );
+}
+
+#[test]
+fn an_entry_is_free_only_after_the_flush() {
+    let world = Rc::new(World::new());
+    let page = world.page(1, 0x10);
+    for reference in 9..11 {
+        world.grant(1, reference, 2, 0x10, PERMIT);
+    }
+    let (_, one) = world.map(2, 1, 9, 0x80, false);
+    let (_, two) = world.map(2, 1, 10, 0x81, false);
+    let flushes = Rc::new(core::cell::Cell::new(0));
+    let (inner, count) = (world.clone(), flushes.clone());
+    *world.at_flush.borrow_mut() = Box::new(move || {
+        count.set(count.get() + 1);
+        assert_eq!((inner.at(2, 0x80), inner.at(2, 0x81)), (None, None));
+        for reference in 9..11 {
+            assert_eq!(inner.flags(1, reference), PERMIT | READING | WRITING);
+        }
+    });
+    let arg = |handle, gfn: u64| GnttabUnmapGrantRef {
+        handle,
+        host_addr: gfn << 12,
+        ..Default::default()
+    };
+    let list = world
+        .call(
+            2,
+            GNTTABOP_UNMAP_GRANT_REF,
+            [arg(one, 0x80), arg(77, 0x80), arg(two, 0x81)],
+        )
+        .unwrap();
+    assert_eq!(
+        list.map(|op| op.status),
+        [GNTST_OKAY, GNTST_BAD_HANDLE, GNTST_OKAY]
+    );
+    assert_eq!(flushes.get(), 1, "one flush for the batch");
+    assert_eq!(
+        (world.flags(1, 9), world.flags(1, 10), page.holders()),
+        (PERMIT, PERMIT, 2)
+    );
+    *world.at_flush.borrow_mut() = Box::new(|| ());
+}
+
+#[test]
+fn a_list_that_ends_in_nowhere_leaves_no_pins() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (_, handle) = world.map(2, 1, 9, 0x80, false);
+    let arg = GnttabUnmapGrantRef {
+        handle,
+        host_addr: 0x80000,
+        ..Default::default()
+    };
+    let mut args = TestArgs::of(&[arg]);
+    world.caller.set(2);
+    assert_eq!(
+        op(&world, GNTTABOP_UNMAP_GRANT_REF, &mut args, 2),
+        Err(Errno::EFAULT)
+    );
+    assert_eq!(world.flags(1, 9), PERMIT);
+    assert_eq!(
+        op(&world, GNTTABOP_UNMAP_GRANT_REF, &mut args, u32::MAX),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn long_lists_can_be_interrupted() {
+    let world = World::new();
+    world.page(1, 0x10);
+    let mut list = vec![];
+    for reference in 0..100 {
+        world.grant(1, reference, 2, 0x10, PERMIT);
+        list.push(GnttabMapGrantRef {
+            host_addr: u64::from(0x80 + reference) << 12,
+            flags: GntmapFlags::HOST_MAP,
+            r#ref: reference,
+            dom: 1,
+            ..Default::default()
+        });
+    }
+    world.caller.set(2);
+    world.preempt.set(true);
+    let mut done = 0;
+    loop {
+        let mut args = TestArgs::of(&list[done as usize..]);
+        match op(&world, GNTTABOP_MAP_GRANT_REF, &mut args, 100 - done).unwrap() {
+            Progress::Preempted(more) => done += more,
+            Progress::Done(result) => break assert_eq!(result, 0),
+        }
+    }
+    assert_eq!(done, 99);
+    let unmap: Vec<_> = (0..100)
+        .map(|handle| GnttabUnmapGrantRef {
+            handle,
+            host_addr: u64::from(0x80 + handle) << 12,
+            ..Default::default()
+        })
+        .collect();
+    let mut args = TestArgs::of(&unmap);
+    assert_eq!(
+        op(&world, GNTTABOP_UNMAP_GRANT_REF, &mut args, 100),
+        Ok(Progress::Preempted(32))
+    );
+    assert_eq!(
+        (world.flags(1, 31), world.flags(1, 32)),
+        (PERMIT, PERMIT | READING | WRITING)
+    );
+    world.preempt.set(false);
+    let mut args = TestArgs::of(&unmap[32..]);
+    assert_eq!(
+        op(&world, GNTTABOP_UNMAP_GRANT_REF, &mut args, 68),
+        Ok(Progress::Done(0))
+    );
+    assert!((0..100).all(|reference| world.flags(1, reference) == PERMIT));
+}
+
+#[test]
+fn a_dead_mapper_lets_go_of_everything() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    for reference in 0..200 {
+        world.grant(1, reference, 2, 0x10, PERMIT);
+        assert_eq!(
+            world
+                .map(2, 1, reference, u64::from(0x100 + reference), false)
+                .0,
+            GNTST_OKAY
+        );
+    }
+    world
+        .pages
+        .borrow_mut()
+        .retain(|(domain, _), _| *domain != 2);
+    world.preempt.set(true);
+    let mut rounds = 1;
+    while !release_mappings(&world, DomId(2)) {
+        rounds += 1;
+    }
+    assert_eq!(rounds, 4);
+    assert!((0..200).all(|reference| world.flags(1, reference) == PERMIT));
+    assert_eq!(page.holders(), 2);
+}
+
+#[test]
+fn a_dead_granters_page_lives_until_it_is_unmapped() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    page.write(0, b"still here");
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    world.grant(1, 10, 2, 0x10, PERMIT);
+    let (_, handle) = world.map(2, 1, 9, 0x80, false);
+    world.table(1, Table::begin_death);
+    assert_eq!(world.map(2, 1, 10, 0x81, false).0, GNTST_BAD_DOMAIN);
+    assert_eq!(world.map(2, 1, 9, 0x81, false).0, GNTST_BAD_DOMAIN);
+    world.pages.borrow_mut().remove(&(1, 0x10));
+    world.tables.borrow_mut().remove(&1);
+    drop(page);
+    let (kept, _) = world.pages.borrow()[&(2, 0x80)].clone();
+    let mut bytes = [0; 10];
+    kept.read(0, &mut bytes);
+    assert_eq!((&bytes, kept.holders()), (b"still here", 2));
+    assert_eq!(world.map(2, 1, 9, 0x81, false).0, GNTST_BAD_DOMAIN);
+    // A new domain of the same number uses the same reference; the old mapping's end must not touch it.
+    world
+        .tables
+        .borrow_mut()
+        .insert(1, core::cell::RefCell::new(Table::new(DomId(1)).unwrap()));
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (status, other) = world.map(2, 1, 9, 0x90, false);
+    assert_eq!(status, GNTST_OKAY);
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_OKAY);
+    assert_eq!(world.flags(1, 9), PERMIT | READING | WRITING);
+    assert_eq!(kept.holders(), 1);
+    assert_eq!(world.unmap(2, other, 0x90), GNTST_OKAY);
+}
+
+#[test]
+fn mappings_run_out_cleanly() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let mut handles = 0u32;
+    let status = loop {
+        match world.map(2, 1, 9, u64::from(0x1000 + handles), true) {
+            (GNTST_OKAY, handle) => assert_eq!(handle, handles),
+            (status, _) => break status,
+        }
+        handles += 1;
+    };
+    assert_eq!((status, handles), (GNTST_NO_SPACE, 24_576));
+    assert_eq!(world.unmap(2, 500, 0x1000 + 500), GNTST_OKAY);
+    assert_eq!(world.map(2, 1, 9, 0x1000 + 500, true), (GNTST_OKAY, 500));
+}
+
+#[test]
+fn the_builder_seeds_the_reserved_entries() {
+    let world = World::new();
+    let page = world.page(1, 0xfeff_f);
+    world
+        .table(1, |table| {
+            table.seed(GNTTAB_RESERVED_XENSTORE, DomId(2), Gfn(0xfeff_f))
+        })
+        .unwrap();
+    assert_eq!(world.map(2, 1, 1, 0x80, false).0, GNTST_OKAY);
+    assert_eq!(world.at(2, 0x80), Some((page.mfn(), true)));
+    assert_eq!(
+        world.table(1, |table| table.seed(512, DomId(2), Gfn(1))),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        world.table(1, |table| table.seed(0, DomId(2), Gfn(1 << 32))),
+        Err(Errno::EINVAL)
+    );
+}
+
+#[test]
+fn small_operations_answer_as_xen_does() {
+    let world = World::new();
+    let size = GnttabQuerySize {
+        dom: DOMID_SELF,
+        ..Default::default()
+    };
+    let [answer] = world.call(1, GNTTABOP_QUERY_SIZE, [size]).unwrap();
+    assert_eq!(
+        (answer.status, answer.nr_frames, answer.max_nr_frames),
+        (0, 1, 64)
+    );
+    let other = GnttabQuerySize { dom: 2, ..size };
+    assert_eq!(
+        world.call(1, GNTTABOP_QUERY_SIZE, [other]).unwrap()[0].status,
+        GNTST_PERMISSION_DENIED
+    );
+    assert_eq!(
+        world.call(0, GNTTABOP_QUERY_SIZE, [other]).unwrap()[0].status,
+        GNTST_OKAY
+    );
+    let nobody = GnttabQuerySize { dom: 9, ..size };
+    assert_eq!(
+        world.call(0, GNTTABOP_QUERY_SIZE, [nobody]).unwrap()[0].status,
+        GNTST_BAD_DOMAIN
+    );
+    assert_eq!(
+        world.call(1, GNTTABOP_QUERY_SIZE, [size, size]),
+        Err(Errno::EINVAL)
+    );
+    let setup = |nr_frames| GnttabSetupTable {
+        dom: DOMID_SELF,
+        nr_frames,
+        ..Default::default()
+    };
+    assert_eq!(
+        world.call(1, GNTTABOP_SETUP_TABLE, [setup(3)]).unwrap()[0].status,
+        GNTST_OKAY
+    );
+    assert_eq!(
+        world.call(1, GNTTABOP_SETUP_TABLE, [setup(65)]).unwrap()[0].status,
+        GNTST_GENERAL_ERROR
+    );
+    assert_eq!(
+        world.call(1, GNTTABOP_QUERY_SIZE, [size]).unwrap()[0].nr_frames,
+        3
+    );
+    assert!(world.table(1, |table| table.frame(63)).is_ok());
+    assert_eq!(world.table(1, |table| table.frame(64)), Err(Errno::EINVAL));
+    assert_eq!(
+        world.table(1, |table| table.frame(u32::MAX)),
+        Err(Errno::EINVAL)
+    );
+    for (version, result) in [
+        (1, Ok(())),
+        (2, Err(Errno::ENOSYS)),
+        (0, Err(Errno::EINVAL)),
+        (3, Err(Errno::EINVAL)),
+    ] {
+        assert_eq!(
+            world
+                .call(1, GNTTABOP_SET_VERSION, [GnttabSetVersion { version }])
+                .map(|_| ()),
+            result
+        );
+    }
+    let version = GnttabGetVersion {
+        dom: DOMID_SELF,
+        ..Default::default()
+    };
+    assert_eq!(
+        world.call(1, GNTTABOP_GET_VERSION, [version]).unwrap()[0].version,
+        1
+    );
+    assert_eq!(
+        world.call(
+            1,
+            GNTTABOP_GET_VERSION,
+            [GnttabGetVersion { dom: 2, ..version }]
+        ),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        world.call(
+            1,
+            GNTTABOP_GET_VERSION,
+            [GnttabGetVersion { dom: 9, ..version }]
+        ),
+        Err(Errno::ESRCH)
+    );
+    let frames = GnttabGetStatusFrames {
+        dom: DOMID_SELF,
+        nr_frames: 1,
+        ..Default::default()
+    };
+    assert_eq!(
+        world.call(1, GNTTABOP_GET_STATUS_FRAMES, [frames]).unwrap()[0].status,
+        GNTST_GENERAL_ERROR
+    );
+    let replace = GnttabUnmapAndReplace::default();
+    assert_eq!(
+        world
+            .call(1, GNTTABOP_UNMAP_AND_REPLACE, [replace])
+            .unwrap()[0]
+            .status,
+        GNTST_GENERAL_ERROR
+    );
+    for cmd in [
+        GNTTABOP_DUMP_TABLE,
+        GNTTABOP_TRANSFER,
+        GNTTABOP_CACHE_FLUSH,
+        13,
+        u32::MAX,
+    ] {
+        assert_eq!(
+            world.call(1, cmd, [GnttabTransfer::default()]),
+            Err(Errno::ENOSYS)
+        );
+    }
+}
+
+#[test]
+fn entries_are_swapped_unless_they_are_in_use() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let swap = |ref_a, ref_b| {
+        let arg = GnttabSwapGrantRef {
+            ref_a,
+            ref_b,
+            ..Default::default()
+        };
+        world.call(1, GNTTABOP_SWAP_GRANT_REF, [arg]).unwrap()[0].status
+    };
+    assert_eq!(swap(9, 20), GNTST_OKAY);
+    assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_GENERAL_ERROR);
+    assert_eq!(world.map(2, 1, 20, 0x80, true).0, GNTST_OKAY);
+    assert_eq!(world.at(2, 0x80), Some((page.mfn(), false)));
+    assert_eq!(
+        (swap(9, 20), swap(20, 9), swap(9, 512)),
+        (GNTST_EAGAIN, GNTST_EAGAIN, GNTST_BAD_GNTREF)
+    );
+}
+
+proptest! {
+    /// However a granter scribbles on its entries, and whatever is mapped and unmapped in whatever order: the mapper only
+    /// ever gets pages of the granter, and at the end nothing is held.
+    #[test]
+    fn scribbled_entries_give_nothing_away(
+        steps in prop::collection::vec((0..4u32, any::<u16>(), 0..4u16, 0..8u32, any::<bool>(), 0..4u64), 1..60)
+    ) {
+        let world = World::new();
+        let pages: Vec<_> = (0..4).map(|gfn| world.page(1, gfn)).collect();
+        let foreign = frame(0);
+        world.pages.borrow_mut().insert((1, 4), (foreign.clone(), true));
+        let mut mapped = vec![];
+        for (reference, flags, to, gfn, readonly, place) in steps {
+            world.grant(1, reference, to, gfn, flags);
+            let at = 0x100 + place;
+            if let Some(index) = mapped.iter().position(|(_, gfn)| *gfn == at) {
+                let (handle, gfn) = mapped.remove(index);
+                prop_assert_eq!(world.unmap(2, handle, gfn), GNTST_OKAY);
+            } else if let (GNTST_OKAY, handle) = world.map(2, 1, reference, at, readonly) {
+                let (mfn, write) = world.at(2, at).unwrap();
+                prop_assert!(pages.iter().any(|page| page.mfn() == mfn));
+                prop_assert_eq!(write, !readonly);
+                mapped.push((handle, at));
+            }
+        }
+        for (handle, gfn) in mapped {
+            prop_assert_eq!(world.unmap(2, handle, gfn), GNTST_OKAY);
+        }
+        prop_assert!(pages.iter().all(|page| page.holders() == 2));
+        prop_assert_eq!(foreign.holders(), 2);
+    }
+}
+
+#[test]
+fn a_hostile_owner_cannot_keep_us_busy() {
+    let world = Rc::new(World::new());
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let shared = world.table(1, |table| table.frame(0).unwrap());
+    let stop = std::sync::Arc::new(core::sync::atomic::AtomicBool::new(false));
+    let scribbler = std::thread::spawn({
+        let (stop, mfn) = (stop.clone(), shared.mfn());
+        move || {
+            let word = crate::mm::phys::atomic_u32(mfn, 9 * 8);
+            while !stop.load(SeqCst) {
+                word.fetch_xor(1 << 5, SeqCst);
+            }
+        }
+    });
+    for _ in 0..2000 {
+        if let (GNTST_OKAY, handle) = world.map(2, 1, 9, 0x80, false) {
+            assert_eq!(world.unmap(2, handle, 0x80), GNTST_OKAY);
+        }
+    }
+    stop.store(true, SeqCst);
+    scribbler.join().unwrap();
+    assert_eq!(world.flags(1, 9) & (READING | WRITING), 0);
+}

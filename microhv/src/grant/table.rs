@@ -1,0 +1,274 @@
+//! A domain's grants: which are in use, and by whom.
+
+use xen_abi::Errno;
+use xen_abi::grant_table::{
+    GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_PAGE, GNTST_EAGAIN, GNTST_GENERAL_ERROR,
+    GNTST_NO_SPACE,
+};
+
+use super::active::{Active, ActiveEntries};
+use super::maptrack::Maptrack;
+use super::shared::Shared;
+use super::{Environment, Status};
+use crate::mm::{FrameRef, frame_table};
+use crate::types::{DomId, Gfn, Mfn};
+
+/// A grant that somebody wants to use.
+#[derive(Clone, Copy, Debug)]
+pub struct Use {
+    /// Whose page it is, and by which of its references.
+    pub granter: DomId,
+    /// See `granter`.
+    pub reference: u32,
+    /// Who uses it.
+    pub grantee: DomId,
+    /// For writing?
+    pub write: bool,
+    /// To map it, or else to copy.
+    pub map: bool,
+}
+
+/// What an entry says before it is pinned.
+#[derive(Debug)]
+pub enum Examined {
+    /// It is in use already: the page is known.
+    InUse,
+    /// It grants this page, which is to be looked up.
+    Page(Gfn),
+}
+
+/// A page that was looked up for a pin.
+pub struct LookedUp {
+    /// Where it is in the granter's memory.
+    pub gfn: Gfn,
+    /// The page.
+    pub frame: FrameRef,
+    /// May the granter write to it?
+    pub writable: bool,
+}
+
+/// A domain's grant table and the mappings that it holds.
+pub struct Table {
+    owner: DomId,
+    shared: Shared,
+    active: ActiveEntries,
+    /// The domain's mappings of other domains' pages.
+    pub(super) maptrack: Maptrack,
+    dying: bool,
+}
+
+impl Table {
+    /// A table with one frame of entries; none if memory is out.
+    #[must_use]
+    pub fn new(owner: DomId) -> Option<Self> {
+        Some(Self {
+            owner,
+            shared: Shared::new(owner)?,
+            active: ActiveEntries::new()?,
+            maptrack: Maptrack::new()?,
+            dying: false,
+        })
+    }
+
+    /// How many frames of entries there are.
+    #[must_use]
+    pub fn frame_count(&self) -> u32 {
+        self.shared.count()
+    }
+
+    /// The frame number `index` of entries, for `XENMAPSPACE_grant_table`; comes into being if it may.
+    ///
+    /// # Errors
+    /// `EINVAL` beyond [`super::MAX_FRAMES`], `ENOMEM`.
+    pub fn frame(&mut self, index: u32) -> Result<FrameRef, Errno> {
+        self.shared.frame(index)
+    }
+
+    /// Makes sure that there are at least `count` frames.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn grow(&mut self, count: u32) -> Result<(), Errno> {
+        self.shared.grow(count)
+    }
+
+    /// Writes entry `reference` before the domain runs: `grantee` may map `gfn`. For the reserved entries of the console
+    /// and store rings.
+    ///
+    /// # Errors
+    /// `EINVAL` for no such entry or a page beyond what an entry can say.
+    pub fn seed(&mut self, reference: u32, grantee: DomId, gfn: Gfn) -> Result<(), Errno> {
+        self.shared.grant(reference, grantee, gfn)
+    }
+
+    /// Lets nobody use another grant: the domain dies. What is in use stays until it is unmapped.
+    pub fn begin_death(&mut self) {
+        self.dying = true;
+    }
+
+    /// First step: what does the entry say?
+    ///
+    /// # Errors
+    /// `GNTST_bad_domain` for a dying domain, `GNTST_bad_gntref`, `GNTST_general_error` if the entry does not permit it.
+    pub fn examine(&self, wanted: &Use) -> Result<Examined, Status> {
+        if self.dying {
+            return Err(Status(GNTST_BAD_DOMAIN));
+        }
+        if wanted.reference >= self.shared.entries() {
+            return Err(Status(GNTST_BAD_GNTREF));
+        }
+        if self.active.get(wanted.reference).is_some() {
+            return Ok(Examined::InUse);
+        }
+        self.shared
+            .granted(wanted.reference, wanted.grantee, wanted.map)
+            .map(Examined::Page)
+            .ok_or(Status(GNTST_GENERAL_ERROR))
+    }
+
+    /// Last step: pins the entry; `page` is what [`Self::examine`] asked for. Gives a hold on the page.
+    ///
+    /// # Errors
+    /// `GNTST_eagain` if the entry has changed since it was examined, others as Xen's.
+    pub fn pin(&mut self, wanted: &Use, page: Option<LookedUp>) -> Result<FrameRef, Status> {
+        if self.dying {
+            return Err(Status(GNTST_BAD_DOMAIN));
+        }
+        let no_space = |_| Status(GNTST_NO_SPACE);
+        let slot = self.active.slot(wanted.reference).map_err(no_space)?;
+        let in_use = |pinned| {
+            let Use {
+                reference,
+                grantee,
+                write,
+                map,
+                ..
+            } = *wanted;
+            self.shared
+                .set_in_use(reference, grantee, write, map, pinned)
+        };
+        if let Some(active) = slot {
+            if active.grantee != wanted.grantee {
+                return Err(Status(GNTST_GENERAL_ERROR));
+            }
+            if wanted.write && !active.writable {
+                return Err(Status(GNTST_BAD_PAGE));
+            }
+            let count = if wanted.write {
+                &mut active.writers
+            } else {
+                &mut active.readers
+            };
+            let more = count.checked_add(1).ok_or(Status(GNTST_GENERAL_ERROR))?;
+            let frame = frame_table::get(active.frame.mfn()).ok_or(Status(GNTST_GENERAL_ERROR))?;
+            if wanted.write && *count == 0 {
+                in_use(true)?;
+            }
+            *count = more;
+            return Ok(frame);
+        }
+        let page = page.ok_or(Status(GNTST_EAGAIN))?;
+        // A page that is mapped in from elsewhere is not the domain's to grant.
+        if page.frame.owner() != self.owner || wanted.write && !page.writable {
+            return Err(Status(GNTST_BAD_PAGE));
+        }
+        let frame = frame_table::get(page.frame.mfn()).ok_or(Status(GNTST_GENERAL_ERROR))?;
+        if in_use(false)? != page.gfn {
+            self.shared.clear_in_use(wanted.reference, false, false);
+            return Err(Status(GNTST_EAGAIN));
+        }
+        let (readers, writers) = if wanted.write { (0, 1) } else { (1, 0) };
+        let (grantee, writable) = (wanted.grantee, page.writable);
+        *slot = Some(Active {
+            frame: page.frame,
+            grantee,
+            writable,
+            readers,
+            writers,
+        });
+        Ok(frame)
+    }
+
+    /// Undoes one [`Self::pin`] of the page `mfn`. Does nothing if the entry is not in use for that page: then this is not
+    /// the domain that it was pinned in.
+    pub fn unpin(&mut self, reference: u32, mfn: Mfn, write: bool) {
+        let Ok(slot) = self.active.slot(reference) else {
+            return;
+        };
+        let Some(active) = slot.as_mut().filter(|active| active.frame.mfn() == mfn) else {
+            return;
+        };
+        let count = if write {
+            &mut active.writers
+        } else {
+            &mut active.readers
+        };
+        *count = count.saturating_sub(1);
+        let (written, read) = (active.writers > 0, active.readers > 0);
+        if !written && !read {
+            *slot = None;
+        }
+        self.shared.clear_in_use(reference, written, read);
+    }
+
+    /// Exchanges two entries.
+    ///
+    /// # Errors
+    /// `GNTST_bad_gntref`, `GNTST_eagain` if one is in use.
+    pub fn swap(&mut self, a: u32, b: u32) -> Result<(), Status> {
+        if a.max(b) >= self.shared.entries() {
+            return Err(Status(GNTST_BAD_GNTREF));
+        }
+        if self.active.get(a).or(self.active.get(b)).is_some() {
+            return Err(Status(GNTST_EAGAIN));
+        }
+        if a != b {
+            self.shared.swap(a, b).ok_or(Status(GNTST_BAD_GNTREF))?;
+        }
+        Ok(())
+    }
+}
+
+/// Times a grant is examined anew because its owner has changed it meanwhile.
+const RETRIES: usize = 4;
+
+/// Pins a grant, all steps; gives a hold on the page.
+///
+/// # Errors
+/// Xen's status.
+pub fn acquire(env: &impl Environment, wanted: &Use) -> Result<FrameRef, Status> {
+    for _ in 0..RETRIES {
+        let examined = env
+            .with_table(wanted.granter, |table| table.examine(wanted))
+            .ok_or(Status(GNTST_BAD_DOMAIN))??;
+        let page = match examined {
+            Examined::InUse => None,
+            Examined::Page(gfn) => {
+                let (frame, writable) = env
+                    .frame(wanted.granter, gfn)
+                    .ok_or(Status(GNTST_BAD_PAGE))?;
+                Some(LookedUp {
+                    gfn,
+                    frame,
+                    writable,
+                })
+            }
+        };
+        let pinned = env
+            .with_table(wanted.granter, |table| table.pin(wanted, page))
+            .ok_or(Status(GNTST_BAD_DOMAIN))?;
+        match pinned {
+            Err(Status(GNTST_EAGAIN)) => {}
+            done => return done,
+        }
+    }
+    Err(Status(GNTST_GENERAL_ERROR))
+}
+
+/// Undoes [`acquire`].
+pub fn release(env: &impl Environment, used: &Use, mfn: Mfn) {
+    // A granter that is gone has no record to correct.
+    let _ = env.with_table(used.granter, |table| {
+        table.unpin(used.reference, mfn, used.write)
+    });
+}
