@@ -1,0 +1,267 @@
+//! Giving a device to a domain, and taking it back.
+
+use super::bar::{self, BARS, Bar};
+use super::binding::Bindings;
+use super::enumerate::{Function, Upstream};
+use super::filter::Shadow;
+use super::msix::{Capability, Table};
+use super::reset::{self, Method, Saved};
+use super::space::{Space, command, register};
+use super::{Owner, Sbdf};
+use crate::arch::timer;
+use crate::iommu;
+use crate::types::{DomId, Gfn, Mfn};
+use core::fmt;
+
+/// Memory of one device that can be mapped, at most: 1 GiB, as pages one by one.
+const LARGEST_BAR: u64 = 1 << 30;
+
+/// Why a device cannot be assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssignError {
+    /// No function answers there.
+    NoDevice,
+    /// Another domain has it.
+    Taken(DomId),
+    /// It is a bridge.
+    Bridge,
+    /// The machine has no IOMMU, or it is off.
+    NoIommu,
+    /// The IOMMU cannot remap interrupts and the operator did not accept that.
+    NoInterruptRemapping,
+    /// Firmware reserves memory for its DMA.
+    Reserved,
+    /// Its DMA cannot be told from its neighbours' (conventional PCI bus).
+    SharedRequester,
+    /// A BAR has no address, overlaps memory, or is too large.
+    BadBar(u8),
+    /// The domain or the machine has no memory for its tables.
+    NoMemory,
+    /// Too many devices are assigned.
+    TooMany,
+}
+
+impl fmt::Display for AssignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDevice => f.write_str("there is no such device"),
+            Self::Taken(domain) => write!(f, "it is already assigned to {domain}"),
+            Self::Bridge => f.write_str("it is a bridge"),
+            Self::NoIommu => f.write_str("there is no IOMMU in use, so its DMA could not be confined"),
+            Self::NoInterruptRemapping => f.write_str(
+                "the IOMMU does not remap interrupts, so it could raise any (iommu=no-intremap in xen_cmdline accepts that)",
+            ),
+            Self::Reserved => f.write_str("firmware reserves memory for its DMA"),
+            Self::SharedRequester => {
+                f.write_str("it is behind a conventional PCI bridge, so its DMA cannot be told from its neighbours'")
+            }
+            Self::BadBar(index) => write!(f, "its BAR {index} has no usable address"),
+            Self::NoMemory => f.write_str("no memory for its tables"),
+            Self::TooMany => f.write_str("too many devices are assigned"),
+        }
+    }
+}
+
+impl From<iommu::Error> for AssignError {
+    fn from(error: iommu::Error) -> Self {
+        match error {
+            iommu::Error::NoUnit => Self::NoIommu,
+            iommu::Error::NoMemory | iommu::Error::BadRange => Self::NoMemory,
+        }
+    }
+}
+
+/// A device in a domain's hands.
+#[derive(Debug)]
+pub struct Assignment {
+    pub(super) sbdf: Sbdf,
+    pub(super) domain: DomId,
+    pub(super) vendor: u16,
+    pub(super) device: u16,
+    pub(super) class: u32,
+    pub(super) upstream: Upstream,
+    pub(super) bars: [Bar; BARS],
+    pub(super) shadow: Shadow,
+    pub(super) msix: Option<Table>,
+    /// Pages that the domain does not see.
+    pub(super) hidden: core::ops::Range<u64>,
+    pub(super) bindings: Bindings,
+    pub(super) drop_logged: bool,
+}
+
+/// A device that was reset and has to be left alone for a while.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovering {
+    pub(super) sbdf: Sbdf,
+    saved: Saved,
+    ready_ns: u64,
+}
+
+impl Recovering {
+    /// Waits until the device may be touched, and puts back what firmware had set.
+    pub(super) fn finish(&self, space: &dyn Space) {
+        // At most 100 ms, and only where a driver domain is restarted at once.
+        while timer::now_ns() < self.ready_ns {
+            core::hint::spin_loop();
+        }
+        self.saved.restore(space, self.sbdf);
+    }
+}
+
+/// What every condition before the device is touched says.
+pub(super) fn check(function: &Function) -> Result<(), AssignError> {
+    if function.bridge {
+        return Err(AssignError::Bridge);
+    }
+    if !iommu::present() {
+        return Err(AssignError::NoIommu);
+    }
+    if !iommu::intremap() && !iommu::accepts_no_intremap() {
+        return Err(AssignError::NoInterruptRemapping);
+    }
+    if iommu::is_reserved(function.sbdf) {
+        return Err(AssignError::Reserved);
+    }
+    if function.behind_conventional {
+        return Err(AssignError::SharedRequester);
+    }
+    Ok(())
+}
+
+/// Maps the device's memory into the domain and lets its DMA through the domain's tables.
+pub(super) fn hand_over(
+    space: &dyn Space,
+    function: &Function,
+    neighbours: &[Function],
+    owner: &dyn Owner,
+) -> Result<Assignment, AssignError> {
+    let sbdf = function.sbdf;
+    let bars = bar::probe(space, sbdf);
+    let capability = Capability::find(space, sbdf, &bars);
+    let hidden = capability.map_or(0..0, |capability| capability.pages(&bars));
+    for (index, bar) in (0u8..)
+        .zip(&bars)
+        .filter(|(_, bar)| bar.size > 0 && !bar.io)
+    {
+        map_bar(space, bar, &hidden, sbdf, neighbours, owner).map_err(|error| match error {
+            AssignError::BadBar(_) => AssignError::BadBar(index),
+            other => other,
+        })?;
+    }
+    let before = space.read16(sbdf, register::COMMAND);
+    // Memory decoding on, so that the MSI-X table answers; bus mastering is for the driver to turn on.
+    space.write16(
+        sbdf,
+        register::COMMAND,
+        before & !(command::BUS_MASTER | command::IO) | command::MEMORY | command::INTX_DISABLE,
+    );
+    let msix = capability.and_then(|capability| Table::map(capability, &bars));
+    if let Some(table) = &msix {
+        table.disable(space, sbdf);
+    }
+    owner.with_io(&mut |io| io.attach(sbdf, &function.upstream))?;
+    Ok(Assignment {
+        sbdf,
+        domain: owner.domain_id(),
+        vendor: function.vendor,
+        device: function.device,
+        class: function.class,
+        upstream: function.upstream.clone(),
+        shadow: Shadow::new(bars),
+        bars,
+        msix,
+        hidden,
+        bindings: Bindings::new(),
+        drop_logged: false,
+    })
+}
+
+fn map_bar(
+    space: &dyn Space,
+    bar: &Bar,
+    hidden: &core::ops::Range<u64>,
+    sbdf: Sbdf,
+    neighbours: &[Function],
+    owner: &dyn Owner,
+) -> Result<(), AssignError> {
+    let end = bar
+        .base
+        .checked_add(bar.size)
+        .ok_or(AssignError::BadBar(0))?;
+    if bar.base == 0 || bar.size > LARGEST_BAR || end > 1 << 46 {
+        return Err(AssignError::BadBar(0));
+    }
+    let (first, last) = (bar.base & !0xfff, end.next_multiple_of(4096));
+    if bar.size < 4096 && shares_page(space, first, sbdf, neighbours) {
+        // Mapping the page would give away the neighbour's registers.
+        log::warn!(
+            "PCI: {sbdf}: the BAR at {:#x} shares a page with another device and is not mapped",
+            bar.base
+        );
+        return Ok(());
+    }
+    let mut at = first;
+    while at < last {
+        if !hidden.contains(&at) {
+            owner.map_device_page(Gfn::containing(at), Mfn::containing(at))?;
+        }
+        at += 4096;
+    }
+    Ok(())
+}
+
+/// Does another function's BAR start in the page at `page`?
+fn shares_page(space: &dyn Space, page: u64, sbdf: Sbdf, neighbours: &[Function]) -> bool {
+    neighbours
+        .iter()
+        .filter(|other| other.sbdf != sbdf && !other.bridge)
+        .any(|other| {
+            (0..BARS as u8).any(|index| {
+                let low = space.read32(other.sbdf, register::BAR0 + index * 4);
+                low & 1 == 0 && low != 0 && u64::from(low & !0xfff) == page
+            })
+        })
+}
+
+impl Assignment {
+    /// Takes the device out of the domain's hands: no DMA, no interrupts, reset.
+    pub(super) fn take_back(mut self, space: &dyn Space, owner: &dyn Owner) -> Recovering {
+        let sbdf = self.sbdf;
+        let now = space.read16(sbdf, register::COMMAND);
+        space.write16(
+            sbdf,
+            register::COMMAND,
+            now & !command::BUS_MASTER | command::INTX_DISABLE,
+        );
+        // The domain's tables stay valid until every request in flight is done.
+        let _ = owner.with_io(&mut |io| {
+            io.detach(sbdf);
+            Ok(())
+        });
+        self.release_interrupts(space);
+        let saved = Saved::take(space, sbdf);
+        let method = reset::reset(space, sbdf);
+        match method {
+            Method::None => {
+                log::warn!("PCI: {sbdf} has no way to be reset; its DMA and interrupts are blocked")
+            }
+            method => log::info!(
+                "PCI: {sbdf} taken back from {}, reset ({method:?})",
+                self.domain
+            ),
+        }
+        Recovering {
+            sbdf,
+            saved,
+            ready_ns: timer::now_ns().saturating_add(method.silence_ns()),
+        }
+    }
+
+    /// Masks and frees all interrupts.
+    pub(super) fn release_interrupts(&mut self, space: &dyn Space) {
+        if let Some(table) = &self.msix {
+            table.disable(space, self.sbdf);
+        }
+        self.bindings.release_all();
+    }
+}

@@ -1,0 +1,153 @@
+//! Device interrupts on their way to event channels: vector → domain and port.
+
+use super::Owner;
+use crate::arch::{irq, percpu};
+use crate::iommu::DeviceInterrupt;
+use crate::pci::Sbdf;
+use crate::types::DomId;
+use core::sync::atomic::{AtomicU64, Ordering};
+use spin::{Mutex, Once};
+use xen_abi::Errno;
+
+/// Interrupts of one device.
+pub const MAX_BINDINGS: usize = 32;
+
+/// What to do when a device raised the interrupt that is bound to `port` of the domain; `device` is the number given to
+/// [`Owner::bind_device_port`].
+pub type EventHook = fn(domain: DomId, port: u32, device: u32);
+
+static HOOK: Once<EventHook> = Once::new();
+/// By vector: 0, or [`BOUND`] with domain and port.
+static TARGETS: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
+const BOUND: u64 = 1 << 63;
+/// Vectors that were in use and are free again.
+static FREE: Mutex<heapless::Vec<u8, 256>> = Mutex::new(heapless::Vec::new());
+
+/// Says who delivers device interrupts to domains. Once, at boot.
+pub fn set_event_hook(hook: EventHook) {
+    HOOK.call_once(|| hook);
+}
+
+fn on_interrupt(vector: u8) {
+    let target = TARGETS[usize::from(vector)].load(Ordering::Acquire);
+    if target & BOUND != 0
+        && let Some(hook) = HOOK.get()
+    {
+        hook(
+            DomId((target >> 32) as u16),
+            target as u32,
+            u32::from(vector),
+        );
+    }
+}
+
+fn take_vector() -> Option<u8> {
+    if let Some(vector) = FREE.lock().pop() {
+        return Some(vector);
+    }
+    let vector = irq::alloc_vector()?;
+    irq::set_handler(vector, on_interrupt);
+    Some(vector)
+}
+
+fn give_back_vector(vector: u8) {
+    TARGETS[usize::from(vector)].store(0, Ordering::Release);
+    // There are not more vectors than places.
+    let _ = FREE.lock().push(vector);
+}
+
+/// One interrupt of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Binding {
+    entry: u16,
+    vector: u8,
+    interrupt: DeviceInterrupt,
+}
+
+/// The interrupts of a device that are bound.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    list: heapless::Vec<Binding, MAX_BINDINGS>,
+}
+
+impl Bindings {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            list: heapless::Vec::new(),
+        }
+    }
+
+    /// Nothing is bound.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Binds MSI-X entry `entry` to a new port; gives back the port, and what the entry must write.
+    ///
+    /// # Errors
+    /// `EBUSY`: bound already. `ENOSPC`: no vector, remapping entry or port is free.
+    pub fn bind(
+        &mut self,
+        owner: &dyn Owner,
+        sbdf: Sbdf,
+        upstream: &[Sbdf],
+        entry: u16,
+    ) -> Result<(u32, (u64, u32)), Errno> {
+        if self.list.iter().any(|binding| binding.entry == entry) {
+            return Err(Errno::EBUSY);
+        }
+        if self.list.is_full() {
+            return Err(Errno::ENOSPC);
+        }
+        let vector = take_vector().ok_or(Errno::ENOSPC)?;
+        // The CPU that runs the caller: where its vCPU is, so the wake-up is a local one.
+        let apic_id = percpu::this().apic_id.load(Ordering::Relaxed);
+        let interrupt = u8::try_from(apic_id)
+            .ok()
+            .and_then(|apic_id| DeviceInterrupt::new(sbdf, upstream, vector, apic_id));
+        let Some(interrupt) = interrupt else {
+            give_back_vector(vector);
+            return Err(Errno::ENOSPC);
+        };
+        let port = match owner.bind_device_port(u32::from(vector)) {
+            Ok(port) => port,
+            Err(errno) => {
+                interrupt.release();
+                give_back_vector(vector);
+                return Err(errno);
+            }
+        };
+        let target = BOUND | u64::from(owner.domain_id().0) << 32 | u64::from(port);
+        TARGETS[usize::from(vector)].store(target, Ordering::Release);
+        // Checked above.
+        let _ = self.list.push(Binding {
+            entry,
+            vector,
+            interrupt,
+        });
+        Ok((port, interrupt.message()))
+    }
+
+    /// Frees the interrupt with number `device`; gives back its MSI-X entry. The entry must be masked right after.
+    pub fn unbind(&mut self, device: u32) -> Option<u16> {
+        let at = self
+            .list
+            .iter()
+            .position(|binding| u32::from(binding.vector) == device)?;
+        let binding = self.list.swap_remove(at);
+        binding.interrupt.release();
+        give_back_vector(binding.vector);
+        Some(binding.entry)
+    }
+
+    /// Frees all interrupts.
+    pub fn release_all(&mut self) {
+        while let Some(binding) = self.list.pop() {
+            binding.interrupt.release();
+            give_back_vector(binding.vector);
+        }
+    }
+}

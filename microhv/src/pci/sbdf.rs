@@ -1,0 +1,83 @@
+//! A PCI function's address: segment, bus, device, function.
+
+use core::fmt;
+
+/// Segment, bus, device and function, packed as Xen packs them: `segment << 16 | bus << 8 | device << 3 | function`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sbdf(pub u32);
+
+impl Sbdf {
+    /// The function `function` (0..8) of `device` (0..32) on `bus` of segment 0.
+    #[must_use]
+    pub const fn new(bus: u8, device: u8, function: u8) -> Self {
+        Self((bus as u32) << 8 | ((device & 31) as u32) << 3 | (function & 7) as u32)
+    }
+
+    /// The PCI segment group (ACPI `_SEG`).
+    #[must_use]
+    pub const fn segment(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// The bus number.
+    #[must_use]
+    pub const fn bus(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// The device (slot) number, 0..32.
+    #[must_use]
+    pub const fn device(self) -> u8 {
+        (self.0 >> 3) as u8 & 31
+    }
+
+    /// The function number, 0..8.
+    #[must_use]
+    pub const fn function(self) -> u8 {
+        self.0 as u8 & 7
+    }
+
+    /// Device and function in one byte, as context tables index it.
+    #[must_use]
+    pub const fn devfn(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// Bus, device and function: the requester ID of the function's DMA and interrupts.
+    #[must_use]
+    pub const fn source_id(self) -> u16 {
+        self.0 as u16
+    }
+}
+
+impl fmt::Display for Sbdf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.segment() != 0 {
+            write!(f, "{:04x}:", self.segment())?;
+        }
+        write!(
+            f,
+            "{:02x}:{:02x}.{:x}",
+            self.bus(),
+            self.device(),
+            self.function()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_and_prints_as_lspci_does() {
+        let sbdf = Sbdf::new(0x12, 0x1f, 3);
+        assert_eq!(sbdf.0, 0x12fb);
+        assert_eq!(
+            (sbdf.bus(), sbdf.device(), sbdf.function()),
+            (0x12, 0x1f, 3)
+        );
+        assert_eq!(sbdf.to_string(), "12:1f.3");
+        assert_eq!(Sbdf(0x1_0018).to_string(), "0001:00:03.0");
+    }
+}

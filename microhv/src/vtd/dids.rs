@@ -1,0 +1,72 @@
+//! Domain ids, the units' tags for cached translations.
+
+/// Ids handed out at most: domains with devices at one time.
+const LIMIT: usize = 256;
+
+/// The ids in use, a bit each.
+#[derive(Debug)]
+pub struct Dids {
+    used: [u64; LIMIT / 64],
+    limit: u32,
+}
+
+impl Dids {
+    /// Ids below `limit`; id 0 is never used (reserved with caching mode, 6.2.2.1).
+    #[must_use]
+    pub const fn new(limit: u32) -> Self {
+        let limit = if limit < LIMIT as u32 {
+            limit
+        } else {
+            LIMIT as u32
+        };
+        Self {
+            used: [1, 0, 0, 0],
+            limit,
+        }
+    }
+
+    /// Takes a free id.
+    #[must_use]
+    pub fn take(&mut self) -> Option<u16> {
+        let word = self.used.iter().position(|word| *word != u64::MAX)?;
+        let bit = self.used[word].trailing_ones();
+        let id = word as u32 * 64 + bit;
+        if id >= self.limit {
+            return None;
+        }
+        self.used[word] |= 1 << bit;
+        Some(id as u16)
+    }
+
+    /// Makes an id free again.
+    pub fn give_back(&mut self, id: u16) {
+        if id != 0
+            && let Some(word) = self.used.get_mut(usize::from(id) / 64)
+        {
+            *word &= !(1 << (id % 64));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_come_back() {
+        let mut dids = Dids::new(65536);
+        let all: std::vec::Vec<u16> = core::iter::from_fn(|| dids.take()).collect();
+        assert_eq!(all, (1..256).collect::<std::vec::Vec<u16>>());
+        dids.give_back(77);
+        dids.give_back(0);
+        dids.give_back(9999);
+        assert_eq!(dids.take(), Some(77));
+        assert_eq!(dids.take(), None);
+    }
+
+    #[test]
+    fn the_units_limit_counts() {
+        let mut dids = Dids::new(16);
+        assert_eq!(core::iter::from_fn(|| dids.take()).count(), 15);
+    }
+}

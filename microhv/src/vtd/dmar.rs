@@ -1,0 +1,365 @@
+//! The ACPI DMAR table: which remapping units exist and which devices are behind each.
+//!
+//! Intel VT-d specification 4.1, chapter 8. The table comes from firmware: every length in it is checked before
+//! it is used, and a structure that does not fit ends the walk.
+
+use crate::pci::Sbdf;
+use heapless::Vec;
+
+/// Remapping units this build can drive; more are named in a warning and left alone (their devices stay unassignable).
+pub const MAX_UNITS: usize = 8;
+/// Device scopes kept over all units.
+pub const MAX_SCOPES: usize = 96;
+/// Reserved regions kept.
+pub const MAX_RESERVED: usize = 16;
+
+/// Bytes before the first remapping structure (8.1).
+const HEADER: usize = 48;
+const TYPE_DRHD: u16 = 0;
+const TYPE_RMRR: u16 = 1;
+/// DRHD flag: all devices of the segment that no other unit names (8.3).
+const INCLUDE_PCI_ALL: u8 = 1;
+/// DMAR flags (8.1).
+const INTR_REMAP: u8 = 1;
+
+/// What a device scope names (8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeKind {
+    /// One PCI function.
+    Endpoint,
+    /// A bridge and all behind it.
+    Bridge,
+    /// An I/O APIC, with its ACPI id.
+    IoApic(u8),
+    /// An HPET or something else that microhv never assigns.
+    Other,
+}
+
+/// A device scope: one device behind a remapping unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Index of the unit in [`Dmar::units`].
+    pub unit: usize,
+    /// What it is.
+    pub kind: ScopeKind,
+    /// Where the path starts (and, for a path of length 1, the device itself).
+    pub sbdf: Sbdf,
+    /// The path has more hops than one; the device is behind bridges below `sbdf`.
+    pub deeper: bool,
+}
+
+/// A DMA remapping hardware unit definition (DRHD, 8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Physical address of its registers.
+    pub register_base: u64,
+    /// PCI segment of its devices.
+    pub segment: u16,
+    /// It serves every device that no other unit names.
+    pub include_pci_all: bool,
+}
+
+/// What the DMAR table says.
+#[derive(Debug, Default)]
+pub struct Dmar {
+    /// Bits of DMA address the machine decodes.
+    pub host_address_width: u8,
+    /// The platform supports interrupt remapping.
+    pub intr_remap: bool,
+    /// Remapping units.
+    pub units: Vec<Unit, MAX_UNITS>,
+    /// Devices named by units.
+    pub scopes: Vec<Scope, MAX_SCOPES>,
+    /// Devices with reserved memory regions (RMRR): firmware may own their DMA, so they are never assigned.
+    pub reserved: Vec<Sbdf, MAX_RESERVED>,
+    /// Something was cut short: a bad length, or more entries than are kept.
+    pub truncated: bool,
+}
+
+/// Why a table is unusable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmarError {
+    /// Shorter than its header, or its length field exceeds what is there.
+    Length,
+    /// No signature `DMAR`.
+    Signature,
+    /// The bytes do not add up to zero.
+    Checksum,
+    /// It describes no remapping unit.
+    NoUnit,
+}
+
+impl DmarError {
+    /// One sentence for the log.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Length => "DMAR table: bad length",
+            Self::Signature => "DMAR table: bad signature",
+            Self::Checksum => "DMAR table: bad checksum",
+            Self::NoUnit => "DMAR table describes no remapping unit",
+        }
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(
+        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
+    ))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(
+        bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
+    ))
+}
+
+/// Reads a DMAR table.
+///
+/// # Errors
+/// The table is not a DMAR table or describes nothing usable.
+pub fn parse(table: &[u8]) -> Result<Dmar, DmarError> {
+    let length = u32_at(table, 4).ok_or(DmarError::Length)? as usize;
+    let table = table.get(..length).ok_or(DmarError::Length)?;
+    if table.len() < HEADER {
+        return Err(DmarError::Length);
+    }
+    if !table.starts_with(b"DMAR") {
+        return Err(DmarError::Signature);
+    }
+    if table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) != 0 {
+        return Err(DmarError::Checksum);
+    }
+    let mut dmar = Dmar {
+        host_address_width: table[36].saturating_add(1),
+        intr_remap: table[37] & INTR_REMAP != 0,
+        ..Dmar::default()
+    };
+    let mut rest = &table[HEADER..];
+    while !rest.is_empty() {
+        let (Some(kind), Some(length)) = (u16_at(rest, 0), u16_at(rest, 2)) else {
+            dmar.truncated = true;
+            break;
+        };
+        let Some(structure) = rest.get(..usize::from(length)).filter(|s| s.len() >= 4) else {
+            dmar.truncated = true;
+            break;
+        };
+        let understood = match kind {
+            TYPE_DRHD => drhd(&mut dmar, structure),
+            TYPE_RMRR => rmrr(&mut dmar, structure),
+            _ => Some(()),
+        };
+        if understood.is_none() {
+            dmar.truncated = true;
+        }
+        rest = &rest[structure.len()..];
+    }
+    if dmar.units.is_empty() {
+        return Err(DmarError::NoUnit);
+    }
+    Ok(dmar)
+}
+
+fn drhd(dmar: &mut Dmar, structure: &[u8]) -> Option<()> {
+    let unit = Unit {
+        include_pci_all: structure.get(4)? & INCLUDE_PCI_ALL != 0,
+        segment: u16_at(structure, 6)?,
+        register_base: u64_at(structure, 8)?,
+    };
+    let index = dmar.units.len();
+    if unit.register_base == 0 || !unit.register_base.is_multiple_of(4096) {
+        return None;
+    }
+    dmar.units.push(unit).ok()?;
+    for_each_scope(
+        structure.get(16..)?,
+        |kind, bus, device, function, deeper| {
+            let sbdf = Sbdf(u32::from(unit.segment) << 16 | Sbdf::new(bus, device, function).0);
+            dmar.scopes
+                .push(Scope {
+                    unit: index,
+                    kind,
+                    sbdf,
+                    deeper,
+                })
+                .ok()
+        },
+    )
+}
+
+fn rmrr(dmar: &mut Dmar, structure: &[u8]) -> Option<()> {
+    let segment = u16_at(structure, 6)?;
+    for_each_scope(structure.get(24..)?, |_, bus, device, function, _| {
+        dmar.reserved
+            .push(Sbdf(
+                u32::from(segment) << 16 | Sbdf::new(bus, device, function).0,
+            ))
+            .ok()
+    })
+}
+
+/// Calls `each(kind, bus, device, function, deeper)` for each scope; None when a length is wrong or `each` gives up.
+fn for_each_scope(
+    mut rest: &[u8],
+    mut each: impl FnMut(ScopeKind, u8, u8, u8, bool) -> Option<()>,
+) -> Option<()> {
+    while !rest.is_empty() {
+        let length = usize::from(*rest.get(1)?);
+        let scope = rest
+            .get(..length)
+            .filter(|s| s.len() >= 8 && s.len() % 2 == 0)?;
+        let kind = match scope[0] {
+            1 => ScopeKind::Endpoint,
+            2 => ScopeKind::Bridge,
+            3 => ScopeKind::IoApic(scope[4]),
+            _ => ScopeKind::Other,
+        };
+        if scope[6] > 31 || scope[7] > 7 {
+            return None;
+        }
+        each(kind, scope[5], scope[6], scope[7], scope.len() > 8)?;
+        rest = &rest[length..];
+    }
+    Some(())
+}
+
+impl Dmar {
+    /// The unit that serves an endpoint: the one that names it, else the one for everything else on its segment.
+    ///
+    /// `upstream` lists the bridges between the root complex and the device, outermost first.
+    #[must_use]
+    pub fn unit_of(&self, sbdf: Sbdf, upstream: &[Sbdf]) -> Option<usize> {
+        let named = self.scopes.iter().find(|scope| match scope.kind {
+            ScopeKind::Endpoint => !scope.deeper && scope.sbdf == sbdf,
+            ScopeKind::Bridge => !scope.deeper && upstream.contains(&scope.sbdf),
+            _ => false,
+        });
+        // A deeper path would need bus numbers that this parser does not read; a unit that uses one for a device
+        // below the same root port is the best match before the catch-all.
+        let below = || {
+            self.scopes.iter().find(|scope| {
+                scope.deeper
+                    && matches!(scope.kind, ScopeKind::Endpoint | ScopeKind::Bridge)
+                    && upstream.contains(&scope.sbdf)
+            })
+        };
+        let all = || {
+            self.units
+                .iter()
+                .position(|unit| unit.include_pci_all && unit.segment == sbdf.segment())
+        };
+        named.or_else(below).map(|scope| scope.unit).or_else(all)
+    }
+
+    /// The unit and requester ID of the I/O APIC with ACPI id `id`.
+    #[must_use]
+    pub fn ioapic(&self, id: u8) -> Option<(usize, u16)> {
+        self.scopes
+            .iter()
+            .find(|scope| scope.kind == ScopeKind::IoApic(id))
+            .map(|scope| (scope.unit, scope.sbdf.source_id()))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// The DMAR table of `qemu-system-x86_64 -M q35 -device intel-iommu,intremap=on` (QEMU 7.2.22), read from its memory.
+    pub(in crate::vtd) const QEMU: &[u8] = &[
+        0x44, 0x4d, 0x41, 0x52, 0x68, 0x00, 0x00, 0x00, 0x01, 0x42, 0x42, 0x4f, 0x43, 0x48, 0x53,
+        0x20, //
+        0x42, 0x58, 0x50, 0x43, 0x20, 0x20, 0x20, 0x20, 0x01, 0x00, 0x00, 0x00, 0x42, 0x58, 0x50,
+        0x43, //
+        0x01, 0x00, 0x00, 0x00, 0x26, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, //
+        0x00, 0x00, 0x38, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0xd9, 0xfe, 0x00, 0x00, 0x00,
+        0x00, //
+        0x03, 0x08, 0x00, 0x00, 0x00, 0xff, 0x00, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, //
+        0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x1f, 0x00, 0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x1f,
+        0x02, //
+        0x01, 0x08, 0x00, 0x00, 0x00, 0x00, 0x1f, 0x03,
+    ];
+
+    fn fix_checksum(table: &mut [u8]) {
+        table[9] = 0;
+        table[9] = 0u8.wrapping_sub(table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
+    }
+
+    #[test]
+    fn reads_qemus_table() {
+        let dmar = parse(QEMU).unwrap();
+        assert_eq!(dmar.host_address_width, 39);
+        assert!(dmar.intr_remap && !dmar.truncated);
+        assert_eq!(dmar.units.len(), 1);
+        assert_eq!(dmar.units[0].register_base, 0xfed9_0000);
+        assert!(!dmar.units[0].include_pci_all);
+        assert_eq!(dmar.scopes.len(), 5);
+        assert_eq!(dmar.ioapic(0), Some((0, 0xff00)));
+        assert_eq!(dmar.ioapic(1), None);
+        assert_eq!(dmar.unit_of(Sbdf::new(0, 0x1f, 2), &[]), Some(0));
+        assert_eq!(dmar.unit_of(Sbdf::new(0, 3, 0), &[]), None);
+    }
+
+    #[test]
+    fn the_catch_all_unit_takes_what_no_other_names() {
+        let mut table = QEMU.to_vec();
+        table.extend_from_slice(&[0, 0, 16, 0, 1, 0, 0, 0, 0, 0, 0xda, 0xfe, 0, 0, 0, 0]);
+        table[4] = table.len() as u8;
+        fix_checksum(&mut table);
+        let dmar = parse(&table).unwrap();
+        assert_eq!(dmar.unit_of(Sbdf::new(0, 3, 0), &[]), Some(1));
+        assert_eq!(dmar.unit_of(Sbdf::new(0, 0x1f, 2), &[]), Some(0));
+        assert_eq!(dmar.unit_of(Sbdf(0x1_0018), &[]), None, "another segment");
+    }
+
+    #[test]
+    fn refuses_what_is_no_dmar_table() {
+        assert_eq!(parse(&[]).unwrap_err(), DmarError::Length);
+        assert_eq!(parse(&QEMU[..100]).unwrap_err(), DmarError::Length);
+        let mut table = QEMU.to_vec();
+        table[60] ^= 1;
+        assert_eq!(parse(&table).unwrap_err(), DmarError::Checksum);
+        table[0] = b'X';
+        assert_eq!(parse(&table).unwrap_err(), DmarError::Signature);
+        let mut table = QEMU[..48].to_vec();
+        table[4] = 48;
+        fix_checksum(&mut table);
+        assert_eq!(parse(&table).unwrap_err(), DmarError::NoUnit);
+    }
+
+    #[test]
+    fn every_garbled_byte_is_survived() {
+        for at in 0..QEMU.len() {
+            for value in [0u8, 1, 2, 3, 4, 7, 8, 0x7f, 0xff] {
+                let mut table = QEMU.to_vec();
+                table[at] = value;
+                if at != 9 {
+                    fix_checksum(&mut table);
+                }
+                let _ = parse(&table);
+            }
+        }
+    }
+
+    #[test]
+    fn a_zero_length_structure_ends_the_walk() {
+        let mut table = QEMU.to_vec();
+        table[50] = 0;
+        fix_checksum(&mut table);
+        assert_eq!(parse(&table).unwrap_err(), DmarError::NoUnit);
+        let mut table = QEMU.to_vec();
+        table[65] = 0; // the first scope's length
+        fix_checksum(&mut table);
+        let dmar = parse(&table).unwrap();
+        assert!(dmar.truncated && dmar.scopes.is_empty());
+    }
+}

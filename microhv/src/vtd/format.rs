@@ -1,0 +1,166 @@
+//! Second-level page-table entries (specification 9.8).
+
+use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use crate::types::Mfn;
+use crate::vtd::cache;
+use crate::vtd::entries::ADDRESS_MASK;
+
+const READ: u64 = 1 << 0;
+const WRITE: u64 = 1 << 1;
+/// The entry is a leaf although its table is not of the lowest level.
+const PAGE_SIZE: u64 = 1 << 7;
+
+/// How a unit's second-level tables are shaped.
+#[derive(Debug)]
+pub struct SecondLevel {
+    levels: u32,
+    leaf_levels: u32,
+}
+
+/// All shapes: by levels (3, 4), then by leaf levels (1, 2, 3).
+static SHAPES: [[SecondLevel; 3]; 2] = [
+    [
+        SecondLevel {
+            levels: 3,
+            leaf_levels: 1,
+        },
+        SecondLevel {
+            levels: 3,
+            leaf_levels: 2,
+        },
+        SecondLevel {
+            levels: 3,
+            leaf_levels: 3,
+        },
+    ],
+    [
+        SecondLevel {
+            levels: 4,
+            leaf_levels: 1,
+        },
+        SecondLevel {
+            levels: 4,
+            leaf_levels: 2,
+        },
+        SecondLevel {
+            levels: 4,
+            leaf_levels: 3,
+        },
+    ],
+];
+
+/// The format with `levels` (3 or 4) and leaves of up to `2^largest_leaf` pages (order 0, 9 or 18).
+#[must_use]
+pub fn shape(levels: u32, largest_leaf: u32) -> &'static SecondLevel {
+    let shapes = if levels >= 4 { &SHAPES[1] } else { &SHAPES[0] };
+    match largest_leaf {
+        0..=8 => &shapes[0],
+        9..=17 => &shapes[1],
+        _ => &shapes[2],
+    }
+}
+
+impl Format for SecondLevel {
+    fn levels(&self) -> u32 {
+        self.levels
+    }
+
+    fn leaf_levels(&self) -> u32 {
+        self.leaf_levels
+    }
+
+    fn leaf(&self, mapping: &Mapping) -> u64 {
+        let mut entry = mapping.mfn.address() & ADDRESS_MASK;
+        if mapping.access.read {
+            entry |= READ;
+        }
+        if mapping.access.write {
+            entry |= WRITE;
+        }
+        if mapping.order > 0 {
+            entry |= PAGE_SIZE;
+        }
+        entry
+    }
+
+    fn table(&self, mfn: Mfn) -> u64 {
+        mfn.address() & ADDRESS_MASK | READ | WRITE
+    }
+
+    fn decode(&self, entry: u64, level: u32) -> Entry {
+        if entry & (READ | WRITE) == 0 {
+            return Entry::Absent;
+        }
+        let mfn = Mfn::containing(entry & ADDRESS_MASK);
+        if level > 1 && entry & PAGE_SIZE == 0 {
+            return Entry::Table(mfn);
+        }
+        Entry::Leaf(Mapping {
+            mfn,
+            order: 9 * (level - 1),
+            access: Access {
+                read: entry & READ != 0,
+                write: entry & WRITE != 0,
+                execute: false,
+            },
+            memory: MemoryType::WriteBack,
+        })
+    }
+
+    fn written(&self, table: Mfn, offset: usize) {
+        cache::written(table, offset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(mfn: u64, order: u32, access: Access) -> Mapping {
+        Mapping {
+            mfn: Mfn(mfn),
+            order,
+            access,
+            memory: MemoryType::WriteBack,
+        }
+    }
+
+    #[test]
+    fn entries_have_the_specified_bits() {
+        let format = shape(3, 18);
+        assert_eq!(
+            format.leaf(&mapping(0x1234, 0, Access::READ_WRITE)),
+            0x123_4003
+        );
+        assert_eq!(format.leaf(&mapping(0x1200, 9, Access::READ)), 0x120_0081);
+        assert_eq!(
+            format.leaf(&mapping(0x4_0000, 18, Access::ALL)),
+            0x4000_0083,
+            "execution is not a DMA right"
+        );
+        assert_eq!(format.table(Mfn(0x77)), 0x7_7003);
+    }
+
+    #[test]
+    fn entries_are_read_back() {
+        let format = shape(4, 9);
+        assert_eq!(format.decode(0, 1), Entry::Absent);
+        assert_eq!(format.decode(0x7_7003, 2), Entry::Table(Mfn(0x77)));
+        let Entry::Leaf(leaf) = format.decode(0x120_0081, 2) else {
+            panic!()
+        };
+        assert_eq!((leaf.mfn, leaf.order), (Mfn(0x1200), 9));
+        assert!(leaf.access.read && !leaf.access.write);
+        let Entry::Leaf(leaf) = format.decode(0x7_7002, 1) else {
+            panic!()
+        };
+        assert!(!leaf.access.read && leaf.access.write);
+    }
+
+    #[test]
+    fn shapes_follow_the_capabilities() {
+        assert_eq!((shape(3, 0).levels(), shape(3, 0).leaf_levels()), (3, 1));
+        assert_eq!((shape(4, 9).levels(), shape(4, 9).leaf_levels()), (4, 2));
+        assert_eq!((shape(4, 18).levels(), shape(4, 18).leaf_levels()), (4, 3));
+    }
+}

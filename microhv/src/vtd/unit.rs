@@ -1,0 +1,292 @@
+//! One remapping unit: bringing it up with everything blocked, and the changes to its tables.
+
+use crate::mm::{frames, phys};
+use crate::pci::Sbdf;
+use crate::types::{Mfn, PAGE_SIZE};
+use crate::vtd::cache;
+use crate::vtd::dmar;
+use crate::vtd::entries::{self, Entry, Fault, descriptor};
+use crate::vtd::queue::{Queue, QueueError, wait_until};
+use crate::vtd::registers::{FaultStatus, Global, Registers};
+use core::sync::atomic::Ordering;
+
+/// Interrupt-remapping entries of a unit: one page of them.
+pub const INTERRUPTS: usize = PAGE_SIZE / ENTRY;
+/// IRTA.S for [`INTERRUPTS`] entries: 2^(S + 1).
+const INTERRUPTS_SIZE: u8 = 7;
+/// Bytes of a root, context or interrupt entry.
+const ENTRY: usize = 16;
+/// Faults handed out by one [`Unit::take_faults`].
+pub const FAULT_BATCH: usize = 8;
+
+/// Why a unit is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitError {
+    /// No registers answer at its address.
+    NoRegisters,
+    /// It has no queued invalidation.
+    NoQueue,
+    /// It knows neither 3- nor 4-level tables.
+    NoTableFormat,
+    /// It does not do what it is told within a second.
+    Stuck,
+    /// No memory for its tables.
+    NoMemory,
+}
+
+impl UnitError {
+    /// One sentence for the log.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoRegisters => "IOMMU: no registers answer at the unit's address",
+            Self::NoQueue => "IOMMU: the unit has no queued invalidation",
+            Self::NoTableFormat => "IOMMU: the unit knows neither 3- nor 4-level tables",
+            Self::Stuck => "IOMMU: the unit does not do what it is told",
+            Self::NoMemory => "IOMMU: no memory for the unit's tables",
+        }
+    }
+}
+
+impl From<QueueError> for UnitError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::NoMemory => Self::NoMemory,
+            QueueError::Timeout | QueueError::Refused => Self::Stuck,
+        }
+    }
+}
+
+/// A unit that runs.
+#[derive(Debug)]
+pub struct Unit {
+    registers: Registers,
+    segment: u16,
+    root: Mfn,
+    queue: Queue,
+    interrupt_table: Option<Mfn>,
+    /// Interrupt-remapping entries in use, a bit each.
+    used: [u64; INTERRUPTS / 64],
+}
+
+fn new_table() -> Result<Mfn, UnitError> {
+    let table = frames::alloc_zeroed(0).ok_or(UnitError::NoMemory)?;
+    for offset in (0..PAGE_SIZE).step_by(64) {
+        cache::written(table, offset);
+    }
+    Ok(table)
+}
+
+/// Writes an entry so that hardware never sees half of a present one.
+fn write_entry(table: Mfn, index: usize, entry: Entry) {
+    let at = index * ENTRY;
+    let low = phys::atomic_u64(table, at);
+    let high = phys::atomic_u64(table, at + 8);
+    low.store(0, Ordering::SeqCst);
+    cache::written(table, at);
+    high.store(entry.high, Ordering::SeqCst);
+    cache::written(table, at);
+    low.store(entry.low, Ordering::SeqCst);
+    cache::written(table, at);
+}
+
+fn read_entry(table: Mfn, index: usize) -> Entry {
+    let at = index * ENTRY;
+    Entry {
+        low: phys::read_u64(table, at),
+        high: phys::read_u64(table, at + 8),
+    }
+}
+
+impl Unit {
+    /// Takes the unit over from firmware: all DMA blocked, and all interrupts if `intremap` and it can remap them.
+    ///
+    /// # Errors
+    /// The unit is left as it was or with everything blocked.
+    pub fn start(unit: &dmar::Unit, intremap: bool) -> Result<Self, UnitError> {
+        let registers = Registers::map(unit.register_base).ok_or(UnitError::NoRegisters)?;
+        let capabilities = registers.capabilities();
+        if !capabilities.queued_invalidation() {
+            return Err(UnitError::NoQueue);
+        }
+        if capabilities.table_levels() & 0b110 == 0 {
+            return Err(UnitError::NoTableFormat);
+        }
+        if !capabilities.coherent() {
+            cache::needed();
+        }
+        registers.mask_fault_event();
+        let root = new_table()?;
+        let queue = Queue::start(&registers)?;
+        let mut this = Self {
+            registers,
+            segment: unit.segment,
+            root,
+            queue,
+            interrupt_table: None,
+            used: [0; INTERRUPTS / 64],
+        };
+        registers.set_root_table(root.address());
+        this.command(Global::SRTP)?;
+        this.queue.run(
+            &registers,
+            &[descriptor::CONTEXT_GLOBAL, descriptor::IOTLB_GLOBAL],
+        )?;
+        if intremap && capabilities.interrupt_remapping() {
+            let table = new_table()?;
+            registers.set_interrupt_table(table.address(), INTERRUPTS_SIZE);
+            this.command(Global::SIRTP)?;
+            this.queue
+                .run(&registers, &[descriptor::INTERRUPT_GLOBAL])?;
+            this.command(Global::IRE)?;
+            if registers.status().contains(Global::CFI) {
+                registers.turn_off(Global::CFI);
+            }
+            this.interrupt_table = Some(table);
+        }
+        this.flush_write_buffer();
+        this.command(Global::TE)?;
+        if registers.protected_memory_off() {
+            log::info!("IOMMU: firmware's protected memory regions are off now");
+        }
+        // What was recorded before is the firmware's affair.
+        let mut old = heapless::Vec::new();
+        this.take_faults(&mut old);
+        Ok(this)
+    }
+
+    fn command(&self, bit: Global) -> Result<(), UnitError> {
+        self.registers.command(bit);
+        wait_until(|| self.registers.status().contains(bit)).map_err(UnitError::from)
+    }
+
+    /// The unit's registers.
+    #[must_use]
+    pub const fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// The unit remaps interrupts.
+    #[must_use]
+    pub const fn remaps_interrupts(&self) -> bool {
+        self.interrupt_table.is_some()
+    }
+
+    /// The PCI segment it serves.
+    #[must_use]
+    pub const fn segment(&self) -> u16 {
+        self.segment
+    }
+
+    /// Makes changes of tables in memory visible to a unit with a write buffer (RWBF; old hardware).
+    pub fn flush_write_buffer(&self) {
+        if self.registers.capabilities().write_buffer_flush() {
+            self.registers.command(Global::WBF);
+            if wait_until(|| !self.registers.status().contains(Global::WBF)).is_err() {
+                panic!("IOMMU: the write buffer is never flushed");
+            }
+        }
+    }
+
+    /// Carries out invalidations and waits for them.
+    ///
+    /// # Panics
+    /// If the unit does not: from then on devices could reach memory that has a new owner.
+    pub fn invalidate(&mut self, batch: &[Entry]) {
+        self.flush_write_buffer();
+        if let Err(error) = self.queue.run(&self.registers, batch) {
+            panic!("IOMMU: invalidation failed ({error:?})");
+        }
+    }
+
+    /// Lets the device's DMA through `context`, until [`Self::detach`].
+    ///
+    /// # Errors
+    /// No memory for the bus's table.
+    pub fn attach(&mut self, sbdf: Sbdf, context: Entry) -> Result<(), UnitError> {
+        let bus = usize::from(sbdf.bus());
+        let table = match entries::context_table_of(read_entry(self.root, bus)) {
+            Some(table) => table,
+            None => {
+                let table = new_table()?;
+                write_entry(self.root, bus, entries::root(table));
+                table
+            }
+        };
+        write_entry(table, usize::from(sbdf.devfn()), context);
+        let did = (context.high >> 8) as u16;
+        // Also for units that cache entries which are not present.
+        self.invalidate(&[
+            descriptor::context_device(0, sbdf.source_id()),
+            descriptor::context_device(did, sbdf.source_id()),
+            descriptor::iotlb_domain(did),
+        ]);
+        Ok(())
+    }
+
+    /// Blocks the device's DMA; nothing of it is in flight when this returns.
+    pub fn detach(&mut self, sbdf: Sbdf, did: u16) {
+        if let Some(table) =
+            entries::context_table_of(read_entry(self.root, usize::from(sbdf.bus())))
+        {
+            write_entry(table, usize::from(sbdf.devfn()), Entry::default());
+        }
+        self.invalidate(&[
+            descriptor::context_device(did, sbdf.source_id()),
+            descriptor::iotlb_domain(did),
+        ]);
+    }
+
+    /// Takes a free interrupt-remapping entry.
+    #[must_use]
+    pub fn take_interrupt(&mut self) -> Option<u16> {
+        let word = self.used.iter().position(|word| *word != u64::MAX)?;
+        let bit = self.used[word].trailing_ones();
+        self.used[word] |= 1 << bit;
+        Some((word as u32 * 64 + bit) as u16)
+    }
+
+    /// Writes interrupt-remapping entry `index`.
+    pub fn set_interrupt(&mut self, index: u16, entry: Entry) {
+        if let Some(table) = self.interrupt_table
+            && usize::from(index) < INTERRUPTS
+        {
+            write_entry(table, usize::from(index), entry);
+            self.invalidate(&[descriptor::interrupt_index(index)]);
+        }
+    }
+
+    /// Blocks interrupts through entry `index` and makes it free again.
+    pub fn release_interrupt(&mut self, index: u16) {
+        self.set_interrupt(index, Entry::default());
+        if let Some(word) = self.used.get_mut(usize::from(index) / 64) {
+            *word &= !(1 << (index % 64));
+        }
+    }
+
+    /// Directs the fault event at a vector of a CPU.
+    pub fn set_fault_event(&self, vector: u8, apic_id: u8) {
+        self.registers.set_fault_event(vector, apic_id);
+    }
+
+    /// Takes recorded faults, oldest first, at most one batch; true if the unit lost some for lack of records.
+    pub fn take_faults(&mut self, faults: &mut heapless::Vec<Fault, FAULT_BATCH>) -> bool {
+        let (_, count) = self.registers.capabilities().fault_records();
+        let first = self.registers.first_fault();
+        for step in 0..count {
+            if faults.is_full() {
+                return false;
+            }
+            let index = (first + step) % count;
+            let Some(fault) = Fault::decode(self.registers.fault_record(index)) else {
+                break;
+            };
+            self.registers.clear_fault_record(index);
+            let _ = faults.push(fault);
+        }
+        let lost = self.registers.fault_status().contains(FaultStatus::PFO);
+        self.registers
+            .clear_fault_status(FaultStatus::PFO | FaultStatus::ICE | FaultStatus::ITE);
+        lost
+    }
+}
