@@ -1,8 +1,6 @@
 //! microhv: a minimal type-1 hypervisor for x86-64.
 #![cfg_attr(not(test), no_std)]
 
-mod svm;
-
 pub mod arch;
 pub mod evtchn;
 pub mod exit;

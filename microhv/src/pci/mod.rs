@@ -177,7 +177,8 @@ fn target(address: u32, offset: u8, size: u8) -> Option<(Sbdf, u8)> {
         return None;
     }
     let at = address as u8 & 0xfc | offset;
-    at.is_multiple_of(size).then_some((Sbdf(address >> 8 & 0xffff), at))
+    at.is_multiple_of(size)
+        .then_some((Sbdf(address >> 8 & 0xffff), at))
 }
 
 /// A domain reads `size` bytes at port 0xCFC + `offset` with `address` in port 0xCF8. All ones for what is not its own.
