@@ -3,6 +3,8 @@
 mod boot;
 mod debian;
 mod disk;
+mod input;
+mod machines;
 mod net;
 
 use crate::scenario::Scenario;
@@ -12,6 +14,8 @@ use crate::scenario::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         boot::SCENARIOS,
+        machines::SCENARIOS,
+        input::SCENARIOS,
         debian::SCENARIOS,
         disk::SCENARIOS,
         net::SCENARIOS,
