@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -79,12 +80,18 @@ impl Listener {
             }
         };
         stream.set_nonblocking(false)?;
-        let mut writer = stream.try_clone()?;
-        let reader = thread::spawn(move || read_until_end(stream));
+        let stream_out = stream.try_clone()?;
+        let (sender, answers) = mpsc::channel();
+        let reader = thread::spawn(move || read_until_end(stream, &sender));
+        let mut qmp = Qmp {
+            writer: stream_out,
+            reader,
+            answers,
+        };
         for command in ["qmp_capabilities", "cont"] {
-            writeln!(writer, r#"{{"execute":"{command}"}}"#)?;
+            qmp.execute(command, &Value::Object(serde_json::Map::new()))?;
         }
-        Ok(Qmp { writer, reader })
+        Ok(qmp)
     }
 }
 
@@ -100,15 +107,22 @@ impl Drop for Listener {
 pub struct Qmp {
     writer: UnixStream,
     reader: JoinHandle<End>,
+    answers: Receiver<Value>,
 }
 
 impl Qmp {
-    /// Sends a command without arguments, such as `quit`; its answer is not waited for.
+    /// Executes a command and returns its answer.
     ///
     /// # Errors
-    /// When QEMU has gone.
-    pub fn send(&mut self, command: &str) -> Result<()> {
-        Ok(writeln!(self.writer, r#"{{"execute":"{command}"}}"#)?)
+    /// When QEMU has gone or refuses.
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
+        let request = serde_json::json!({"execute": command, "arguments": arguments});
+        writeln!(self.writer, "{request}").context("QEMU has gone")?;
+        let answer = self.answers.recv().context("QEMU has gone")?;
+        match answer.get("return") {
+            Some(value) => Ok(value.clone()),
+            None => bail!("QMP {command}: {answer}"),
+        }
     }
 
     /// Waits until QEMU closes the connection and says how the machine ended.
@@ -120,20 +134,25 @@ impl Qmp {
     }
 }
 
-fn read_until_end(stream: UnixStream) -> End {
+fn read_until_end(stream: UnixStream, answers: &Sender<Value>) -> End {
     let mut end = End::Other("killed".into());
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { break };
-        if let Some(said) = shutdown_event(&line) {
+        let Ok(message) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        if let Some(said) = shutdown_event(&message) {
             end = said;
+        } else if message.get("return").is_some() || message.get("error").is_some() {
+            // Nobody may be waiting when the machine is being dropped.
+            let _ = answers.send(message);
         }
     }
     end
 }
 
-/// What a line of the protocol says about the machine's end, if anything.
-fn shutdown_event(line: &str) -> Option<End> {
-    let message: Value = serde_json::from_str(line).ok()?;
+/// What a message says about the machine's end, if anything.
+fn shutdown_event(message: &Value) -> Option<End> {
     if message.get("event")? != "SHUTDOWN" {
         return None;
     }
@@ -146,14 +165,15 @@ fn shutdown_event(line: &str) -> Option<End> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn only_a_shutdown_by_the_guest_is_in_order() {
         let event = |reason: &str| {
-            shutdown_event(&format!(
-                r#"{{"timestamp": {{"seconds": 1}}, "event": "SHUTDOWN", "data": {{"guest": true, "reason": "{reason}"}}}}"#
-            ))
+            let data = json!({"guest": true, "reason": reason});
+            shutdown_event(&json!({"timestamp": {"seconds": 1}, "event": "SHUTDOWN", "data": data}))
         };
         assert_eq!(event("guest-shutdown"), Some(End::PoweredOff));
         assert_eq!(event("guest-reset"), Some(End::Reset));
@@ -161,7 +181,7 @@ mod tests {
             event("host-qmp-quit"),
             Some(End::Other("host-qmp-quit".into()))
         );
-        assert_eq!(shutdown_event(r#"{"return": {}}"#), None);
-        assert_eq!(shutdown_event("QEMU"), None);
+        assert_eq!(shutdown_event(&json!({"return": {}})), None);
+        assert_eq!(shutdown_event(&json!({"event": "RESUME"})), None);
     }
 }

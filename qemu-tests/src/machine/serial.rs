@@ -177,6 +177,21 @@ impl Running {
         })
     }
 
+    /// Executes a command of QEMU's machine protocol.
+    ///
+    /// # Errors
+    /// When QEMU has gone or refuses.
+    pub fn qmp(
+        &mut self,
+        command: &str,
+        arguments: &serde_json::Value,
+    ) -> Result<serde_json::Value> {
+        self.qmp
+            .as_mut()
+            .context("the machine has ended")?
+            .execute(command, arguments)
+    }
+
     /// Everything printed so far.
     #[must_use]
     pub fn transcript(&self) -> String {
