@@ -212,6 +212,23 @@ fn the_same_page_at_both_ends_is_released_as_often_as_pinned() {
 }
 
 #[test]
+fn each_page_of_a_list_is_released() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    world.page(0, 0x20);
+    let from = |reference| {
+        world.grant(1, reference, 0, 0x10, PERMIT);
+        let source = GnttabCopyPtr::gref(1, reference, 0);
+        copy(source, own(0x20, 0), 8, GntcopyFlags::SOURCE_GREF)
+    };
+    let list = [from(9), from(10), from(9), from(11)];
+    let done = world.call(0, GNTTABOP_COPY, list).unwrap();
+    assert_eq!(done.map(|op| op.status), [GNTST_OKAY; 4]);
+    assert!((9..12).all(|reference| world.flags(1, reference) == PERMIT));
+    assert_eq!(page.holders(), 2);
+}
+
+#[test]
 fn the_dying_grant_nothing() {
     let world = World::new();
     world.page(1, 0x10);

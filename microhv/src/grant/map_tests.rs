@@ -161,6 +161,12 @@ fn an_entry_that_changes_while_it_is_looked_up_is_looked_up_again() {
     *world.at_lookup.borrow_mut() = Box::new(move || inner.grant(1, 9, 2, 0x11, PERMIT));
     assert_eq!(world.map(2, 1, 9, 0x80, true).0, GNTST_OKAY);
     assert_eq!(world.at(2, 0x80), Some((second.mfn(), false)));
+    // One that is withdrawn meanwhile is refused.
+    let inner = world.clone();
+    *world.at_lookup.borrow_mut() = Box::new(move || inner.grant(1, 12, 2, 0x10, 0));
+    world.grant(1, 12, 2, 0x10, PERMIT);
+    assert_eq!(world.map(2, 1, 12, 0x83, true).0, GNTST_GENERAL_ERROR);
+    assert_eq!((world.at(2, 0x83), world.flags(1, 12)), (None, 0));
     // One that never stands still is refused in the end, and left unpinned.
     let mut gfn = 0x10;
     let inner = world.clone();
