@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{build, doctor, image, run, test};
+use crate::{bench, build, doctor, image, run, test};
 
 /// Builds, runs and tests microhv.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Run(Run),
     /// Check format, lints and host tests, then play every scenario.
     Test(Test),
+    /// Count the instructions that something takes.
+    Bench(Bench),
     /// Say what this machine lacks.
     Doctor,
 }
@@ -94,6 +96,24 @@ pub struct Test {
     pub list: bool,
 }
 
+/// `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to measure.
+    #[arg(value_enum)]
+    pub subject: Subject,
+    /// The QEMU binary.
+    #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
+    pub qemu: OsString,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Subject {
+    /// From power-on to Domain-0's prompt with all service domains up.
+    Boot,
+}
+
 impl Cli {
     /// Does what was asked.
     pub fn execute(self) -> Result<ExitCode> {
@@ -104,6 +124,9 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Run(arguments) => run::run(&arguments),
+            Command::Bench(arguments) => match arguments.subject {
+                Subject::Boot => bench::boot(&arguments),
+            },
             Command::Doctor => Ok(doctor::doctor()),
             Command::Test(arguments) => test::test(&arguments),
         }

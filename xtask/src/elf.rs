@@ -1,6 +1,7 @@
 //! What is needed of ELF files: a smaller copy to boot, and the symbols for backtraces.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use anyhow::{Context, Result};
 use object::elf::{FileHeader64, PT_LOAD};
@@ -54,6 +55,25 @@ pub fn memory_size(file: &[u8]) -> Result<u64> {
         )
     });
     Ok(end.saturating_sub(start))
+}
+
+/// The virtual addresses that the executable occupies.
+///
+/// # Errors
+/// When `file` is no 64-bit ELF executable.
+pub fn window(file: &[u8]) -> Result<Range<u64>> {
+    let header = FileHeader64::<Endianness>::parse(file).context("not an ELF file")?;
+    let endian = header.endian()?;
+    let loads = header
+        .program_headers(endian, file)?
+        .iter()
+        .filter(|s| s.p_type(endian) == PT_LOAD);
+    let ends = loads.map(|segment| {
+        let start = segment.p_vaddr(endian);
+        start..start.saturating_add(segment.p_memsz(endian))
+    });
+    ends.reduce(|all, one| all.start.min(one.start)..all.end.max(one.end))
+        .context("nothing to load")
 }
 
 /// The functions of an executable as lines `%016x name`, sorted by address.

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a person types to build, run and test microhv.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod cli;
 mod debian;
