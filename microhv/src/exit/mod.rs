@@ -1,80 +1,75 @@
 //! What microhv does when a guest exits, and before it enters a guest.
+#![forbid(unsafe_code)]
 
-use crate::types::DomId;
-use crate::vcpu::guest_memory::GuestPhysical;
-use crate::vcpu::{Exit, ExitReason, FaultAccess, VcpuRun};
-use crate::vlapic::VLapic;
+mod cpuid;
+mod events;
+mod hypercall_page;
+mod io;
+mod machine;
+mod msr;
+mod xcr;
 
-/// What the scheduler does with the vCPU next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// Enter it again (unless another deserves the CPU more).
-    Resume,
-    /// It waits for an event: [`VcpuRun::halted`] or [`VcpuRun::offline`] say for which.
-    Block,
-    /// It gave up the rest of its turn.
-    Yield,
-    /// Its domain cannot go on; the sentence says why.
-    Crash(&'static str),
-}
+pub(crate) use cpuid::has_rdtscp;
+pub use events::{has_work, prepare};
+pub use machine::{After, Machine};
+pub use msr::MsrState;
 
-/// What a vCPU needs of the domain around it. `domain::Vcpu` implements it.
-pub trait Machine {
-    /// The domain's number.
-    fn domain_id(&self) -> DomId;
-    /// This vCPU's number in its domain.
-    fn vcpu_id(&self) -> u32;
-    /// Adds one to this vCPU's counter for `reason`.
-    fn count_exit(&self, reason: ExitReason);
-    /// The local APIC of vCPU `vcpu_id` of the same domain.
-    fn vlapic(&self, vcpu_id: u32) -> Option<&VLapic>;
-    /// How many vCPUs the domain has (numbers 0..count).
-    fn vcpu_count(&self) -> u32;
-    /// Makes vCPU `vcpu_id` look at its local APIC soon: wakes it if it blocks, kicks it out of guest mode if it runs.
-    fn notify(&self, vcpu_id: u32);
-    /// The vector to deliver for event channels now: `evtchn_upcall_pending` of this vCPU is set and the
-    /// domain set a global callback vector. Not to be used for per-vCPU vectors (they go through the local APIC).
-    fn upcall_vector(&self) -> Option<u8>;
-    /// True once if somebody changed the second-level table since the last call.
-    fn take_tlb_flush(&self) -> bool;
-    /// The domain's memory.
-    fn memory(&self) -> &dyn GuestPhysical;
-    /// The local APIC timer's deadline changed ([`VLapic::deadline`]); the scheduler arms it.
-    fn timer_changed(&self);
-    /// A hypercall; arguments in the registers, result goes to rax. rip is already past the instruction:
-    /// a continuation calls `run.hw.repeat_instruction()`.
-    fn hypercall(&self, run: &mut VcpuRun) -> After;
-    /// An access outside the second-level table.
-    fn second_level_fault(&self, run: &mut VcpuRun, gpa: u64, access: FaultAccess) -> After;
-    /// Reads `size` bytes of PCI configuration space at port 0xCFC + `offset`, address register `address`.
-    fn pci_config_read(&self, address: u32, offset: u8, size: u8) -> u32;
-    /// Writes the same.
-    fn pci_config_write(&self, address: u32, offset: u8, size: u8, value: u32);
-    /// The address register of port 0xCF8 of this vCPU's domain.
-    fn pci_config_address(&self) -> &core::sync::atomic::AtomicU32;
-    /// A byte the guest wrote to debug port 0xE9.
-    fn debug_byte(&self, byte: u8);
-}
+use crate::arch::cpu;
+use crate::vcpu::{Event, Exit, VcpuRun};
 
-/// Gets `run` ready to enter: local APIC timer, INIT and start-up IPIs, pending interrupts.
-/// `Block`: nothing to do until it is notified.
-pub fn prepare(machine: &dyn Machine, run: &mut VcpuRun) -> After {
-    let _ = (machine, run);
-    After::Resume
-}
+/// #DB.
+const DEBUG: u8 = 1;
+/// #AC.
+const ALIGNMENT_CHECK: u8 = 17;
 
-/// Handles `exit`.
+/// Handles `exit`, which `run.hw.run()` just returned.
 pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
     machine.count_exit(exit.reason());
-    let _ = run;
+    events::after_exit(machine, run);
+    match exit {
+        Exit::HostInterrupt => cpu::interrupt_window(),
+        // The CPU took a pending NMI as soon as the entry code let it.
+        Exit::HostNmi => {}
+        Exit::InterruptWindow => run.hw.request_interrupt_window(false),
+        Exit::Hypercall => {
+            run.hw.skip_instruction();
+            return machine.hypercall(run);
+        }
+        Exit::Halt => {
+            run.hw.skip_instruction();
+            run.halted = true;
+            if !has_work(machine, run) {
+                return After::Block;
+            }
+        }
+        Exit::Cpuid => cpuid::handle(machine, run),
+        Exit::ReadMsr(index) => msr::handle_read(machine, run, index),
+        Exit::WriteMsr(index, value) => msr::handle_write(machine, run, index, value),
+        Exit::Io(access) => io::handle(machine, run, access),
+        Exit::SetXcr => xcr::handle(run),
+        Exit::CacheFlush => run.hw.skip_instruction(),
+        Exit::ReadCounter => run.hw.inject(Event::GENERAL_PROTECTION),
+        Exit::UndefinedInstruction => run.hw.inject(Event::INVALID_OPCODE),
+        // Intercepted only so that an endless chain of them leaves guest mode now and then.
+        Exit::Exception(DEBUG, _) => run.hw.inject(Event::Exception(DEBUG, None)),
+        Exit::Exception(ALIGNMENT_CHECK, code) => {
+            run.hw.inject(Event::Exception(ALIGNMENT_CHECK, Some(code)))
+        }
+        Exit::SecondLevelFault { gpa, access } => {
+            return machine.second_level_fault(run, gpa, access);
+        }
+        Exit::Shutdown => return After::Crash("triple fault"),
+        Exit::EntryFailed => {
+            run.hw.dump();
+            return After::Crash("the CPU refused the vCPU's state");
+        }
+        Exit::Exception(..) | Exit::Unexpected { .. } => {
+            run.hw.dump();
+            return After::Crash("an exit microhv does not know");
+        }
+    }
     After::Resume
 }
 
-/// True when a blocked vCPU must run: something [`prepare`] would deliver is pending. Safe to call
-/// from any CPU with the run's `halted`/`offline`/IF knowledge being at worst stale: a false alarm
-/// only costs a wake-up.
-#[must_use]
-pub fn has_work(machine: &dyn Machine) -> bool {
-    let _ = machine;
-    false
-}
+#[cfg(test)]
+pub(crate) mod tests;

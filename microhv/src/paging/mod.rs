@@ -101,3 +101,6 @@ pub trait Format: Sync {
         let _ = (table, offset);
     }
 }
+
+#[cfg(test)]
+mod tests;

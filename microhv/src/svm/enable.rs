@@ -85,3 +85,9 @@ pub fn renew(held: &mut Asid) -> bool {
     let cpu = arch::cpu_index();
     CPUS[cpu].asids.lock().renew(held, cpu)
 }
+
+/// What [`init`] does that needs no SVM.
+#[cfg(test)]
+pub fn prepare_for_tests() {
+    BITMAPS.call_once(Bitmaps::new);
+}

@@ -9,6 +9,8 @@ mod vcpu;
 mod vmcb;
 
 pub use enable::init;
+#[cfg(test)]
+pub use enable::prepare_for_tests;
 pub use vcpu::Vcpu;
 
 /// VMMCALL.

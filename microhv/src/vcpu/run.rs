@@ -1,6 +1,7 @@
 //! What exactly one CPU holds while it runs a vCPU.
 
 use super::{CpuState, Hardware, backend};
+use crate::exit::MsrState;
 use crate::fpu;
 use crate::types::Mfn;
 
@@ -10,6 +11,8 @@ pub struct VcpuRun {
     pub hw: Hardware,
     /// Floating point, vector and debug registers while the vCPU is not on a CPU.
     pub fpu: fpu::State,
+    /// Model-specific registers that are only remembered.
+    pub msrs: MsrState,
     /// The guest executed HLT (or blocked) and waits for a deliverable interrupt. While it is set,
     /// [`crate::exit::prepare`] answers `Block` unless there is one, so a spurious wake-up is harmless.
     pub halted: bool,
@@ -24,6 +27,7 @@ impl VcpuRun {
         Some(Self {
             hw: backend::new_vcpu(root)?,
             fpu: fpu::State::new()?,
+            msrs: MsrState::new(),
             halted: false,
             offline: true,
         })
@@ -39,6 +43,15 @@ impl VcpuRun {
     /// Call when the vCPU gets this CPU, before the first entry.
     pub fn load(&mut self) {
         self.fpu.load();
+        self.load_tsc_aux();
+    }
+
+    /// Puts the guest's TSC_AUX into the CPU, if it has the register.
+    pub(crate) fn load_tsc_aux(&self) {
+        const TSC_AUX: u32 = 0xc000_0103;
+        if crate::exit::has_rdtscp() {
+            crate::arch::cpu::wrmsr(TSC_AUX, self.hw.tsc_aux());
+        }
     }
 
     /// Call when the vCPU loses this CPU.

@@ -1,0 +1,69 @@
+//! Xen's leaves (xen/include/public/arch-x86/cpuid.h).
+
+use super::{CpuidResult, Guest, NOTHING};
+use crate::exit::msr;
+use xen_abi::cpuid::{self, HvmFeatures};
+
+/// The first leaf.
+pub const XEN_FIRST: u32 = cpuid::XEN_CPUID_FIRST_LEAF;
+/// The last leaf we answer.
+pub const XEN_LAST: u32 = cpuid::XEN_CPUID_LEAF_HVM;
+
+/// The version whose interface this is: 4.17.
+pub const VERSION: u32 = 4 << 16 | 17;
+
+/// `XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD`.
+const FEAT1_MMU_PT_UPDATE_PRESERVE_AD: u32 = 1 << 0;
+/// Not `UPCALL_VECTOR`, which would make Linux take interrupts through the local APIC where the global vector
+/// needs no end of interrupt.
+const HVM_FEATURES: HvmFeatures = HvmFeatures::APIC_ACCESS_VIRT
+    .union(HvmFeatures::X2APIC_VIRT)
+    .union(HvmFeatures::VCPU_ID_PRESENT)
+    .union(HvmFeatures::DOMID_PRESENT);
+
+pub fn answer(leaf: u32, subleaf: u32, guest: &Guest) -> CpuidResult {
+    match leaf {
+        0 => CpuidResult {
+            eax: XEN_LAST,
+            ebx: cpuid::XEN_CPUID_SIGNATURE_EBX,
+            ecx: cpuid::XEN_CPUID_SIGNATURE_ECX,
+            edx: cpuid::XEN_CPUID_SIGNATURE_EDX,
+        },
+        1 => CpuidResult {
+            eax: VERSION,
+            ..NOTHING
+        },
+        2 => CpuidResult {
+            eax: 1,
+            ebx: msr::HYPERCALL_PAGE,
+            ecx: FEAT1_MMU_PT_UPDATE_PRESERVE_AD,
+            edx: 0,
+        },
+        3 => time(subleaf, guest),
+        4 if subleaf == 0 => CpuidResult {
+            eax: HVM_FEATURES.bits(),
+            ebx: guest.vcpu_id,
+            ecx: guest.domain.into(),
+            edx: 0,
+        },
+        _ => NOTHING,
+    }
+}
+
+/// Leaf 3: the guest's TSC runs at the host's rate; subleaf 1 converts it to nanoseconds.
+fn time(subleaf: u32, guest: &Guest) -> CpuidResult {
+    let khz = u32::try_from(guest.tsc_khz).unwrap_or(u32::MAX);
+    match subleaf {
+        0 => CpuidResult {
+            eax: 0,
+            ebx: cpuid::XEN_CPUID_TSC_MODE_NEVER_EMULATE,
+            ecx: khz,
+            edx: 0,
+        },
+        2 => CpuidResult {
+            eax: khz,
+            ..NOTHING
+        },
+        _ => NOTHING,
+    }
+}

@@ -1,0 +1,139 @@
+//! Interrupts on their way into the guest, and from one vCPU to another.
+
+use super::{After, Machine};
+use crate::arch::timer;
+use crate::vcpu::{CpuState, Event, VcpuRun};
+use crate::vlapic::{Command, Delivery, VLapic};
+
+/// Gets `run` ready to enter: translation flushes, local APIC timer, INIT and start-up IPIs, pending
+/// interrupts. `Block`: nothing to do until it is notified.
+pub fn prepare(machine: &dyn Machine, run: &mut VcpuRun) -> After {
+    let Some(apic) = machine.vlapic(machine.vcpu_id()) else {
+        return After::Crash("a vCPU without local APIC");
+    };
+    if machine.take_tlb_flush() {
+        run.hw.flush_tlb();
+    }
+    if !take_start(apic, run) {
+        return After::Block;
+    }
+    if apic.deadline().is_some() {
+        apic.tick(timer::now_ns());
+    }
+    deliver(machine, apic, run);
+    if run.halted {
+        return After::Block;
+    }
+    run.hw.set_cr8(apic.cr8());
+    After::Resume
+}
+
+/// INIT and start-up IPIs. False: the vCPU is offline.
+fn take_start(apic: &VLapic, run: &mut VcpuRun) -> bool {
+    if apic.take_init() {
+        apic.reset();
+        run.offline = true;
+    }
+    match (
+        apic.startup_pending()
+            .then(|| apic.take_startup())
+            .flatten(),
+        run.offline,
+    ) {
+        (Some(vector), true) => {
+            run.start(&CpuState::startup(vector));
+            true
+        }
+        // The second start-up IPI that kernels send finds the vCPU running and is lost, as on hardware.
+        (_, offline) => !offline,
+    }
+}
+
+/// Queues the most urgent event that the guest can take, and asks for a window if one has to wait.
+fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
+    let hw = &mut *run.hw;
+    if hw.has_event() {
+        run.halted = false;
+    }
+    if apic.nmi_pending() && hw.can_nmi() && apic.take_nmi() {
+        hw.inject(Event::Nmi);
+        run.halted = false;
+    }
+    let upcall = machine.upcall_vector();
+    let mut waiting = apic.pending();
+    if upcall.is_none() && waiting.is_none() {
+        hw.request_interrupt_window(false);
+        return;
+    }
+    if !hw.can_interrupt() {
+        hw.request_interrupt_window(true);
+        return;
+    }
+    run.halted = false;
+    if let Some(vector) = upcall {
+        // Not level-triggered towards the local APIC: the guest clears the pending flag itself. If it is set
+        // again while the handler runs, whoever sets it notifies.
+        hw.inject(Event::Interrupt(vector));
+    } else if let Some(vector) = waiting {
+        apic.accept(vector);
+        hw.inject(Event::Interrupt(vector));
+        waiting = apic.pending();
+    }
+    hw.request_interrupt_window(waiting.is_some());
+}
+
+/// True when [`prepare`] would not answer `Block`. The scheduler asks after it marked the vCPU as blocked, so
+/// that an event that came in between is not lost.
+#[must_use]
+pub fn has_work(machine: &dyn Machine, run: &VcpuRun) -> bool {
+    let Some(apic) = machine.vlapic(machine.vcpu_id()) else {
+        return true;
+    };
+    if run.offline {
+        return apic.startup_pending();
+    }
+    if !run.halted || run.hw.has_event() || apic.init_pending() {
+        return true;
+    }
+    if apic.nmi_pending() && run.hw.can_nmi() {
+        return true;
+    }
+    let due = apic
+        .deadline()
+        .is_some_and(|deadline| deadline <= timer::now_ns());
+    run.hw.can_interrupt() && (due || apic.pending().is_some() || machine.upcall_vector().is_some())
+}
+
+/// Takes over what the guest changed without an exit.
+pub(super) fn after_exit(machine: &dyn Machine, run: &VcpuRun) {
+    if let Some(apic) = machine.vlapic(machine.vcpu_id()) {
+        let cr8 = run.hw.cr8();
+        if cr8 != apic.cr8() {
+            apic.set_cr8(cr8);
+        }
+    }
+}
+
+/// Sends an inter-processor interrupt within the domain.
+pub(super) fn send(machine: &dyn Machine, command: &Command) {
+    for vcpu_id in 0..machine.vcpu_count() {
+        if command.except_self && vcpu_id == machine.vcpu_id() {
+            continue;
+        }
+        let Some(apic) = machine.vlapic(vcpu_id) else {
+            continue;
+        };
+        if !apic.is_addressed(command.destination) {
+            continue;
+        }
+        match command.delivery {
+            Delivery::Fixed(vector) => apic.post(vector),
+            Delivery::Nmi => apic.post_nmi(),
+            Delivery::Init => apic.post_init(),
+            Delivery::Startup(vector) => apic.post_startup(vector),
+        }
+        if vcpu_id != machine.vcpu_id() {
+            machine.notify(vcpu_id);
+        }
+    }
+}

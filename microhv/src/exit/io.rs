@@ -1,0 +1,193 @@
+//! I/O ports. A domain sees PCI configuration space, filtered, and a debug port; nothing else answers.
+
+use super::Machine;
+use crate::vcpu::{Event, IoAccess, Registers, VcpuRun};
+use core::sync::atomic::Ordering;
+
+/// Bytes written here go to the domain's log; it reads as itself, which is how software finds it.
+const DEBUG_PORT: u16 = 0xe9;
+const PCI_ADDRESS: u16 = 0xcf8;
+const PCI_DATA: u16 = 0xcfc;
+const PCI_DATA_LAST: u16 = 0xcff;
+/// RFLAGS.DF.
+const DIRECTION: u64 = 1 << 10;
+
+/// Handles one access.
+pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, access: IoAccess) {
+    if access.string {
+        if access.input {
+            // Would need to write guest memory; no kernel does this without a device that we never show.
+            run.hw.inject(Event::GENERAL_PROTECTION);
+            return;
+        }
+        skip_outs(run.hw.registers_mut(), &access);
+    } else if access.input {
+        let value = read(machine, &access);
+        let registers = run.hw.registers_mut();
+        registers.rax = match access.size {
+            1 => registers.rax & !0xff | u64::from(value & 0xff),
+            2 => registers.rax & !0xffff | u64::from(value & 0xffff),
+            _ => u64::from(value),
+        };
+    } else {
+        let value = run.hw.registers().rax as u32;
+        let value = match access.size {
+            1 => value & 0xff,
+            2 => value & 0xffff,
+            _ => value,
+        };
+        write(machine, &access, value);
+    }
+    run.hw.skip_instruction();
+}
+
+fn read(machine: &dyn Machine, access: &IoAccess) -> u32 {
+    match access.port {
+        DEBUG_PORT => u32::MAX << 8 | u32::from(DEBUG_PORT),
+        PCI_ADDRESS if access.size == 4 => machine.pci_config_address().load(Ordering::Relaxed),
+        PCI_DATA..=PCI_DATA_LAST => match data_offset(access) {
+            Some(offset) => {
+                let address = machine.pci_config_address().load(Ordering::Relaxed);
+                machine.pci_config_read(address, offset, access.size)
+            }
+            None => u32::MAX,
+        },
+        _ => u32::MAX,
+    }
+}
+
+fn write(machine: &dyn Machine, access: &IoAccess, value: u32) {
+    match access.port {
+        DEBUG_PORT if access.size == 1 => machine.debug_byte(value as u8),
+        PCI_ADDRESS if access.size == 4 => {
+            machine.pci_config_address().store(value, Ordering::Relaxed)
+        }
+        PCI_DATA..=PCI_DATA_LAST => {
+            if let Some(offset) = data_offset(access) {
+                let address = machine.pci_config_address().load(Ordering::Relaxed);
+                machine.pci_config_write(address, offset, access.size, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Where in the four bytes of the data register; `None` if the access leaves them.
+fn data_offset(access: &IoAccess) -> Option<u8> {
+    let offset = (access.port - PCI_DATA) as u8;
+    (offset + access.size <= 4).then_some(offset)
+}
+
+/// OUTS to a port that nobody owns: the data is dropped, the registers advance.
+fn skip_outs(registers: &mut Registers, access: &IoAccess) {
+    let mask = match access.address_size {
+        2 => 0xffff,
+        4 => 0xffff_ffff,
+        _ => u64::MAX,
+    };
+    let count = if access.repeat {
+        registers.rcx & mask
+    } else {
+        1
+    };
+    let distance = count.wrapping_mul(access.size.into());
+    let rsi = if registers.rflags & DIRECTION != 0 {
+        registers.rsi.wrapping_sub(distance)
+    } else {
+        registers.rsi.wrapping_add(distance)
+    };
+    // A 32-bit result clears the upper half, a 16-bit one leaves the rest as it was.
+    let merge = |old: u64, new: u64| {
+        if mask == 0xffff {
+            old & !mask | new & mask
+        } else {
+            new & mask
+        }
+    };
+    registers.rsi = merge(registers.rsi, rsi);
+    if access.repeat {
+        registers.rcx = merge(registers.rcx, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTS: IoAccess = IoAccess {
+        port: 0x80,
+        size: 2,
+        input: false,
+        string: true,
+        repeat: true,
+        address_size: 8,
+    };
+
+    #[test]
+    fn repeated_outs_advances() {
+        let mut registers = Registers {
+            rsi: 0x1000,
+            rcx: 5,
+            ..Registers::default()
+        };
+        skip_outs(&mut registers, &OUTS);
+        assert_eq!((registers.rsi, registers.rcx), (0x100a, 0));
+        let mut registers = Registers {
+            rsi: 0x1000,
+            rcx: 5,
+            rflags: DIRECTION,
+            ..Registers::default()
+        };
+        skip_outs(
+            &mut registers,
+            &IoAccess {
+                repeat: false,
+                ..OUTS
+            },
+        );
+        assert_eq!((registers.rsi, registers.rcx), (0xffe, 5));
+    }
+
+    #[test]
+    fn narrow_addresses_wrap() {
+        let mut registers = Registers {
+            rsi: 0xaaaa_fffe,
+            rcx: 0xbbbb_0002,
+            ..Registers::default()
+        };
+        skip_outs(
+            &mut registers,
+            &IoAccess {
+                address_size: 2,
+                ..OUTS
+            },
+        );
+        assert_eq!((registers.rsi, registers.rcx), (0xaaaa_0002, 0xbbbb_0000));
+        let mut registers = Registers {
+            rsi: 0x1_ffff_fffe,
+            rcx: 0x1_0000_0002,
+            ..Registers::default()
+        };
+        skip_outs(
+            &mut registers,
+            &IoAccess {
+                address_size: 4,
+                ..OUTS
+            },
+        );
+        assert_eq!((registers.rsi, registers.rcx), (2, 0));
+    }
+
+    #[test]
+    fn the_data_register_has_four_bytes() {
+        let access = |port, size| IoAccess {
+            port,
+            size,
+            string: false,
+            repeat: false,
+            ..OUTS
+        };
+        assert_eq!(data_offset(&access(0xcfe, 2)), Some(2));
+        assert_eq!(data_offset(&access(0xcfe, 4)), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! The domain around a vCPU, as the exit handlers need it.
+
+use crate::types::DomId;
+use crate::vcpu::guest_memory::GuestPhysical;
+use crate::vcpu::{ExitReason, FaultAccess, VcpuRun};
+use crate::vlapic::VLapic;
+
+/// What the scheduler does with the vCPU next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Enter it again (unless another deserves the CPU more).
+    Resume,
+    /// It waits for an event: [`VcpuRun::halted`] or [`VcpuRun::offline`] say for which.
+    Block,
+    /// It gave up the rest of its turn.
+    Yield,
+    /// Its domain cannot go on; the sentence says why.
+    Crash(&'static str),
+}
+
+/// What a vCPU needs of the domain around it. `domain::Vcpu` implements it.
+pub trait Machine {
+    /// The domain's number.
+    fn domain_id(&self) -> DomId;
+    /// This vCPU's number in its domain.
+    fn vcpu_id(&self) -> u32;
+    /// Adds one to this vCPU's counter for `reason`.
+    fn count_exit(&self, reason: ExitReason);
+    /// The local APIC of vCPU `vcpu_id` of the same domain.
+    fn vlapic(&self, vcpu_id: u32) -> Option<&VLapic>;
+    /// How many vCPUs the domain has (numbers 0..count).
+    fn vcpu_count(&self) -> u32;
+    /// Makes vCPU `vcpu_id` look at its local APIC soon: wakes it if it blocks, kicks it out of guest mode if it runs.
+    fn notify(&self, vcpu_id: u32);
+    /// The vector to deliver for event channels now: `evtchn_upcall_pending` of this vCPU is set and the
+    /// domain set a global callback vector. Not to be used for per-vCPU vectors (they go through the local APIC).
+    fn upcall_vector(&self) -> Option<u8>;
+    /// True once if somebody changed the second-level table since the last call.
+    fn take_tlb_flush(&self) -> bool;
+    /// The domain's memory.
+    fn memory(&self) -> &dyn GuestPhysical;
+    /// The local APIC timer's deadline changed ([`VLapic::deadline`]); the scheduler arms it.
+    fn timer_changed(&self);
+    /// A hypercall; arguments in the registers, result goes to rax. rip is already past the instruction:
+    /// a continuation calls `run.hw.repeat_instruction()`.
+    fn hypercall(&self, run: &mut VcpuRun) -> After;
+    /// An access outside the second-level table.
+    fn second_level_fault(&self, run: &mut VcpuRun, gpa: u64, access: FaultAccess) -> After;
+    /// Reads `size` bytes of PCI configuration space at port 0xCFC + `offset`, address register `address`.
+    fn pci_config_read(&self, address: u32, offset: u8, size: u8) -> u32;
+    /// Writes the same.
+    fn pci_config_write(&self, address: u32, offset: u8, size: u8, value: u32);
+    /// The address register of port 0xCF8 of this vCPU's domain.
+    fn pci_config_address(&self) -> &core::sync::atomic::AtomicU32;
+    /// A byte the guest wrote to debug port 0xE9.
+    fn debug_byte(&self, byte: u8);
+}

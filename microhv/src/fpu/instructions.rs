@@ -1,0 +1,113 @@
+//! The instructions that switch the state. On the host they do nothing.
+
+use super::Area;
+
+#[cfg(target_os = "none")]
+mod bare {
+    use super::Area;
+    use core::arch::asm;
+    use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
+
+    /// Lets FXSAVE and XSAVE work on this CPU.
+    pub fn enable(xsave: bool) {
+        let mut cr4 = Cr4::read() | Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE;
+        if xsave {
+            cr4 |= Cr4Flags::OSXSAVE;
+        }
+        let cr0 = Cr0::read() - Cr0Flags::EMULATE_COPROCESSOR - Cr0Flags::TASK_SWITCHED;
+        // SAFETY: the bits only allow instructions; memory and control flow stay as they are.
+        unsafe {
+            Cr4::write(cr4);
+            Cr0::write(cr0 | Cr0Flags::MONITOR_COPROCESSOR);
+        }
+    }
+
+    /// Reads XCR0.
+    pub fn xcr0() -> u64 {
+        let (low, high): (u32, u32);
+        // SAFETY: `enable` set OSXSAVE; the callers know that XSAVE is there.
+        unsafe {
+            asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+        };
+        u64::from(high) << 32 | u64::from(low)
+    }
+
+    /// Writes XCR0.
+    pub fn set_xcr0(value: u64) {
+        // SAFETY: the value is a subset of what CPUID offers in a legal combination, so there is no #GP; the
+        // hypervisor is soft-float, so nothing of it depends on XCR0.
+        unsafe {
+            asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nomem, nostack, preserves_flags))
+        };
+    }
+
+    /// XSAVE of the components in `mask`.
+    pub fn xsave(area: &mut Area, mask: u64) {
+        // SAFETY: the area is 64-byte aligned and a page, which holds all components microhv turns on.
+        unsafe {
+            asm!("xsave64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nostack, preserves_flags))
+        };
+    }
+
+    /// XRSTOR of the components in `mask`.
+    pub fn xrstor(area: &Area, mask: u64) {
+        // SAFETY: as for `xsave`; the area holds what `xsave` wrote or the reset state, so its header is legal, and
+        // the hypervisor has no floating-point state of its own to lose.
+        unsafe {
+            asm!("xrstor64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nostack, preserves_flags))
+        };
+    }
+
+    /// FXSAVE.
+    pub fn fxsave(area: &mut Area) {
+        // SAFETY: the area is aligned and longer than the 512 bytes written.
+        unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
+    }
+
+    /// FXRSTOR.
+    pub fn fxrstor(area: &Area) {
+        // SAFETY: as for `xrstor`.
+        unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
+    }
+
+    /// Reads DR0 to DR3; DR6 and DR7 are the virtual CPU's business.
+    pub fn debug(registers: &mut [u64; 4]) {
+        // SAFETY: reading has no effect; CR4.DE only matters for DR4 and DR5.
+        unsafe {
+            asm!("mov {}, dr0", out(reg) registers[0], options(nomem, nostack, preserves_flags));
+            asm!("mov {}, dr1", out(reg) registers[1], options(nomem, nostack, preserves_flags));
+            asm!("mov {}, dr2", out(reg) registers[2], options(nomem, nostack, preserves_flags));
+            asm!("mov {}, dr3", out(reg) registers[3], options(nomem, nostack, preserves_flags));
+        }
+    }
+
+    /// Writes DR0 to DR3.
+    pub fn set_debug(registers: &[u64; 4]) {
+        // SAFETY: DR7 of the host enables no breakpoint, so the addresses mean nothing outside the guest.
+        unsafe {
+            asm!("mov dr0, {}", in(reg) registers[0], options(nomem, nostack, preserves_flags));
+            asm!("mov dr1, {}", in(reg) registers[1], options(nomem, nostack, preserves_flags));
+            asm!("mov dr2, {}", in(reg) registers[2], options(nomem, nostack, preserves_flags));
+            asm!("mov dr3, {}", in(reg) registers[3], options(nomem, nostack, preserves_flags));
+        }
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+mod bare {
+    use super::Area;
+
+    pub fn enable(_xsave: bool) {}
+    pub fn xcr0() -> u64 {
+        1
+    }
+    pub fn set_xcr0(_value: u64) {}
+    pub fn xsave(_area: &mut Area, _mask: u64) {}
+    pub fn xrstor(_area: &Area, _mask: u64) {}
+    pub fn fxsave(_area: &mut Area) {}
+    pub fn fxrstor(_area: &Area) {}
+    pub fn debug(_registers: &mut [u64; 4]) {}
+    pub fn set_debug(_registers: &[u64; 4]) {}
+}
+
+pub use bare::*;
