@@ -1,7 +1,14 @@
 //! microhv: a minimal type-1 hypervisor for x86-64.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(dead_code, unused_imports, reason = "what only the machine itself calls")
+)]
 
+pub mod acpi;
 pub mod arch;
+pub mod boot;
+pub mod console;
 pub mod evtchn;
 pub mod exit;
 pub mod fpu;
@@ -11,7 +18,9 @@ pub mod iommu;
 pub mod mm;
 pub mod npt;
 pub mod paging;
+pub mod panic;
 pub mod pci;
+pub mod power;
 mod svm;
 pub mod types;
 pub mod vcpu;

@@ -1,12 +1,9 @@
-//! The hypervisor's binary.
+//! The hypervisor's binary: everything is in the library; its entry is `microhv::boot::entry`.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
 #[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
+use microhv as _;
 
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -1,16 +1,34 @@
 //! Interrupts from CPU to CPU.
 
-/// Makes CPU `index` leave guest mode or wake up, with its `reschedule` flag set.
-#[cfg(target_os = "none")]
+use super::percpu;
+use core::sync::atomic::Ordering;
+
+/// Makes CPU `index` leave guest mode or wake up, with its `reschedule` flag set. One that does not
+/// exist is ignored. To this CPU itself, the flag is set and the interrupt waits for the next
+/// window.
 pub fn kick(index: usize) {
-    let _ = index;
+    let Some(cpu) = percpu::of(index) else {
+        return;
+    };
+    // One interrupt is enough until the flag has been seen.
+    if !cpu.reschedule.swap(true, Ordering::AcqRel) {
+        deliver(cpu);
+    }
 }
 
-/// On the host: sets the flag that the interrupt would set.
-#[cfg(not(target_os = "none"))]
-pub fn kick(index: usize) {
-    if let Some(cpu) = super::percpu::of(index) {
-        cpu.reschedule
-            .store(true, core::sync::atomic::Ordering::Release);
+#[cfg(target_os = "none")]
+fn deliver(cpu: &percpu::PerCpu) {
+    if cpu.online.load(Ordering::Acquire) {
+        super::lapic::send_vector(cpu.apic_id.load(Ordering::Relaxed), super::irq::RESCHEDULE);
     }
+}
+
+#[cfg(not(target_os = "none"))]
+fn deliver(_cpu: &percpu::PerCpu) {}
+
+/// Installs the handlers of the interrupts between CPUs.
+#[cfg(target_os = "none")]
+pub(crate) fn init() {
+    // The sender has set the flag; the interrupt only has to arrive.
+    super::irq::set_handler(super::irq::RESCHEDULE, |_| {});
 }

@@ -1,7 +1,7 @@
 //! What each CPU has of its own.
 
 use super::MAX_CPUS;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// One CPU's data. Found through the GS base, so whoever runs a guest with a GS of its own puts
 /// the host's back before anything else.
@@ -17,6 +17,8 @@ pub struct PerCpu {
     pub reschedule: AtomicBool,
     /// Set when this CPU's deadline passed; the scheduler clears it.
     pub timer_fired: AtomicBool,
+    /// This CPU's deadline in ns, all ones if there is none.
+    pub(super) deadline: AtomicU64,
     /// Whether the CPU runs.
     pub online: AtomicBool,
 }
@@ -29,6 +31,7 @@ static CPUS: [PerCpu; MAX_CPUS] = {
             apic_id: AtomicU32::new(0),
             reschedule: AtomicBool::new(false),
             timer_fired: AtomicBool::new(false),
+            deadline: AtomicU64::new(u64::MAX),
             online: AtomicBool::new(false),
         }
     }; MAX_CPUS];
@@ -82,18 +85,18 @@ pub fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
 }
 
+#[cfg(target_os = "none")]
 pub(crate) fn set_count(count: usize) {
     COUNT.store(count, Ordering::Relaxed);
 }
 
-/// Makes `index` the number of the CPU that calls this.
+/// Makes `index` the number of the CPU that calls this. It is not yet `online`.
 #[cfg(target_os = "none")]
 pub(crate) fn install(index: usize) {
     let cpu = &CPUS[index];
     let place = core::ptr::from_ref(cpu).expose_provenance();
     cpu.this.store(place, Ordering::Relaxed);
     super::cpu::wrmsr(MSR_GS_BASE, place as u64);
-    cpu.online.store(true, Ordering::Release);
 }
 
 /// Intel SDM volume 4, IA32_GS_BASE.

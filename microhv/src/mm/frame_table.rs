@@ -13,6 +13,8 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 const ASSIGNED: u32 = 1 << 31;
 /// Set in the entry of the first frame of a free block; then bits 0..8 are the order.
 const FREE: u32 = 1 << 30;
+/// The entry of a frame that is no RAM: the table describes small holes too.
+const HOLE: u32 = 1 << 29;
 const COUNT: u32 = 0xffff;
 /// A count that got here stays here: the frame is lost rather than freed while it is held.
 const SATURATED: u32 = COUNT;
@@ -40,7 +42,15 @@ fn entry(mfn: Mfn) -> Option<&'static AtomicU32> {
 /// Whether the frame is RAM that the hypervisor's direct map shows.
 #[must_use]
 pub fn covers(mfn: Mfn) -> bool {
-    entry(mfn).is_some()
+    entry(mfn).is_some_and(|entry| entry.load(Ordering::Relaxed) != HOLE)
+}
+
+/// Notes that the frame is no RAM.
+#[cfg(target_os = "none")]
+pub(super) fn set_hole(mfn: Mfn) {
+    if let Some(entry) = entry(mfn) {
+        entry.store(HOLE, Ordering::Relaxed);
+    }
 }
 
 pub(super) fn free_order(mfn: Mfn) -> Option<u32> {

@@ -87,8 +87,7 @@ impl Mmio {
 
 #[cfg(target_os = "none")]
 fn map_pages(physical: u64, end: u64) -> Option<*mut u8> {
-    let _ = (physical, end);
-    None
+    crate::arch::paging::map_device(physical, end)
 }
 
 #[cfg(not(target_os = "none"))]

@@ -6,11 +6,14 @@
 pub mod buddy;
 pub mod frame_table;
 pub mod frames;
+#[cfg(target_os = "none")]
+pub mod init;
 pub mod mmio;
 pub mod own;
 pub mod page_arc;
 pub mod page_box;
 pub mod phys;
+pub mod ranges;
 pub mod segments;
 
 pub use frame_table::FrameRef;

@@ -97,6 +97,13 @@ impl<T> PageBox<T> {
         Self::frame_of(self.place)
     }
 
+    /// Keeps the value for ever.
+    #[must_use]
+    pub fn leak<'a>(self) -> &'a mut T {
+        // SAFETY: nobody else has the pointer, and the frames are never freed.
+        unsafe { self.into_raw().as_mut() }
+    }
+
     /// Gives the box away as a pointer.
     pub(super) fn into_raw(self) -> NonNull<T> {
         let place = self.place;

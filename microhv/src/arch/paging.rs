@@ -1,0 +1,279 @@
+//! The hypervisor's own page tables.
+//!
+//! Nothing is writable and executable at once: the image's code is read-only, its constants are
+//! read-only and not executable, and the direct map, which shows all RAM, is not executable and not
+//! writable where it shows the image's code and constants.
+
+use crate::mm::ranges::Range;
+use crate::mm::{DIRECT_MAP, MMIO_WINDOW, frames, own, phys};
+use crate::types::Mfn;
+use core::sync::atomic::Ordering;
+use spin::Mutex;
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PhysFrame};
+use x86_64::{PhysAddr, VirtAddr};
+
+/// The image's address when it runs, minus its physical address.
+pub const KERNEL_VMA: u64 = 0xffff_ffff_8000_0000;
+
+const RW: Flags = Flags::PRESENT
+    .union(Flags::WRITABLE)
+    .union(Flags::NO_EXECUTE)
+    .union(Flags::GLOBAL);
+const RO: Flags = Flags::PRESENT.union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
+const RX: Flags = Flags::PRESENT.union(Flags::GLOBAL);
+/// Entry 3 of the page attribute table, uncached, as the CPU's reset leaves it.
+const UNCACHED: Flags = Flags::NO_CACHE.union(Flags::WRITE_THROUGH);
+
+/// The image in physical memory, page-aligned: code, constants, data.
+#[derive(Clone, Copy, Debug)]
+pub struct Image {
+    /// Code.
+    pub text: Range,
+    /// Constants.
+    pub rodata: Range,
+    /// Data, and what starts as zeros.
+    pub data: Range,
+}
+
+impl Image {
+    /// Where the linker and the loader put us.
+    #[must_use]
+    pub fn current() -> Self {
+        unsafe extern "C" {
+            static image_start: u8;
+            static text_end: u8;
+            static rodata_end: u8;
+            static image_end: u8;
+        }
+        let [start, text, rodata, end] = [
+            &raw const image_start,
+            &raw const text_end,
+            &raw const rodata_end,
+            &raw const image_end,
+        ]
+        .map(|symbol| symbol.addr() as u64 - KERNEL_VMA);
+        Self {
+            text: Range { start, end: text },
+            rodata: Range {
+                start: text,
+                end: rodata,
+            },
+            data: Range { start: rodata, end },
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub const fn whole(&self) -> Range {
+        Range {
+            start: self.text.start,
+            end: self.data.end,
+        }
+    }
+}
+
+/// Where the memory for tables comes from: physical addresses of zeroed frames.
+type Source<'a> = &'a mut dyn FnMut() -> Option<u64>;
+
+static LOCK: Mutex<()> = Mutex::new(());
+
+/// The table at physical address `address`, seen through the direct map.
+fn table(address: u64) -> *mut PageTable {
+    core::ptr::with_exposed_provenance_mut((DIRECT_MAP + address) as usize)
+}
+
+/// What an entry of a table leads to.
+enum Below {
+    /// The next table.
+    Table(u64),
+    /// A large page: everything below is mapped.
+    Page,
+}
+
+/// The table below entry `index` of the table at `parent`; made if there is none.
+fn below(parent: u64, index: usize, source: Source<'_>) -> Option<Below> {
+    // SAFETY: `parent` is a table of ours, in RAM below 4 GiB or in the direct map; the caller
+    // holds LOCK or is alone in the machine.
+    let entry = unsafe { &mut (&mut *table(parent))[index] };
+    if entry.flags().contains(Flags::HUGE_PAGE) {
+        return Some(Below::Page);
+    }
+    if entry.is_unused() {
+        let address = source()?;
+        entry.set_addr(PhysAddr::new(address), Flags::PRESENT | Flags::WRITABLE);
+        own::PAGE_TABLES.fetch_add(4096, Ordering::Relaxed);
+    }
+    Some(Below::Table(entry.addr().as_u64()))
+}
+
+/// The table that holds the entry of a page of `size` bytes at `virt`, and the entry's index;
+/// `Err` if a large page is there.
+fn walk(
+    root: u64,
+    virt: VirtAddr,
+    size: u64,
+    source: Source<'_>,
+) -> Option<Result<(u64, usize), ()>> {
+    let indices = [
+        virt.p4_index(),
+        virt.p3_index(),
+        virt.p2_index(),
+        virt.p1_index(),
+    ]
+    .map(usize::from);
+    let levels = match size {
+        SIZE_1G => 1,
+        SIZE_2M => 2,
+        _ => 3,
+    };
+    let mut at = root;
+    for index in &indices[..levels] {
+        match below(at, *index, source)? {
+            Below::Table(next) => at = next,
+            Below::Page => return Some(Err(())),
+        }
+    }
+    Some(Ok((at, indices[levels])))
+}
+
+const SIZE_1G: u64 = 1 << 30;
+const SIZE_2M: u64 = 1 << 21;
+const SIZE_4K: u64 = 1 << 12;
+
+/// Maps `range` of physical memory at `base` plus its address, in the largest pages that fit.
+/// Pages that are mapped already stay as they are.
+fn map(root: u64, base: u64, range: Range, flags: Flags, source: Source<'_>) -> Option<()> {
+    // CPUID 8000_0001h, EDX bit 26: pages of 1 GiB.
+    let giant = crate::arch::cpu::cpuid(0x8000_0001, 0).edx & (1 << 26) != 0;
+    let mut at = range.start;
+    while at < range.end {
+        let virt = VirtAddr::new(base.wrapping_add(at));
+        let fits = |size: &u64| {
+            let aligned = at.is_multiple_of(*size) && virt.is_aligned(*size);
+            aligned && range.end - at >= *size && (giant || *size != SIZE_1G)
+        };
+        let size = [SIZE_1G, SIZE_2M, SIZE_4K].into_iter().find(fits)?;
+        if let Ok((parent, index)) = walk(root, virt, size, source)? {
+            let large = if size == SIZE_4K {
+                Flags::empty()
+            } else {
+                Flags::HUGE_PAGE
+            };
+            // SAFETY: as in `below`. A new entry where there was none needs no flush.
+            let entry = unsafe { &mut (&mut *table(parent))[index] };
+            if entry.is_unused() {
+                entry.set_addr(PhysAddr::new(at), flags | large);
+            }
+        }
+        at += size;
+    }
+    Some(())
+}
+
+/// Builds the tables and makes them this CPU's. `source` must give frames below 4 GiB.
+/// Returns the root's physical address, or `None` if there is no memory.
+pub fn init(image: &Image, ram: &[Range], firmware: &[Range], source: Source<'_>) -> Option<u64> {
+    let root = source()?;
+    own::PAGE_TABLES.fetch_add(4096, Ordering::Relaxed);
+    map(root, KERNEL_VMA, image.text, RX, source)?;
+    map(root, KERNEL_VMA, image.rodata, RO, source)?;
+    map(root, KERNEL_VMA, image.data, RW, source)?;
+    // First what must not be writable: the rest leaves it alone, because it is mapped already.
+    let constant = Range {
+        start: image.text.start,
+        end: image.rodata.end,
+    };
+    map(root, DIRECT_MAP, constant, RO, source)?;
+    for range in ram {
+        let parts = [
+            Range {
+                start: range.start,
+                end: range.end.min(constant.start),
+            },
+            Range {
+                start: range.start.max(constant.end),
+                end: range.end,
+            },
+        ];
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            map(root, DIRECT_MAP, part, RW, source)?;
+        }
+    }
+    for range in firmware {
+        map(root, DIRECT_MAP, *range, RO, source)?;
+    }
+    activate(root);
+    Some(root)
+}
+
+/// Makes the tables at `root` this CPU's.
+pub fn activate(root: u64) {
+    use x86_64::registers::control::{Cr3, Cr3Flags, Cr4, Cr4Flags};
+    // SAFETY: the tables map the code that runs, its stack and its data at the same addresses as
+    // the boot tables do.
+    unsafe {
+        Cr3::write(
+            PhysFrame::containing_address(PhysAddr::new(root)),
+            Cr3Flags::empty(),
+        );
+        Cr4::update(|flags| flags.insert(Cr4Flags::PAGE_GLOBAL));
+    }
+}
+
+fn root() -> u64 {
+    x86_64::registers::control::Cr3::read()
+        .0
+        .start_address()
+        .as_u64()
+}
+
+fn table_frame() -> Option<u64> {
+    frames::alloc_zeroed(0).map(Mfn::address)
+}
+
+/// Maps the registers `physical..end` in [`MMIO_WINDOW`].
+pub fn map_device(physical: u64, end: u64) -> Option<*mut u8> {
+    let range = Range {
+        start: physical,
+        end,
+    }
+    .touched_pages();
+    let ram =
+        [range.start, range.end - 1].map(|byte| phys::pointer(Mfn::containing(byte)).is_some());
+    if ram.contains(&true) {
+        return None;
+    }
+    let _guard = LOCK.lock();
+    map(root(), MMIO_WINDOW, range, RW | UNCACHED, &mut table_frame)?;
+    Some(core::ptr::with_exposed_provenance_mut(
+        (MMIO_WINDOW + physical) as usize,
+    ))
+}
+
+/// Maps firmware's tables `range` read-only in the direct map; returns where.
+pub fn map_firmware(range: Range) -> Option<*const u8> {
+    let _guard = LOCK.lock();
+    map(
+        root(),
+        DIRECT_MAP,
+        range.touched_pages(),
+        RO,
+        &mut table_frame,
+    )?;
+    Some(core::ptr::with_exposed_provenance(
+        (DIRECT_MAP + range.start) as usize,
+    ))
+}
+
+/// Maps `2^order` frames at `virt`, an address outside all windows, as data.
+pub fn map_data(virt: u64, mfn: Mfn, order: u32) -> Option<()> {
+    let _guard = LOCK.lock();
+    let range = Range::new(mfn.address(), 4096 << order);
+    map(
+        root(),
+        virt.wrapping_sub(mfn.address()),
+        range,
+        RW,
+        &mut table_frame,
+    )
+}

@@ -1,0 +1,117 @@
+//! Where all interrupts and exceptions arrive.
+
+use super::{irq, stack};
+use crate::panic;
+
+/// The registers at an interrupt, in the order in which `vectors.S` pushes them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "registers, by their names")]
+pub struct TrapFrame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rbp: u64,
+    pub rdi: u64,
+    pub rsi: u64,
+    pub rdx: u64,
+    pub rcx: u64,
+    pub rbx: u64,
+    pub rax: u64,
+    pub vector: u64,
+    pub error: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// The names of exceptions (Intel SDM volume 3, table 6-1).
+const NAMES: [&str; 32] = [
+    "#DE divide error",
+    "#DB debug exception",
+    "NMI non-maskable interrupt",
+    "#BP breakpoint",
+    "#OF overflow",
+    "#BR bound range exceeded",
+    "#UD invalid opcode",
+    "#NM device not available",
+    "#DF double fault",
+    "coprocessor segment overrun",
+    "#TS invalid task state segment",
+    "#NP segment not present",
+    "#SS stack segment fault",
+    "#GP general protection fault",
+    "#PF page fault",
+    "reserved exception 15",
+    "#MF x87 floating-point error",
+    "#AC alignment check",
+    "#MC machine check",
+    "#XM SIMD floating-point error",
+    "#VE virtualization exception",
+    "#CP control protection exception",
+    "reserved exception 22",
+    "reserved exception 23",
+    "reserved exception 24",
+    "reserved exception 25",
+    "reserved exception 26",
+    "reserved exception 27",
+    "#HV hypervisor injection exception",
+    "#VC communication exception",
+    "#SX security exception",
+    "reserved exception 31",
+];
+
+/// NMI's vector.
+const NMI: u64 = 2;
+/// #PF's vector.
+const PAGE_FAULT: u64 = 14;
+/// #DF's vector: what a stack overflow ends in.
+const DOUBLE_FAULT: u64 = 8;
+
+#[unsafe(no_mangle)]
+extern "C" fn interrupt_entry(frame: &mut TrapFrame) {
+    match u8::try_from(frame.vector) {
+        Ok(vector) if vector >= 32 => irq::dispatch(vector),
+        _ => exception(frame),
+    }
+}
+
+fn exception(frame: &TrapFrame) {
+    if frame.vector == NMI && panic::stopped_by_another() {
+        panic::halt();
+    }
+    let name = NAMES
+        .get(frame.vector as usize)
+        .unwrap_or(&"unknown exception");
+    let cr2 = x86_64::registers::control::Cr2::read_raw();
+    match frame.vector {
+        PAGE_FAULT | DOUBLE_FAULT if let Some(cpu) = stack::overflowed(cr2) => panic::exception(
+            frame,
+            format_args!("{name}: the stack of CPU {cpu} is full"),
+        ),
+        PAGE_FAULT => {
+            let act = if frame.error & 16 != 0 {
+                "execution"
+            } else if frame.error & 2 != 0 {
+                "write"
+            } else {
+                "read"
+            };
+            panic::exception(
+                frame,
+                format_args!(
+                    "{name}: {act} at {cr2:#018x}, error code {:#x}",
+                    frame.error
+                ),
+            )
+        }
+        _ => panic::exception(frame, format_args!("{name}, error code {:#x}", frame.error)),
+    }
+}

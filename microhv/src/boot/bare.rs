@@ -1,0 +1,250 @@
+//! The boot sequence on the machine itself.
+
+use super::archive::Archive;
+use super::info::{BootError, BootInfo};
+use super::{plan, pvh};
+use crate::arch::{
+    self, cpu, descriptors, ioapic, ipi, irq, lapic, percpu, rtc, smp, stack, timer,
+};
+use crate::mm::{self, DIRECT_MAP, frames};
+use crate::{acpi, console, panic};
+use config::LoaderConf;
+use config::xen_cmdline::XenCmdline;
+use core::sync::atomic::Ordering;
+use spin::Once;
+
+core::arch::global_asm!(include_str!("entry.S"), options(att_syntax));
+
+/// What the boot page tables show of physical memory.
+const BOOT_LIMIT: u64 = 1 << 32;
+
+/// What the first half of the boot leaves to the second.
+struct Boot {
+    info: BootInfo,
+    archive: Archive,
+    conf: LoaderConf<'static>,
+    options: XenCmdline<'static>,
+    taken: mm::init::Taken,
+    stacks: stack::Stacks,
+}
+
+static BOOT: Once<Boot> = Once::new();
+
+/// Physical memory as a loader left it.
+fn memory(address: u64, length: usize) -> Option<&'static [u8]> {
+    let end = address.checked_add(length as u64)?;
+    if end > BOOT_LIMIT {
+        return None;
+    }
+    let place = core::ptr::with_exposed_provenance((DIRECT_MAP + address) as usize);
+    // SAFETY: the boot page tables show all of the first 4 GiB; the loader's structures are not
+    // written after it has handed over, and their frames are not given to the allocator, or are
+    // no longer read when they are.
+    Some(unsafe { core::slice::from_raw_parts(place, length) })
+}
+
+fn stop(error: BootError) -> ! {
+    console::open(Some(&config::xen_cmdline::Com::COM1), true);
+    panic::stop(format_args!("{error}"))
+}
+
+/// Called by `entry.S` on the boot stack, with the boot page tables.
+#[unsafe(no_mangle)]
+extern "C" fn boot_start(start_info: u64, _protocol: u32) -> ! {
+    timer::start();
+    descriptors::load_idt();
+    percpu::install(0);
+    console::init_log();
+    log::info!("microhv {}", env!("CARGO_PKG_VERSION"));
+    match first_half(start_info) {
+        Ok(boot) => {
+            let top = BOOT.call_once(|| boot).stacks.main;
+            // SAFETY: the new stack is mapped; nothing of the old one is used again.
+            unsafe {
+                core::arch::asm!(
+                    "mov rsp, {top}",
+                    "xor ebp, ebp",
+                    "call {next}",
+                    "ud2",
+                    top = in(reg) top,
+                    next = sym second_half,
+                    options(noreturn)
+                );
+            }
+        }
+        Err(error) => stop(error),
+    }
+}
+
+fn first_half(start_info: u64) -> Result<Boot, BootError> {
+    let info = pvh::parse(start_info, memory)?;
+    let range = info.archive.ok_or(BootError::NoArchive)?;
+    let bytes = usize::try_from(range.len())
+        .ok()
+        .and_then(|length| memory(range.start, length));
+    let archive = Archive::new(range, bytes.ok_or(BootError::NoArchive)?)?;
+    if let Some(symbols) = archive.file("boot/microhv.sym") {
+        panic::symbols::set(symbols);
+    }
+    let conf = plan::loader_conf(&archive)?;
+    let options = conf.xen_options(|_| {});
+    console::set_levels(options.loglvl, options.guest_loglvl);
+    panic::set_noreboot(options.noreboot);
+    let com = match (options.console.com1, options.console.com2) {
+        (Some(_), _) => Some(&options.com1),
+        (None, Some(_)) => Some(&options.com2),
+        (None, None) => None,
+    };
+    console::open(com, options.sync_console);
+    plan::report(&conf);
+    let taken = mm::init::init(&info)?;
+    let stacks = stack::allocate(0).ok_or(BootError::NoMemory)?;
+    Ok(Boot {
+        info,
+        archive,
+        conf,
+        options,
+        taken,
+        stacks,
+    })
+}
+
+extern "C" fn second_half() -> ! {
+    let Some(boot) = BOOT.get() else {
+        panic::halt();
+    };
+    if !descriptors::install(&boot.stacks) {
+        stop(BootError::NoMemory);
+    }
+    smp::enable_features();
+    let machine = match acpi::init(boot.info.rsdp) {
+        Ok(machine) => machine,
+        Err(why) => panic::stop(format_args!("{why}")),
+    };
+    if !lapic::choose(machine.local_apic) {
+        stop(BootError::NoMemory);
+    }
+    mask_8259();
+    lapic::enable();
+    let reference = arch::calibrate::run(machine.pm_timer);
+    timer::init();
+    timer::init_cpu();
+    ipi::init();
+    percpu::this().apic_id.store(lapic::id(), Ordering::Relaxed);
+    percpu::this().online.store(true, Ordering::Release);
+    let wallclock = rtc::read().unwrap_or(0);
+    arch::WALLCLOCK.store(
+        wallclock.saturating_sub(timer::now_ns() / 1_000_000_000),
+        Ordering::Relaxed,
+    );
+    describe(boot, machine, reference);
+    for apic in &machine.io_apics {
+        if !ioapic::add(apic.id, apic.address.into(), apic.first_gsi) {
+            log::error!("I/O APIC {} cannot be used", apic.id);
+        }
+    }
+    connect_console(boot, machine);
+    let others = machine
+        .cpus
+        .iter()
+        .map(|cpu| cpu.apic_id)
+        .filter(|id| *id != lapic::id());
+    let running = smp::start_all(boot.taken.root, boot.taken.low_page, others, ap_main);
+    log::info!(
+        "CPUs: {running} of {} run",
+        machine.cpus.len() + machine.more_cpus
+    );
+    report_memory();
+    let _ = (&boot.archive, &boot.conf);
+    log::info!("no domains yet: halted");
+    loop {
+        cpu::halt_once();
+    }
+}
+
+fn ap_main() -> ! {
+    loop {
+        cpu::halt_once();
+    }
+}
+
+fn describe(boot: &Boot, machine: &acpi::Machine, reference: &str) {
+    let mib = |bytes: u64| bytes >> 20;
+    log::info!("boot archive: {} KiB", boot.archive.range().len() >> 10);
+    for range in boot.info.ram.list() {
+        log::debug!("RAM {:#014x} to {:#014x}", range.start, range.end);
+    }
+    log::info!("RAM: {} MiB", mib(boot.info.ram.bytes()));
+    log::info!(
+        "time-stamp counter: {}.{:03} MHz, measured with the {reference}",
+        timer::tsc_khz() / 1000,
+        timer::tsc_khz() % 1000
+    );
+    let apic = if lapic::is_x2apic() {
+        "x2APIC"
+    } else {
+        "xAPIC"
+    };
+    log::debug!(
+        "ACPI: {} CPUs ({apic}), {} I/O APICs",
+        machine.cpus.len(),
+        machine.io_apics.len()
+    );
+}
+
+fn report_memory() {
+    let own = mm::own_memory();
+    log::info!(
+        "microhv's own memory: {} KiB (image {} KiB, frame table {} KiB, CPUs {} KiB, objects {} KiB), page tables {} KiB",
+        own.total() >> 10,
+        own.image >> 10,
+        own.frame_table >> 10,
+        own.per_cpu >> 10,
+        own.objects >> 10,
+        own.page_tables >> 10
+    );
+    log::info!(
+        "free memory: {} KiB of {} KiB",
+        frames::free_frames() * 4,
+        frames::total_frames() * 4
+    );
+}
+
+/// The operator's input comes by interrupt, to the boot CPU.
+fn connect_console(boot: &Boot, machine: &acpi::Machine) {
+    let com = match boot.options.console.com1 {
+        Some(_) => &boot.options.com1,
+        None => &boot.options.com2,
+    };
+    if com.irq == 0 {
+        return;
+    }
+    let Some(vector) = irq::alloc_vector() else {
+        return;
+    };
+    irq::set_handler(vector, console::interrupt);
+    let (gsi, level, active_low) = machine.isa_line(com.irq);
+    let route = ioapic::Route {
+        vector,
+        apic_id: lapic::id(),
+        level,
+        active_low,
+    };
+    if ioapic::connect(gsi, route) {
+        console::enable_interrupts();
+    } else {
+        log::error!("no I/O APIC has line {gsi}: the console has no input");
+    }
+}
+
+/// Moves the 8259s' vectors away from exceptions and masks all of their lines (Intel 8259A data
+/// sheet): a spurious interrupt may come even so.
+fn mask_8259() {
+    for (port, first, cascade) in [(0x20, 0x20, 4), (0xa0, 0x28, 2)] {
+        cpu::outb(port, 0x11);
+        cpu::outb(port + 1, first);
+        cpu::outb(port + 1, cascade);
+        cpu::outb(port + 1, 1);
+        cpu::outb(port + 1, 0xff);
+    }
+}

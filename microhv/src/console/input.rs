@@ -1,0 +1,47 @@
+//! What the operator types.
+
+use super::CONSOLE;
+use heapless::Deque;
+use spin::{Mutex, Once};
+
+/// Characters that wait for Domain-0; more are lost.
+const WAITING: usize = 1024;
+
+static INPUT: Mutex<Deque<u8, WAITING>> = Mutex::new(Deque::new());
+static HOOK: Once<fn()> = Once::new();
+
+/// Says what to call when input has arrived. The first hook stays. It runs in the interrupt, with
+/// interrupts off.
+pub fn set_input_hook(hook: fn()) {
+    HOOK.call_once(|| hook);
+}
+
+/// Takes characters that were typed; returns how many.
+pub fn read_input(buf: &mut [u8]) -> usize {
+    let mut input = INPUT.lock();
+    let mut count = 0;
+    for place in buf {
+        let Some(byte) = input.pop_front() else {
+            break;
+        };
+        *place = byte;
+        count += 1;
+    }
+    count
+}
+
+/// Looks after the serial port: takes what came in, sends what waits. Called by its interrupt; a
+/// port without one must be polled.
+pub fn poll() {
+    let mut arrived = false;
+    if let Some(uart) = &mut CONSOLE.lock().uart {
+        let mut input = INPUT.lock();
+        uart.service(|byte| {
+            arrived = true;
+            let _ = input.push_back(byte);
+        });
+    }
+    if arrived && let Some(hook) = HOOK.get() {
+        hook();
+    }
+}

@@ -1,0 +1,223 @@
+//! The operator's console: the log, Domain-0's output, and what is typed.
+//!
+//! Every line of the log goes to the serial port and to a ring that `xl dmesg` reads. What
+//! Domain-0 writes goes to the serial port only, as it is.
+
+mod guest;
+mod input;
+mod levels;
+pub mod ring;
+mod uart;
+
+use crate::arch::timer;
+use core::fmt::{self, Arguments, Write};
+use spin::Mutex;
+use uart::Uart;
+
+pub use guest::guest_write;
+pub use input::{poll, read_input, set_input_hook};
+pub(crate) use levels::set as set_levels;
+
+struct Console {
+    uart: Option<Uart>,
+    /// The cursor is where a line starts.
+    at_start: bool,
+    /// The last character was a carriage return.
+    returned: bool,
+}
+
+static CONSOLE: Mutex<Console> = Mutex::new(Console {
+    uart: None,
+    at_start: true,
+    returned: false,
+});
+
+impl Console {
+    /// To the serial port, with a carriage return before each line feed that has none.
+    fn put(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if let Some(uart) = &mut self.uart {
+                if *byte == b'\n' && !self.returned {
+                    uart.put(b'\r');
+                }
+                uart.put(*byte);
+            }
+            self.returned = *byte == b'\r';
+            self.at_start = *byte == b'\n';
+        }
+    }
+
+    /// What was put goes out.
+    fn send(&mut self) {
+        if let Some(uart) = &mut self.uart {
+            uart.send();
+        }
+    }
+}
+
+/// Writes to the serial port and the ring; each line after the first gets the prefix too.
+struct Line<'a> {
+    console: &'a mut Console,
+    ring: &'a mut ring::Ring,
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.console.put(text.as_bytes());
+        self.ring.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Replaces line feeds in a message: a line of the log is one line.
+struct OneLine<'a, 'b>(&'a mut Line<'b>);
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (index, part) in text.split('\n').enumerate() {
+            if index > 0 {
+                self.0.write_str(" | ")?;
+            }
+            self.0.write_str(part)?;
+        }
+        Ok(())
+    }
+}
+
+/// One line of the log, as in Xen: who, seconds since start, and the message.
+fn print(who: Arguments<'_>, message: Arguments<'_>) {
+    let us = timer::now_ns() / 1000;
+    let mut console = CONSOLE.lock();
+    let mut ring = ring::RING.lock();
+    if !console.at_start {
+        console.put(b"\n");
+    }
+    let mut line = Line {
+        console: &mut console,
+        ring: &mut ring,
+    };
+    let _ = write!(
+        line,
+        "({who}) [{:5}.{:06}] ",
+        us / 1_000_000,
+        us % 1_000_000
+    );
+    let _ = OneLine(&mut line).write_fmt(message);
+    let _ = line.write_str("\n");
+    console.send();
+}
+
+/// Domain-0's output: to the serial port as it is, not to the log.
+pub fn raw_write(bytes: &[u8]) {
+    let mut console = CONSOLE.lock();
+    console.put(bytes);
+    console.send();
+}
+
+/// Opens the serial port, if there is one, and prints there what the log holds so far.
+pub(crate) fn open(com: Option<&config::xen_cmdline::Com>, synchronous: bool) {
+    let mut console = CONSOLE.lock();
+    console.uart = com.and_then(|com| Uart::open(com, synchronous));
+    let mut at = 0;
+    let mut part = [0; 256];
+    loop {
+        let count = ring::RING.lock().read_from(&mut at, &mut part);
+        if count == 0 {
+            break;
+        }
+        console.put(&part[..count]);
+    }
+    console.send();
+}
+
+/// From now on the serial port's interrupts arrive at [`interrupt`].
+#[cfg(target_os = "none")]
+pub(crate) fn enable_interrupts() {
+    if let Some(uart) = &mut CONSOLE.lock().uart {
+        uart.enable_interrupts();
+    }
+}
+
+/// The serial port wants attention.
+#[cfg(target_os = "none")]
+pub(crate) fn interrupt(_vector: u8) {
+    poll();
+}
+
+/// Waits until all that was written is out.
+pub fn flush() {
+    if let Some(uart) = &mut CONSOLE.lock().uart {
+        uart.flush();
+    }
+}
+
+/// The console for last words: whoever holds it does not matter any more.
+#[must_use]
+pub fn emergency() -> impl Write {
+    for _ in 0..1_000_000 {
+        if let Some(console) = CONSOLE.try_lock() {
+            drop(console);
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    let mut console = match CONSOLE.try_lock() {
+        Some(console) => console,
+        None => {
+            // SAFETY: the panic handler is the only caller, all other CPUs have been told to stop,
+            // and its holder was given time to finish. At worst characters are lost.
+            unsafe { CONSOLE.force_unlock() };
+            CONSOLE.lock()
+        }
+    };
+    if console.uart.is_none() {
+        console.uart = Uart::open(&config::xen_cmdline::Com::COM1, true);
+    }
+    if let Some(uart) = &mut console.uart {
+        uart.flush();
+        uart.synchronous = true;
+    }
+    if !console.at_start {
+        console.put(b"\n");
+    }
+    Emergency(console)
+}
+
+struct Emergency(spin::MutexGuard<'static, Console>);
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.put(text.as_bytes());
+        self.0.send();
+        if let Some(mut ring) = ring::RING.try_lock() {
+            ring.put(text.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // Crates describe their own workings; only their errors are the operator's business.
+        let ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
+        (ours || metadata.level() == log::Level::Error) && levels::hypervisor(metadata.level())
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            print(format_args!("XEN"), *record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Makes the `log` crate's macros print here.
+pub(crate) fn init_log() {
+    static LOGGER: Logger = Logger;
+    if log::set_logger(&LOGGER).is_ok() {
+        log::set_max_level(log::LevelFilter::Trace);
+    }
+}

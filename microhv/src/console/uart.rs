@@ -1,0 +1,208 @@
+//! A 16550 serial port (National Semiconductor PC16550D data sheet).
+
+use crate::arch::cpu::{inb, outb, pause};
+use config::xen_cmdline::{Baud, Com, Parity};
+use heapless::Deque;
+
+/// Characters that wait for the port.
+const WAITING: usize = 8192;
+/// The port's own queue.
+const FIFO: usize = 16;
+/// How often to look before giving a character up: a port that is stuck must not stop the machine.
+const PATIENCE: u32 = 1_000_000;
+
+// Registers' offsets.
+const DATA: u16 = 0;
+const INTERRUPTS: u16 = 1;
+const FIFO_CONTROL: u16 = 2;
+const LINE_CONTROL: u16 = 3;
+const MODEM_CONTROL: u16 = 4;
+const LINE_STATUS: u16 = 5;
+
+const INTERRUPT_RECEIVED: u8 = 1;
+const INTERRUPT_EMPTY: u8 = 2;
+const DIVISOR_LATCH: u8 = 0x80;
+const RECEIVED: u8 = 1;
+const EMPTY: u8 = 0x20;
+
+/// An open port.
+pub(super) struct Uart {
+    base: u16,
+    queue: Deque<u8, WAITING>,
+    /// Nothing waits in memory: each character is handed to the port before the next instruction.
+    pub(super) synchronous: bool,
+    interrupts: bool,
+    /// What the interrupt enable register holds.
+    requested: u8,
+}
+
+/// The line control register for `com`.
+fn line_control(com: &Com) -> u8 {
+    let parity = match com.parity {
+        Parity::None => 0,
+        Parity::Odd => 0x08,
+        Parity::Even => 0x18,
+        Parity::Mark => 0x28,
+        Parity::Space => 0x38,
+    };
+    let stop = if com.stop_bits == 2 { 4 } else { 0 };
+    com.data_bits.clamp(5, 8) - 5 | stop | parity
+}
+
+/// The divisor for `com`'s speed; `None` leaves it as it is.
+fn divisor(com: &Com) -> Option<u16> {
+    match com.baud {
+        Baud::Auto => None,
+        Baud::Rate(rate) => u16::try_from(com.base_baud / rate.max(1))
+            .ok()
+            .map(|d| d.max(1)),
+    }
+}
+
+impl Uart {
+    /// Sets the port up. `None` if there is none.
+    pub(super) fn open(com: &Com, synchronous: bool) -> Option<Self> {
+        let base = com.io_base;
+        // Nobody there: the bus answers all ones.
+        if inb(base + LINE_STATUS) == 0xff {
+            return None;
+        }
+        outb(base + INTERRUPTS, 0);
+        let control = line_control(com);
+        if let Some(divisor) = divisor(com) {
+            outb(base + LINE_CONTROL, DIVISOR_LATCH | control);
+            outb(base + DATA, divisor as u8);
+            outb(base + INTERRUPTS, (divisor >> 8) as u8);
+        }
+        outb(base + LINE_CONTROL, control);
+        // Queues on and empty; an interrupt for each character.
+        outb(base + FIFO_CONTROL, 7);
+        // DTR, RTS, and OUT2, which lets interrupts out.
+        outb(base + MODEM_CONTROL, 0xb);
+        Some(Self {
+            base,
+            queue: Deque::new(),
+            synchronous,
+            interrupts: false,
+            requested: 0,
+        })
+    }
+
+    fn empty(&self) -> bool {
+        inb(self.base + LINE_STATUS) & EMPTY != 0
+    }
+
+    /// Has a character wait; [`Self::send`] sends it.
+    pub(super) fn put(&mut self, byte: u8) {
+        if self.queue.is_full() {
+            self.flush();
+        }
+        let _ = self.queue.push_back(byte);
+    }
+
+    /// Sends what the port takes now, and the rest when it asks for it; everything if the port is
+    /// synchronous or cannot ask.
+    pub(super) fn send(&mut self) {
+        if self.synchronous || !self.interrupts {
+            self.flush();
+        } else {
+            self.fill();
+            self.request();
+        }
+    }
+
+    /// Fills the port's queue for as long as it is found empty.
+    fn fill(&mut self) {
+        while !self.queue.is_empty() && self.empty() {
+            for _ in 0..FIFO {
+                let Some(byte) = self.queue.pop_front() else {
+                    break;
+                };
+                outb(self.base + DATA, byte);
+            }
+        }
+    }
+
+    /// Asks for an interrupt when there is room, if something waits.
+    fn request(&mut self) {
+        let waiting = if self.queue.is_empty() {
+            0
+        } else {
+            INTERRUPT_EMPTY
+        };
+        let wanted = INTERRUPT_RECEIVED | waiting;
+        if self.interrupts && self.requested != wanted {
+            self.requested = wanted;
+            outb(self.base + INTERRUPTS, wanted);
+        }
+    }
+
+    /// Waits until the port has taken everything.
+    pub(super) fn flush(&mut self) {
+        let mut patience = PATIENCE;
+        while !self.queue.is_empty() {
+            let before = self.queue.len();
+            self.fill();
+            if self.queue.len() < before {
+                patience = PATIENCE;
+            } else if patience == 0 {
+                self.queue.clear();
+            } else {
+                patience -= 1;
+                pause();
+            }
+        }
+    }
+
+    /// Takes what came in, sends what waits.
+    pub(super) fn service(&mut self, mut received: impl FnMut(u8)) {
+        for _ in 0..FIFO * 4 {
+            if inb(self.base + LINE_STATUS) & RECEIVED == 0 {
+                break;
+            }
+            received(inb(self.base + DATA));
+        }
+        self.fill();
+        self.request();
+    }
+
+    /// Lets the port interrupt.
+    #[cfg(target_os = "none")]
+    pub(super) fn enable_interrupts(&mut self) {
+        self.interrupts = true;
+        self.request();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_become_registers() {
+        assert_eq!(
+            (line_control(&Com::COM1), divisor(&Com::COM1)),
+            (3, Some(1))
+        );
+        let slow = Com {
+            baud: Baud::Rate(9600),
+            data_bits: 7,
+            parity: Parity::Even,
+            stop_bits: 2,
+            ..Com::COM1
+        };
+        assert_eq!((line_control(&slow), divisor(&slow)), (0x1e, Some(12)));
+        assert_eq!(
+            divisor(&Com {
+                baud: Baud::Auto,
+                ..Com::COM1
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn a_port_that_is_not_there_is_not_opened() {
+        assert!(Uart::open(&Com::COM1, true).is_none());
+    }
+}
