@@ -1,0 +1,125 @@
+# PVH entry: 32-bit protected mode, flat segments, no paging, interrupts off, EBX = guest physical address of hvm_start_info.
+# (Xen docs/misc/pvh.pandoc). Turns on long mode with the static tables below and calls Rust.
+
+    .section .note.Xen, "a", @note
+    .balign 4
+    .long 4                         # name bytes
+    .long 4                         # value bytes
+    .long 18                        # XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long pvh_entry
+
+    .section .text.entry, "ax", @progbits
+    .code32
+    .global pvh_entry
+pvh_entry:
+    cld
+    movl %ebx, %edi                 # first argument of domain_start
+    movl $boot_pml4, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    orl $0x20, %eax                 # PAE
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx          # EFER: LME, NXE
+    rdmsr
+    orl $0x900, %eax
+    wrmsr
+    movl %cr0, %eax
+    orl $0x80010000, %eax           # PG, WP
+    movl %eax, %cr0
+    lgdt boot_gdt_pointer
+    ljmp $8, $entry64
+
+    .code64
+entry64:
+    xorl %eax, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %fs
+    movl %eax, %gs
+    movl %eax, %ss
+    movl $boot_stack_top, %esp
+    xorl %ebp, %ebp
+    call domain_start
+    ud2
+
+# Exceptions: each stub leaves vector and error code on the stack and goes on to Rust with a pointer to the frame.
+    .macro exception_stub vector
+    .balign 16
+    .if (\vector == 8) || ((\vector >= 10) && (\vector <= 14)) || (\vector == 17) || (\vector == 21) || (\vector == 29) || (\vector == 30)
+    nop
+    .else
+    pushq $0
+    .endif
+    pushq $\vector
+    jmp exception_common
+    .endm
+
+    .global exception_stubs
+    .balign 16
+exception_stubs:
+    .set vector, 0
+    .rept 32
+    exception_stub %vector
+    .set vector, vector + 1
+    .endr
+
+exception_common:
+    pushq %rax
+    pushq %rcx
+    pushq %rdx
+    pushq %rbx
+    pushq %rbp
+    pushq %rsi
+    pushq %rdi
+    pushq %r8
+    pushq %r9
+    pushq %r10
+    pushq %r11
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, %rdi
+    andq $-16, %rsp
+    call exception_entry
+    ud2
+
+# Filled by the hypervisor: one hypercall stub in every 32 bytes.
+    .balign 4096
+    .global hypercall_page
+hypercall_page:
+    .fill 4096, 1, 0xcc
+
+    .section .data.boot_tables, "aw", @progbits
+    .balign 4096
+    .global boot_pml4
+boot_pml4:
+    .quad boot_pdpt + 3
+    .zero 4088
+boot_pdpt:
+    .quad boot_pd + 3
+    .zero 4088
+boot_pd:                            # the first GiB, 2 MiB pages: present, writable, large
+    .set address, 0
+    .rept 512
+    .quad address + 0x83
+    .set address, address + 0x200000
+    .endr
+
+    .balign 8
+boot_gdt:
+    .quad 0
+    .quad 0x00af9b000000ffff        # 8: 64-bit code
+boot_gdt_pointer:
+    .word 15
+    .long boot_gdt
+
+    .section .bss.stack, "aw", @nobits
+    .balign 4096
+    .global boot_stack_guard
+boot_stack_guard:
+    .skip 4096                      # unmapped later
+    .skip 65536
+    .global boot_stack_top
+boot_stack_top:
