@@ -44,24 +44,18 @@ entry64:
     ud2
 
 # Exceptions: each stub leaves vector and error code on the stack and goes on to Rust with a pointer to the frame.
-    .macro exception_stub vector
+    .global exception_stubs
+    .balign 16
+exception_stubs:
+    .irp vector, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     .balign 16
     .if (\vector == 8) || ((\vector >= 10) && (\vector <= 14)) || (\vector == 17) || (\vector == 21) || (\vector == 29) || (\vector == 30)
-    nop
+    nop                             # the processor pushed an error code
     .else
     pushq $0
     .endif
     pushq $\vector
     jmp exception_common
-    .endm
-
-    .global exception_stubs
-    .balign 16
-exception_stubs:
-    .set vector, 0
-    .rept 32
-    exception_stub %vector
-    .set vector, vector + 1
     .endr
 
 exception_common:
