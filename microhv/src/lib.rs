@@ -2,7 +2,11 @@
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
     not(target_os = "none"),
-    allow(dead_code, unused_imports, reason = "what only the machine itself calls")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what only the machine itself calls"
+    )
 )]
 
 pub mod acpi;

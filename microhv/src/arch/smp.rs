@@ -24,7 +24,10 @@ unsafe extern "C" {
 /// What a CPU does once it runs.
 pub type Main = fn() -> !;
 
-static MAIN: Once<Main> = Once::new();
+/// What a CPU does first; if that fails, the sentence is logged and the CPU is not used.
+pub type Prepare = fn() -> Result<(), &'static str>;
+
+static MAIN: Once<(Prepare, Main)> = Once::new();
 static STARTING: AtomicUsize = AtomicUsize::new(0);
 static STACKS: spin::Mutex<Option<stack::Stacks>> = spin::Mutex::new(None);
 
@@ -47,16 +50,18 @@ pub fn enable_features() {
     }
 }
 
-/// Starts the CPUs with these APIC IDs, one after the other, as numbers 1, 2, ...; each runs `main`.
+/// Starts the CPUs with these APIC IDs, one after the other, as numbers 1, 2, ...; each runs `prepare` and then
+/// `main`.
 /// `low_page` is a free page below 1 MiB. Those that do not start are named in the log.
 /// Returns how many run, this one included.
 pub fn start_all(
     root: u64,
     low_page: u64,
     apic_ids: impl Iterator<Item = u32>,
+    prepare: Prepare,
     main: Main,
 ) -> usize {
-    MAIN.call_once(|| main);
+    MAIN.call_once(|| (prepare, main));
     // SAFETY: a word of the image's data, which only CPUs that start read.
     unsafe { AP_ROOT.store(root, Ordering::SeqCst) };
     let (from, to) = (&raw const TRAMPOLINE, &raw const TRAMPOLINE_END);
@@ -115,14 +120,19 @@ extern "C" fn boot_ap_start() -> ! {
     let index = STARTING.load(Ordering::Relaxed);
     // Not in the condition: its lock would be held for as long as the CPU runs.
     let stacks = STACKS.lock().take();
-    if let (Some(main), Some(stacks)) = (MAIN.get(), stacks) {
+    if let (Some((prepare, main)), Some(stacks)) = (MAIN.get(), stacks) {
         enable_features();
         percpu::install(index);
         if descriptors::install(&stacks) {
             lapic::enable();
             timer::init_cpu();
-            percpu::this().online.store(true, Ordering::Release);
-            main();
+            match prepare() {
+                Ok(()) => {
+                    percpu::this().online.store(true, Ordering::Release);
+                    main();
+                }
+                Err(why) => log::error!("CPU {index}: {why}"),
+            }
         }
     }
     crate::panic::halt()

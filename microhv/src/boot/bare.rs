@@ -2,15 +2,14 @@
 
 use super::archive::Archive;
 use super::info::{BootError, BootInfo};
-use super::{plan, pvh};
+use super::{ORDERS, Orders, plan, pvh};
 use crate::arch::{
     self, cpu, descriptors, ioapic, ipi, irq, lapic, percpu, rtc, smp, stack, timer,
 };
 use crate::mm::{self, DIRECT_MAP, frames};
-use crate::{acpi, console, panic};
-use config::LoaderConf;
-use config::xen_cmdline::XenCmdline;
-use core::sync::atomic::Ordering;
+use crate::types::PAGE_SIZE;
+use crate::{acpi, console, iommu, panic, pci, vcpu};
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 core::arch::global_asm!(include_str!("entry.S"), options(att_syntax));
@@ -21,9 +20,7 @@ const BOOT_LIMIT: u64 = 1 << 32;
 /// What the first half of the boot leaves to the second.
 struct Boot {
     info: BootInfo,
-    archive: Archive,
-    conf: LoaderConf<'static>,
-    options: XenCmdline<'static>,
+    orders: &'static Orders,
     taken: mm::init::Taken,
     stacks: stack::Stacks,
 }
@@ -97,13 +94,16 @@ fn first_half(start_info: u64) -> Result<Boot, BootError> {
     };
     console::open(com, options.sync_console);
     plan::report(&conf);
+    let orders = ORDERS.call_once(|| Orders {
+        archive,
+        conf,
+        options,
+    });
     let taken = mm::init::init(&info)?;
     let stacks = stack::allocate(0).ok_or(BootError::NoMemory)?;
     Ok(Boot {
         info,
-        archive,
-        conf,
-        options,
+        orders,
         taken,
         stacks,
     })
@@ -138,39 +138,77 @@ extern "C" fn second_half() -> ! {
         Ordering::Relaxed,
     );
     describe(boot, machine, reference);
+    if let Err(why) = vcpu::backend::init() {
+        panic::stop(format_args!("{why}"));
+    }
     for apic in &machine.io_apics {
         if !ioapic::add(apic.id, apic.address.into(), apic.first_gsi) {
             log::error!("I/O APIC {} cannot be used", apic.id);
         }
     }
+    take_over_devices(boot);
     connect_console(boot, machine);
-    let others = machine
-        .cpus
-        .iter()
-        .map(|cpu| cpu.apic_id)
-        .filter(|id| *id != lapic::id());
-    let running = smp::start_all(boot.taken.root, boot.taken.low_page, others, ap_main);
-    log::info!(
-        "CPUs: {running} of {} run",
-        machine.cpus.len() + machine.more_cpus
-    );
+    let others = machine.cpus.iter().map(|cpu| cpu.apic_id);
+    let others = others.filter(|id| *id != lapic::id());
+    let (root, low_page) = (boot.taken.root, boot.taken.low_page);
+    let running = smp::start_all(root, low_page, others, vcpu::backend::init, ap_main);
+    let all = machine.cpus.len() + machine.more_cpus;
+    log::info!("CPUs: {running} of {all} run");
     report_memory();
-    let _ = (&boot.archive, &boot.conf);
+    let free = frames::free_frames() * PAGE_SIZE as u64;
+    if let Err(why) = plan::check_memory(&boot.orders.options, free) {
+        panic::stop(format_args!("{why}"));
+    }
     log::info!("no domains yet: halted");
+    RELEASED.store(true, Ordering::Release);
+    (0..arch::cpu_count()).for_each(ipi::kick);
+    run()
+}
+
+/// Set when there are domains to run.
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
+fn ap_main() -> ! {
+    while !RELEASED.load(Ordering::Acquire) {
+        cpu::halt_once();
+    }
+    run()
+}
+
+fn run() -> ! {
     loop {
         cpu::halt_once();
     }
 }
 
-fn ap_main() -> ! {
-    loop {
-        cpu::halt_once();
+/// Nobody's device reaches memory or interrupts a CPU from here on.
+fn take_over_devices(boot: &Boot) {
+    use iommu::InitError;
+    pci::init();
+    match iommu::init(&boot.orders.options.iommu, acpi::table) {
+        Ok(()) => {}
+        Err(error @ InitError::Off) => log::warn!("{}", error.sentence()),
+        Err(InitError::Absent) => panic::stop(format_args!(
+            "this machine has no IOMMU that microhv knows (no DMAR table); \
+             with iommu=off in xen_cmdline it starts without devices for domains"
+        )),
+        Err(InitError::Unusable(why)) => panic::stop(format_args!("{why}")),
     }
+    ioapic::set_remapper(Some(|id, pin, route| {
+        let apic_id = u8::try_from(route.apic_id).ok()?;
+        let remapped =
+            iommu::remap_ioapic(id, route.vector, apic_id, route.level, route.active_low);
+        log::debug!("I/O APIC {id} pin {pin}: vector {:#x}", route.vector);
+        Some(remapped.unwrap_or(route.entry()))
+    }));
 }
 
 fn describe(boot: &Boot, machine: &acpi::Machine, reference: &str) {
     let mib = |bytes: u64| bytes >> 20;
-    log::info!("boot archive: {} KiB", boot.archive.range().len() >> 10);
+    log::info!(
+        "boot archive: {} KiB",
+        boot.orders.archive.range().len() >> 10
+    );
     for range in boot.info.ram.list() {
         log::debug!("RAM {:#014x} to {:#014x}", range.start, range.end);
     }
@@ -212,9 +250,9 @@ fn report_memory() {
 
 /// The operator's input comes by interrupt, to the boot CPU.
 fn connect_console(boot: &Boot, machine: &acpi::Machine) {
-    let com = match boot.options.console.com1 {
-        Some(_) => &boot.options.com1,
-        None => &boot.options.com2,
+    let com = match boot.orders.options.console.com1 {
+        Some(_) => &boot.orders.options.com1,
+        None => &boot.orders.options.com2,
     };
     if com.irq == 0 {
         return;

@@ -2,6 +2,7 @@
 
 use super::archive::Archive;
 use super::info::BootError;
+use config::xen_cmdline::XenCmdline;
 use config::{LoaderConf, Severity};
 
 /// The path of the configuration in the archive.
@@ -26,6 +27,49 @@ pub fn report(conf: &LoaderConf<'_>) {
     });
 }
 
+/// The least memory with which Domain-0 is of any use, in bytes.
+const DOM0_LEAST: u64 = 8 << 20;
+
+/// Domain-0 does not fit; both in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLittle {
+    /// What Domain-0 is to have.
+    pub wanted: u64,
+    /// What is free.
+    pub free: u64,
+}
+
+impl core::fmt::Display for TooLittle {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mib = |bytes: u64| bytes >> 20;
+        write!(
+            f,
+            "there is not enough memory: Domain-0 is to have {} MiB (dom0_mem), and {} MiB are free",
+            mib(self.wanted),
+            mib(self.free)
+        )
+    }
+}
+
+/// Whether Domain-0 fits into `free` bytes. Other domains that do not fit are left out one by one.
+///
+/// # Errors
+/// It does not.
+pub fn check_memory(options: &XenCmdline<'_>, free: u64) -> Result<(), TooLittle> {
+    let asked = options.dom0_mem.map_or(DOM0_DEFAULT, |memory| {
+        // What is asked for, not what it is cut down to: half a Domain-0 helps nobody.
+        let size = memory.size.map(|amount| amount.resolve(free));
+        let least = memory.min.map_or(0, |amount| amount.resolve(free));
+        size.unwrap_or(memory.resolve(free)).max(least)
+    });
+    let wanted = asked.max(DOM0_LEAST);
+    if wanted <= free {
+        Ok(())
+    } else {
+        Err(TooLittle { wanted, free })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::archive::tests::tar;
@@ -39,5 +83,23 @@ mod tests {
         assert_eq!(loader_conf(&empty).unwrap_err(), BootError::NoLoaderConf);
         let good = open(tar(&[("boot/loader.conf", b"boot_verbose=\"YES\"\n")]));
         assert!(loader_conf(&good).unwrap().boot_verbose().unwrap());
+    }
+
+    #[test]
+    fn domain_0_must_fit_whole() {
+        let parse = |text| XenCmdline::parse(config::Span::new(text), |_| {});
+        let fits = |text, free: u64| check_memory(&parse(text), free << 20);
+        assert_eq!(fits("dom0_mem=64M", 65), Ok(()));
+        let error = fits("dom0_mem=64M", 62).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("64 MiB (dom0_mem), and 62 MiB are free")
+        );
+        assert!(fits("", 63).is_err());
+        assert_eq!(fits("", 64), Ok(()));
+        assert_eq!(fits("dom0_mem=25%", 64), Ok(()));
+        assert!(fits("dom0_mem=25%", 16).is_err());
+        assert!(fits("dom0_mem=16M,min:80M", 64).is_err());
     }
 }
