@@ -3,9 +3,17 @@
 #![cfg_attr(target_os = "none", no_main)]
 
 #[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+domain::entry!(main);
+
+#[cfg(target_os = "none")]
+fn main(boot: &'static domain::Boot) {
+    log::info!("bridge is up, command line {:?}", boot.cmdline);
+    loop {
+        for port in domain::event::take_pending() {
+            log::debug!("event on port {port}");
+        }
+        domain::event::wait(None);
+    }
 }
 
 #[cfg(not(target_os = "none"))]
