@@ -110,8 +110,7 @@ fn plugin(arguments: &cli::Bench) -> Result<PathBuf> {
     // QEMU refuses plugins for an interface that is too old or too new for it.
     let interface = match version {
         Some(..=8) => "1",
-        Some(9) => "3",
-        Some(10) => "4",
+        Some(9 | 10) => "2",
         Some(_) => "7",
         None => bail!("QEMU tells no version: {text}"),
     };
