@@ -9,6 +9,8 @@ use crate::archive::Archive;
 pub struct Images {
     /// The hypervisor, as `qemu -kernel` takes it.
     pub microhv: PathBuf,
+    /// A domain that does wrong things, for scenarios.
+    pub faulty: PathBuf,
     /// The boot archive's files, with the Debian guest if there is one.
     pub archive: Archive,
     /// The disk's image.

@@ -13,6 +13,8 @@ pub const TARGET: &str = "x86_64-unknown-none";
 /// The domains of the boot archive; `console` is Domain-0.
 pub const DOMAINS: [&str; 5] = ["console", "xenstore", "netback", "blkback", "bridge"];
 
+/// The domain that does wrong things in scenarios.
+pub const FAULTY: &str = "faulty";
 /// rustup's components that the checks need, and a program of each.
 pub const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "cargo-fmt"), ("clippy", "cargo-clippy")];
 
@@ -47,6 +49,18 @@ pub fn check(command: &mut Command, what: &str) -> Result<()> {
 /// # Errors
 /// When the compiler says no.
 pub fn all() -> Result<()> {
+    images(&[])
+}
+
+/// Builds all images of the machine, and what scenarios need besides.
+///
+/// # Errors
+/// When the compiler says no.
+pub fn all_for_tests() -> Result<()> {
+    images(&[FAULTY])
+}
+
+fn images(more: &[&str]) -> Result<()> {
     ensure_target()?;
     step(
         "Building",
@@ -61,8 +75,8 @@ pub fn all() -> Result<()> {
         "--package",
         "microhv",
     ]);
-    for domain in DOMAINS {
-        command.args(["--package", domain]);
+    for package in DOMAINS.iter().chain(more) {
+        command.args(["--package", package]);
     }
     check(&mut command, "cargo build")
 }

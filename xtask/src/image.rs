@@ -45,6 +45,11 @@ pub fn all(with_guest: bool) -> Result<Images> {
         fs::write(&stripped, elf::strip(&read(&build::binary(domain))?)?)?;
         archive.file(&format!("boot/{domain}"), stripped);
     }
+    // Only `cargo xtask test` builds it.
+    let faulty = build::binary(build::FAULTY);
+    if faulty.exists() {
+        fs::write(folder.join(build::FAULTY), elf::strip(&read(&faulty)?)?)?;
+    }
     let disk = folder.join(if with_guest {
         "debian.img"
     } else {
@@ -80,6 +85,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
     }
     Ok(Images {
         microhv,
+        faulty: folder.join(build::FAULTY),
         archive,
         disk,
         root,

@@ -3,6 +3,7 @@
 mod boot;
 mod debian;
 mod disk;
+mod faults;
 mod input;
 mod machines;
 mod net;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
         boot::SCENARIOS,
         machines::SCENARIOS,
         input::SCENARIOS,
+        faults::SCENARIOS,
         debian::SCENARIOS,
         disk::SCENARIOS,
         net::SCENARIOS,

@@ -1,0 +1,32 @@
+//! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`.
+//! Everyone else must keep running.
+#![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(target_os = "none", no_main)]
+
+#[cfg(target_os = "none")]
+mod crash;
+#[cfg(target_os = "none")]
+mod hypercalls;
+
+#[cfg(target_os = "none")]
+domain::entry!(main);
+
+#[cfg(target_os = "none")]
+fn main(boot: &'static domain::Boot) {
+    let what = boot.argument("do").unwrap_or_default();
+    log::info!("faulty: {what}");
+    match what {
+        "panic" => crash::panic(),
+        "triple-fault" => crash::triple_fault(),
+        "hypercalls" => hypercalls::check_all(),
+        _ => log::error!("faulty: do={what}?"),
+    }
+    loop {
+        domain::event::wait(None);
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("faulty runs as a domain of microhv: build it for x86_64-unknown-none");
+}

@@ -1,0 +1,131 @@
+//! Domains that fail or cheat: a log line says so, and everyone else keeps running.
+
+use anyhow::{Result, bail};
+
+use crate::archive::Archive;
+use crate::check;
+use crate::machine::serial::Running;
+use crate::scenario::{HANG, Scenario, Stage};
+
+/// The scenarios of this subject.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "a driver domain that panics",
+        debian: false,
+        play: panic,
+    },
+    Scenario {
+        name: "a domain that triple-faults",
+        debian: false,
+        play: triple_fault,
+    },
+    Scenario {
+        name: "a guest that triple-faults, created by xl",
+        debian: false,
+        play: guest_triple_fault,
+    },
+    Scenario {
+        name: "wrong hypercalls get Xen's errno",
+        debian: false,
+        play: hypercalls,
+    },
+];
+
+/// The default archive with the domain `faulty`, started at boot to do `what`.
+fn archive(stage: &Stage, what: &str) -> Result<Archive> {
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    archive.edit("boot/loader.conf", |text| {
+        let text = text.replace("blkback bridge\"", "blkback bridge faulty\"");
+        text + &format!("faulty_memory=\"16M\"\nfaulty_cmdline=\"do={what}\"\n")
+    })?;
+    Ok(archive)
+}
+
+/// `names` must be alive: listed, and not shut down or crashed.
+fn alive(running: &mut Running, names: &[&str]) -> Result<()> {
+    let list = running.xl("xl list")?;
+    for name in names {
+        let state = check::row(&list, name)?.get(4).copied().unwrap_or_default();
+        if state.contains(['s', 'c', 'd']) {
+            bail!("{name} is not alive:\n{list}");
+        }
+    }
+    Ok(())
+}
+
+fn panic(stage: &Stage) -> Result<()> {
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    archive.edit("boot/loader.conf", |text| {
+        text.replace("\"/boot/netback\"", "\"/boot/faulty\"") + "netback_cmdline=\"do=panic\"\n"
+    })?;
+    let mut running = stage.boot_to_prompt(&archive)?;
+    running.prints("on purpose")?;
+    let said = running.transcript();
+    if !said
+        .lines()
+        .any(|line| line.contains("netback") && line.contains("panic"))
+    {
+        bail!("no line says that netback panicked:\n{said}");
+    }
+    alive(&mut running, &["Domain-0", "xenstore", "blkback", "bridge"])?;
+    running.power_off()
+}
+
+fn triple_fault(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot_to_prompt(&archive(stage, "triple-fault")?)?;
+    running.prints("triple fault")?;
+    alive(
+        &mut running,
+        &["Domain-0", "xenstore", "netback", "blkback", "bridge"],
+    )?;
+    running.power_off()
+}
+
+fn guest_triple_fault(stage: &Stage) -> Result<()> {
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    archive.bytes(
+        "etc/xen/faulty.cfg",
+        "name = \"faulty\"\nkernel = \"/boot/faulty\"\ncmdline = \"do=triple-fault\"\nmemory = 16\non_crash = \"destroy\"\n",
+    );
+    let mut running = stage.boot_to_prompt(&archive)?;
+    running.xl("xl create /etc/xen/faulty.cfg")?;
+    running.prints("triple fault")?;
+    alive(
+        &mut running,
+        &["Domain-0", "xenstore", "netback", "blkback", "bridge"],
+    )?;
+    let list = running.xl("xl list")?;
+    if let Ok(columns) = check::row(&list, "faulty") {
+        bail!("a crashed guest with on_crash=\"destroy\" is still listed: {columns:?}");
+    }
+    running.power_off()
+}
+
+fn hypercalls(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot(stage.machine(), &archive(stage, "hypercalls")?)?;
+    running.wait_prompt(HANG)?;
+    running.prints("wrong hypercalls answered as Xen does")?;
+    let said = running.transcript();
+    let sum = said.lines().find_map(|line| {
+        line.split_once("wrong hypercalls answered")?
+            .0
+            .rsplit_once("faulty: ")
+    });
+    let words: Vec<&str> = sum
+        .map(|(_, sum)| sum.split_whitespace().collect())
+        .unwrap_or_default();
+    match words[..] {
+        [right, "of", all] if right == all && all != "0" => {}
+        _ => bail!("not all wrong hypercalls were answered as Xen does:\n{said}"),
+    }
+    alive(
+        &mut running,
+        &[
+            "Domain-0", "xenstore", "netback", "blkback", "bridge", "faulty",
+        ],
+    )?;
+    running.power_off()
+}
