@@ -8,7 +8,7 @@ use crate::arch::{
 };
 use crate::mm::{self, DIRECT_MAP, frames};
 use crate::types::PAGE_SIZE;
-use crate::{acpi, console, iommu, panic, pci, vcpu};
+use crate::{acpi, console, domain, iommu, panic, pci, sched, vcpu};
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
@@ -159,10 +159,14 @@ extern "C" fn second_half() -> ! {
     if let Err(why) = plan::check_memory(&boot.orders.options, free) {
         panic::stop(format_args!("{why}"));
     }
-    log::info!("no domains yet: halted");
+    domain::init_devices();
+    console::set_input_hook(domain::on_console_input);
+    if let Err(failure) = domain::build::boot_domains(boot.orders) {
+        panic::stop(format_args!("Domain-0 is not built: {failure}"));
+    }
     RELEASED.store(true, Ordering::Release);
     (0..arch::cpu_count()).for_each(ipi::kick);
-    run()
+    sched::run()
 }
 
 /// Set when there are domains to run.
@@ -172,13 +176,7 @@ fn ap_main() -> ! {
     while !RELEASED.load(Ordering::Acquire) {
         cpu::halt_once();
     }
-    run()
-}
-
-fn run() -> ! {
-    loop {
-        cpu::halt_once();
-    }
+    sched::run()
 }
 
 /// Nobody's device reaches memory or interrupts a CPU from here on.

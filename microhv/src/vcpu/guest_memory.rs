@@ -94,7 +94,7 @@ impl Translation {
     }
 
     /// The guest-physical address of `linear`, for a supervisor's access.
-    fn translate(
+    pub(crate) fn translate(
         &self,
         memory: &dyn GuestPhysical,
         linear: u64,

@@ -1,0 +1,126 @@
+//! All domains, found by number in constant time.
+
+use core::sync::atomic::{AtomicU16, Ordering};
+
+use spin::RwLock;
+
+use super::{Domain, P2m};
+use crate::mm::PageArc;
+use crate::types::DomId;
+use crate::{evtchn, grant, mm};
+
+/// How many domains can exist at once; a power of two.
+pub const MAX_DOMAINS: usize = 128;
+/// Numbers from here on mean something else in Xen's ABI (`DOMID_FIRST_RESERVED`).
+const FIRST_RESERVED: u16 = 0x7ff0;
+
+/// Slot `id % MAX_DOMAINS` holds domain `id`: no two live domains share a remainder.
+static DOMAINS: RwLock<[Option<PageArc<Domain>>; MAX_DOMAINS]> =
+    RwLock::new([const { None }; MAX_DOMAINS]);
+
+/// The domain with number `id`.
+#[must_use]
+pub fn find(id: DomId) -> Option<PageArc<Domain>> {
+    let domains = DOMAINS.read();
+    let slot = domains[usize::from(id.0) % MAX_DOMAINS].as_ref()?;
+    (slot.id == id).then(|| slot.clone())
+}
+
+/// The first live domain with a number of `from` or above.
+#[must_use]
+pub fn next_from(from: u16) -> Option<PageArc<Domain>> {
+    DOMAINS
+        .read()
+        .iter()
+        .flatten()
+        .filter(|domain| domain.id.0 >= from)
+        .min_by_key(|domain| domain.id)
+        .cloned()
+}
+
+/// All live domains, by number.
+pub fn all() -> impl Iterator<Item = PageArc<Domain>> {
+    let mut from = Some(0);
+    core::iter::from_fn(move || {
+        let domain = next_from(from?)?;
+        from = domain.id.0.checked_add(1);
+        Some(domain)
+    })
+}
+
+/// Why a domain could not be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateError {
+    /// No memory, or no slot, for one more domain.
+    NoMemory,
+    /// A domain with that number exists.
+    Exists,
+    /// The number is none a domain can have.
+    BadNumber,
+}
+
+/// Creates an empty, paused domain; `wanted` names its number, else the next free one is taken.
+///
+/// # Errors
+/// See [`CreateError`]; nothing is left behind.
+pub fn create(
+    wanted: Option<DomId>,
+    handle: [u8; 16],
+    privileged: bool,
+) -> Result<PageArc<Domain>, CreateError> {
+    let mut domains = DOMAINS.write();
+    let id = match wanted {
+        Some(id) if id.0 >= FIRST_RESERVED => return Err(CreateError::BadNumber),
+        Some(id) => match &domains[usize::from(id.0) % MAX_DOMAINS] {
+            Some(other) if other.id == id => return Err(CreateError::Exists),
+            Some(_) => return Err(CreateError::NoMemory),
+            None => id,
+        },
+        None => next_free(&domains).ok_or(CreateError::NoMemory)?,
+    };
+    let shared_frame = mm::frames::alloc_zeroed(0).ok_or(CreateError::NoMemory)?;
+    mm::frame_table::assign(shared_frame, 0, id);
+    let shared_info = mm::frame_table::FrameRef::from_raw(shared_frame);
+    let p2m = P2m::new(id).ok_or(CreateError::NoMemory)?;
+    let evtchn = evtchn::Table::new(id, shared_info.clone()).ok_or(CreateError::NoMemory)?;
+    let grant = grant::Table::new(id).ok_or(CreateError::NoMemory)?;
+    let domain = Domain::new(id, handle, privileged, p2m, evtchn, grant, shared_info);
+    let domain = PageArc::try_new(domain).ok_or(CreateError::NoMemory)?;
+    domains[usize::from(id.0) % MAX_DOMAINS] = Some(domain.clone());
+    Ok(domain)
+}
+
+/// The number to try first; only changed under the list's write lock.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// Numbers up to `last` are the boot-time domains', whether these could be built or not.
+pub fn reserve_up_to(last: u16) {
+    NEXT.fetch_max(last.saturating_add(1), Ordering::Relaxed);
+}
+
+/// The number after the last one given out whose slot is free, so that numbers come back late.
+fn next_free(domains: &[Option<PageArc<Domain>>; MAX_DOMAINS]) -> Option<DomId> {
+    let start = NEXT.load(Ordering::Relaxed);
+    for step in 0..=MAX_DOMAINS as u16 {
+        let mut id = (start + step) % FIRST_RESERVED;
+        if id == 0 && start != 0 {
+            id = 1; // Domain-0's number never comes back.
+        }
+        if domains[usize::from(id) % MAX_DOMAINS].is_none() {
+            NEXT.store(id + 1, Ordering::Relaxed);
+            return Some(DomId(id));
+        }
+    }
+    None
+}
+
+/// Takes `id` out of the list; the domain's memory goes when the last reference does.
+pub fn remove(id: DomId) {
+    let mut domains = DOMAINS.write();
+    let slot = &mut domains[usize::from(id.0) % MAX_DOMAINS];
+    if slot.as_ref().is_some_and(|domain| domain.id == id) {
+        let gone = slot.take();
+        drop(domains);
+        drop(gone);
+    }
+}

@@ -1,0 +1,131 @@
+//! What the exit handlers see of a vCPU and the domain around it.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Domain, Vcpu};
+use crate::exit::{After, Machine};
+use crate::hypercall;
+use crate::types::{DomId, Gfn, PAGE_SIZE};
+use crate::vcpu::guest_memory::GuestPhysical;
+use crate::vcpu::{ExitReason, FaultAccess, VcpuRun};
+use crate::vlapic::VLapic;
+use crate::{console, pci, timers};
+
+impl Machine for Vcpu {
+    fn domain_id(&self) -> DomId {
+        self.domain.id
+    }
+
+    fn vcpu_id(&self) -> u32 {
+        self.id
+    }
+
+    fn count_exit(&self, reason: ExitReason) {
+        if let Some(counter) = self.exits.get(reason as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn vlapic(&self, vcpu_id: u32) -> Option<&VLapic> {
+        (vcpu_id < self.domain.vcpu_count())
+            .then(|| self.domain.vlapics.get(vcpu_id as usize))
+            .flatten()
+    }
+
+    fn vcpu_count(&self) -> u32 {
+        self.domain.vcpu_count()
+    }
+
+    fn notify(&self, vcpu_id: u32) {
+        if let Some(vcpu) = self.domain.vcpu(vcpu_id) {
+            vcpu.kick();
+        }
+    }
+
+    fn upcall_vector(&self) -> Option<u8> {
+        if self.has_own_upcall_vector() || !self.upcall_pending() {
+            return None;
+        }
+        self.domain.callback_vector()
+    }
+
+    fn take_tlb_flush(&self) -> bool {
+        self.take_flush()
+    }
+
+    fn memory(&self) -> &dyn GuestPhysical {
+        &*self.domain
+    }
+
+    fn timer_changed(&self) {
+        timers::arm(self);
+    }
+
+    fn hypercall(&self, run: &mut VcpuRun) -> After {
+        hypercall::dispatch(self, run)
+    }
+
+    fn second_level_fault(&self, run: &mut VcpuRun, gpa: u64, access: FaultAccess) -> After {
+        let kind = match access {
+            FaultAccess { execute: true, .. } => "executed",
+            FaultAccess { write: true, .. } => "wrote",
+            _ => "read",
+        };
+        log::error!(
+            "{} ({}) vCPU {} {kind} guest-physical {gpa:#x}, where {}; rip {:#x}",
+            self.domain.name(),
+            self.domain.id,
+            self.id,
+            if access.present {
+                "it may not"
+            } else {
+                "nothing is"
+            },
+            run.hw.registers().rip,
+        );
+        run.hw.dump();
+        After::Crash("access to memory it does not have")
+    }
+
+    fn pci_config_read(&self, address: u32, offset: u8, size: u8) -> u32 {
+        pci::config_read(self.domain.id, address, offset, size)
+    }
+
+    fn pci_config_write(&self, address: u32, offset: u8, size: u8, value: u32) {
+        pci::config_write(self.domain.id, address, offset, size, value);
+    }
+
+    fn pci_config_address(&self) -> &AtomicU32 {
+        &self.pci_address
+    }
+
+    fn debug_byte(&self, byte: u8) {
+        console::guest_write(self.domain.id, &self.domain.name(), &[byte]);
+    }
+}
+
+impl GuestPhysical for Domain {
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> bool {
+        let offset = gpa as usize % PAGE_SIZE;
+        let frame = self.p2m.lock().frame(Gfn::containing(gpa));
+        match frame {
+            Some((frame, _)) if offset + buf.len() <= PAGE_SIZE => {
+                frame.read(offset, buf);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn write(&self, gpa: u64, data: &[u8]) -> bool {
+        let offset = gpa as usize % PAGE_SIZE;
+        let frame = self.p2m.lock().frame(Gfn::containing(gpa));
+        match frame {
+            Some((frame, true)) if offset + data.len() <= PAGE_SIZE => {
+                frame.write(offset, data);
+                true
+            }
+            _ => false,
+        }
+    }
+}

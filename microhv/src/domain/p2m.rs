@@ -1,0 +1,242 @@
+//! A domain's guest-physical address space, for its CPUs and, if it has devices, for their DMA.
+//!
+//! Each leaf that maps an assigned frame holds one count of it in the frame table, whoever owns the frame:
+//! so a frame lives until the last address space lets go. Device memory is never in the frame table.
+
+use crate::iommu::IoDomain;
+use crate::mm::frame_table::{self, FrameRef};
+use crate::paging::{self, Access, Mapping, MemoryType, Table};
+use crate::types::{DomId, Gfn, Mfn};
+use crate::vcpu::backend;
+
+/// Why an address space could not be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum P2mError {
+    /// No frame for one more table.
+    NoMemory,
+    /// Nothing is mapped there.
+    NotMapped,
+    /// Something else is mapped there already.
+    Occupied,
+    /// The frame number is beyond what the tables can express.
+    OutOfRange,
+}
+
+impl From<paging::Error> for P2mError {
+    fn from(error: paging::Error) -> Self {
+        match error {
+            paging::Error::NoMemory => Self::NoMemory,
+            paging::Error::BadRange => Self::OutOfRange,
+            paging::Error::Occupied => Self::Occupied,
+        }
+    }
+}
+
+/// Guest-physical addresses have 48 bits at most (four table levels).
+const GFN_LIMIT: u64 = 1 << 36;
+
+/// One domain's address space.
+pub struct P2m {
+    owner: DomId,
+    table: Table,
+    io: Option<IoDomain>,
+    ram_pages: u64,
+    /// How far destruction has come.
+    torn_down: Gfn,
+}
+
+impl P2m {
+    /// An empty address space, or none if memory is out.
+    #[must_use]
+    pub fn new(owner: DomId) -> Option<Self> {
+        Some(Self {
+            owner,
+            table: Table::new(backend::page_format())?,
+            io: None,
+            ram_pages: 0,
+            torn_down: Gfn(0),
+        })
+    }
+
+    /// The table's root frame, for the virtual CPUs.
+    #[must_use]
+    pub fn root(&self) -> Mfn {
+        self.table.root()
+    }
+
+    /// How many pages of its own memory the domain holds.
+    #[must_use]
+    pub fn ram_pages(&self) -> u64 {
+        self.ram_pages
+    }
+
+    /// From now on everything mapped here is also visible to the domain's devices.
+    pub fn set_io(&mut self, io: IoDomain) {
+        self.io = Some(io);
+    }
+
+    /// The devices' view, if the domain has devices.
+    pub fn io(&mut self) -> Option<&mut IoDomain> {
+        self.io.as_mut()
+    }
+
+    /// Forgets the devices' view (they have been detached).
+    pub fn take_io(&mut self) -> Option<IoDomain> {
+        self.io.take()
+    }
+
+    /// What is mapped at `gfn`; for a page inside a larger leaf, that page.
+    #[must_use]
+    pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
+        if gfn.0 >= GFN_LIMIT {
+            return None;
+        }
+        self.table.lookup(gfn)
+    }
+
+    /// The memory frame at `gfn` (never device memory), held, and whether the domain may write to it.
+    #[must_use]
+    pub fn frame(&self, gfn: Gfn) -> Option<(FrameRef, bool)> {
+        let mapping = self.lookup(gfn)?;
+        let frame = frame_table::get(mapping.mfn)?;
+        Some((frame, mapping.access.write))
+    }
+
+    /// Is `gfn` free, or a page of the domain's own?
+    #[must_use]
+    pub fn is_own_or_free(&self, gfn: Gfn) -> bool {
+        match self.lookup(gfn) {
+            None => true,
+            Some(_) => self
+                .frame(gfn)
+                .is_some_and(|(frame, _)| frame.owner() == self.owner),
+        }
+    }
+
+    /// Maps 2^`order` frames that were just assigned to the domain; their counts move into the table.
+    ///
+    /// # Errors
+    /// [`P2mError::Occupied`] if the first or last page is in use, [`P2mError::NoMemory`]; the caller keeps the frames then.
+    pub fn add_ram(&mut self, gfn: Gfn, mfn: Mfn, order: u32) -> Result<(), P2mError> {
+        let last = gfn
+            .0
+            .checked_add((1 << order) - 1)
+            .ok_or(P2mError::OutOfRange)?;
+        if last >= GFN_LIMIT {
+            return Err(P2mError::OutOfRange);
+        }
+        for page in [gfn, Gfn(last)] {
+            if self.table.lookup(page).is_some() {
+                return Err(P2mError::Occupied);
+            }
+        }
+        self.map(gfn, mfn, order, Access::ALL, MemoryType::WriteBack)?;
+        self.ram_pages += 1 << order;
+        Ok(())
+    }
+
+    /// Maps one frame, replacing what was there; what was there is handed back (flush before dropping it).
+    ///
+    /// # Errors
+    /// [`P2mError::NoMemory`], [`P2mError::OutOfRange`]; the old mapping then stands.
+    pub fn add_frame(
+        &mut self,
+        gfn: Gfn,
+        frame: FrameRef,
+        access: Access,
+    ) -> Result<Option<FrameRef>, P2mError> {
+        if gfn.0 >= GFN_LIMIT {
+            return Err(P2mError::OutOfRange);
+        }
+        let old = match self.remove(gfn) {
+            Ok(old) => old,
+            Err(P2mError::NotMapped) => None,
+            Err(other) => return Err(other),
+        };
+        let owned = frame.owner() == self.owner;
+        self.map(gfn, frame.mfn(), 0, access, MemoryType::WriteBack)?;
+        if owned {
+            self.ram_pages += 1;
+        }
+        let _ = frame.into_raw(); // The count now belongs to the leaf.
+        Ok(old)
+    }
+
+    /// Maps device memory for the CPUs (never for DMA).
+    ///
+    /// # Errors
+    /// [`P2mError::NoMemory`], [`P2mError::OutOfRange`].
+    pub fn add_device(&mut self, gfn: Gfn, mfn: Mfn, access: Access) -> Result<(), P2mError> {
+        if gfn.0 >= GFN_LIMIT {
+            return Err(P2mError::OutOfRange);
+        }
+        self.table.map(gfn, mfn, 0, access, MemoryType::Uncached)?;
+        Ok(())
+    }
+
+    /// Unmaps one page; the frame, if it was memory, is handed back. Flush the TLBs before dropping it.
+    ///
+    /// # Errors
+    /// [`P2mError::NotMapped`], or [`P2mError::NoMemory`] if a large leaf cannot be split.
+    pub fn remove(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, P2mError> {
+        if gfn.0 >= GFN_LIMIT {
+            return Err(P2mError::OutOfRange);
+        }
+        let mapping = self
+            .table
+            .unmap(gfn, 0)
+            .map_err(P2mError::from)?
+            .ok_or(P2mError::NotMapped)?;
+        if let Some(io) = &mut self.io {
+            io.unmap(gfn, 0);
+        }
+        Ok(self.adopt(mapping.mfn))
+    }
+
+    /// Takes the count that a leaf held; none for device memory.
+    fn adopt(&mut self, mfn: Mfn) -> Option<FrameRef> {
+        // Device memory cannot be held; what can is held once more while the leaf's hold changes hands.
+        let _held = frame_table::get(mfn)?;
+        let frame = FrameRef::from_raw(mfn);
+        if frame.owner() == self.owner {
+            self.ram_pages = self.ram_pages.saturating_sub(1);
+        }
+        Some(frame)
+    }
+
+    /// Takes leaves off for destruction, `budget` pages at most; true when nothing is left.
+    ///
+    /// The domain no longer runs and its devices are detached, so nothing has to be flushed.
+    pub fn tear_down(&mut self, budget: u64) -> bool {
+        let mut done = 0;
+        while done < budget {
+            let Some((_, mapping)) = self.table.take_next(&mut self.torn_down) else {
+                return true;
+            };
+            for page in 0..1u64 << mapping.order {
+                drop(self.adopt(Mfn(mapping.mfn.0 + page)));
+            }
+            done += 1 << mapping.order;
+        }
+        false
+    }
+
+    fn map(
+        &mut self,
+        gfn: Gfn,
+        mfn: Mfn,
+        order: u32,
+        access: Access,
+        kind: MemoryType,
+    ) -> Result<(), P2mError> {
+        self.table.map(gfn, mfn, order, access, kind)?;
+        if let Some(io) = &mut self.io
+            && io.map(gfn, mfn, order, access).is_err()
+        {
+            // Both views or none; unmapping what was just mapped needs no memory.
+            let _ = self.table.unmap(gfn, order);
+            return Err(P2mError::NoMemory);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! HVM parameters: small numbers that a domain and its creator leave for one another.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use xen_abi::hvm::params::HVM_NR_PARAMS;
+
+/// One domain's parameters (Xen: public/hvm/params.h).
+pub struct Params([AtomicU64; HVM_NR_PARAMS as usize]);
+
+impl Params {
+    pub(super) fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; HVM_NR_PARAMS as usize])
+    }
+
+    /// The value of parameter `index`, if there is such a parameter.
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<u64> {
+        self.0
+            .get(index as usize)
+            .map(|param| param.load(Ordering::Relaxed))
+    }
+
+    /// Sets parameter `index`; false if there is no such parameter.
+    pub fn set(&self, index: u32, value: u64) -> bool {
+        match self.0.get(index as usize) {
+            Some(param) => {
+                param.store(value, Ordering::Relaxed);
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The vCPU that made a hypercall: its argument registers and its memory.
+
+use xen_abi::Errno;
+use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::domain::Vcpu;
+use crate::exit::Machine;
+use crate::guest_args::GuestArgs;
+use crate::vcpu::VcpuRun;
+use crate::vcpu::guest_memory::{self, Translation};
+
+/// The caller of a hypercall.
+pub struct Caller<'a> {
+    /// The calling vCPU.
+    pub vcpu: &'a Vcpu,
+    run: &'a mut VcpuRun,
+    translation: Translation,
+}
+
+/// The caller's memory from one address on.
+pub struct Memory<'a> {
+    vcpu: &'a Vcpu,
+    translation: Translation,
+    base: u64,
+}
+
+impl<'a> Caller<'a> {
+    pub(super) fn new(vcpu: &'a Vcpu, run: &'a mut VcpuRun) -> Self {
+        let translation = Translation::of(&*run.hw);
+        Self {
+            vcpu,
+            run,
+            translation,
+        }
+    }
+
+    /// The hypercall's number (eax).
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.run.hw.registers().rax as u32
+    }
+
+    /// Argument `index` of five: rdi, rsi, rdx, r10, r8.
+    #[must_use]
+    pub fn argument(&self, index: usize) -> u64 {
+        let registers = self.run.hw.registers();
+        match index {
+            0 => registers.rdi,
+            1 => registers.rsi,
+            2 => registers.rdx,
+            3 => registers.r10,
+            _ => registers.r8,
+        }
+    }
+
+    /// Hypercalls come from a kernel, in 64-bit mode.
+    ///
+    /// # Errors
+    /// `EPERM` from ring 1 to 3 (as Xen), `ENOSYS` from 32-bit code: its structures have another layout.
+    pub(super) fn check_mode(&self) -> Result<(), Errno> {
+        if self.run.hw.cpl() != 0 {
+            return Err(Errno::EPERM);
+        }
+        if !self.run.hw.is_64bit() {
+            return Err(Errno::ENOSYS);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_result(&mut self, value: u64) {
+        self.run.hw.registers_mut().rax = value;
+    }
+
+    pub(super) fn repeat(&mut self, arguments: [u64; 3]) {
+        let registers = self.run.hw.registers_mut();
+        [registers.rdi, registers.rsi, registers.rdx] = arguments;
+        self.run.hw.repeat_instruction();
+    }
+
+    /// How the caller's addresses translate.
+    #[must_use]
+    pub fn translation(&self) -> Translation {
+        self.translation
+    }
+
+    /// The caller's memory at linear address `base`.
+    #[must_use]
+    pub fn memory(&self, base: u64) -> Memory<'a> {
+        Memory {
+            vcpu: self.vcpu,
+            translation: self.translation,
+            base,
+        }
+    }
+
+    /// Copies a structure in from linear address `at`.
+    ///
+    /// # Errors
+    /// `EFAULT` if it is not all readable.
+    pub fn read<T: FromBytes + IntoBytes>(&self, at: u64) -> Result<T, Errno> {
+        self.memory(at).get(0)
+    }
+
+    /// Copies a structure out to linear address `at`.
+    ///
+    /// # Errors
+    /// `EFAULT` if it is not all writable.
+    pub fn write<T: IntoBytes + Immutable>(&self, at: u64, value: &T) -> Result<(), Errno> {
+        self.memory(at).put(0, value)
+    }
+}
+
+impl GuestArgs for Memory<'_> {
+    fn read(&mut self, offset: usize, buf: &mut [u8]) -> Result<(), Errno> {
+        let at = self.base.checked_add(offset as u64).ok_or(Errno::EFAULT)?;
+        guest_memory::copy_in(&self.translation, self.vcpu.memory(), at, buf)
+            .map_err(|_| Errno::EFAULT)
+    }
+
+    fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), Errno> {
+        let at = self.base.checked_add(offset as u64).ok_or(Errno::EFAULT)?;
+        guest_memory::copy_out(&self.translation, self.vcpu.memory(), at, data)
+            .map_err(|_| Errno::EFAULT)
+    }
+}

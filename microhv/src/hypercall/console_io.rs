@@ -1,0 +1,59 @@
+//! `console_io`: the operator's console for Domain-0, a line in the log for everyone else.
+
+use xen_abi::Errno;
+use xen_abi::xen::{CONSOLEIO_READ, CONSOLEIO_WRITE};
+
+use super::{Caller, DONE, Outcome, Result};
+use crate::console;
+use crate::guest_args::GuestArgs;
+
+/// Bytes that move at a time.
+const CHUNK: usize = 256;
+/// Bytes that one call writes at most, as in Xen: the call is issued again for the rest.
+const MAX_WRITE: usize = 2048;
+
+/// `console_io(cmd, count, buffer)`.
+pub fn call(caller: &Caller<'_>) -> Result {
+    let count = caller.argument(1) as usize;
+    let buffer = caller.argument(2);
+    match caller.argument(0) as u32 {
+        CONSOLEIO_WRITE => write(caller, count, buffer),
+        CONSOLEIO_READ => {
+            if !caller.vcpu.domain.privileged {
+                return Err(Errno::EPERM);
+            }
+            let mut bytes = [0; CHUNK];
+            let room = count.min(CHUNK);
+            let got = console::read_input(&mut bytes[..room]);
+            caller.memory(buffer).write(0, &bytes[..got])?;
+            Ok(Outcome::Value(got as u64))
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn write(caller: &Caller<'_>, count: usize, buffer: u64) -> Result {
+    let domain = &caller.vcpu.domain;
+    let now = count.min(MAX_WRITE);
+    let mut memory = caller.memory(buffer);
+    let mut done = 0;
+    while done < now {
+        let mut bytes = [0; CHUNK];
+        let piece = (now - done).min(CHUNK);
+        memory.read(done, &mut bytes[..piece])?;
+        if domain.privileged {
+            console::raw_write(&bytes[..piece]);
+        } else {
+            console::guest_write(domain.id, &domain.name(), &bytes[..piece]);
+        }
+        done += piece;
+    }
+    if now < count {
+        return Ok(Outcome::Again([
+            u64::from(CONSOLEIO_WRITE),
+            (count - now) as u64,
+            buffer + now as u64,
+        ]));
+    }
+    Ok(DONE)
+}

@@ -1,0 +1,68 @@
+//! `event_channel_op`: what the event channel room needs to know of the caller and of other domains.
+
+use super::{Caller, Outcome, Result, budget};
+use crate::domain::{self, Domain, events};
+use crate::evtchn::{self, Environment, Notify, Table};
+use crate::guest_args::Progress;
+use crate::mm::FrameRef;
+use crate::pci;
+use crate::types::{DomId, Gfn};
+
+/// Event channels as seen from one domain.
+pub struct Events<'a>(pub &'a Domain);
+
+impl Environment for Events<'_> {
+    fn caller(&self) -> DomId {
+        self.0.id
+    }
+
+    fn privileged(&self) -> bool {
+        self.0.privileged
+    }
+
+    fn with_table<R>(&self, domain: DomId, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
+        if domain == self.0.id {
+            return Some(f(&mut self.0.evtchn.lock()));
+        }
+        let domain = domain::find(domain)?;
+        let mut table = domain.evtchn.lock();
+        Some(f(&mut table))
+    }
+
+    fn notify(&self, domain: DomId, notify: Notify) {
+        if notify == Notify::NONE {
+            return;
+        }
+        if domain == self.0.id {
+            events::act(self.0, notify);
+        } else if let Some(domain) = domain::find(domain) {
+            events::act(&domain, notify);
+        }
+    }
+
+    fn frame(&self, gfn: Gfn) -> Option<FrameRef> {
+        match self.0.p2m.lock().frame(gfn) {
+            Some((frame, true)) => Some(frame),
+            _ => None,
+        }
+    }
+
+    fn unbind_device(&self, domain: DomId, device: u32) {
+        pci::unbind(domain, device);
+    }
+
+    fn preempt(&self) -> bool {
+        budget::is_spent()
+    }
+}
+
+/// `event_channel_op(cmd, arg)`.
+pub fn call(caller: &Caller<'_>) -> Result {
+    let mut memory = caller.memory(caller.argument(1));
+    let environment = Events(&caller.vcpu.domain);
+    match evtchn::op(&environment, caller.argument(0) as u32, &mut memory)? {
+        Progress::Done(value) => Ok(Outcome::Value(value)),
+        // The same operation again goes on where it was: what is closed stays closed.
+        Progress::Preempted(_) => Ok(Outcome::Again([caller.argument(0), caller.argument(1), 0])),
+    }
+}

@@ -1,0 +1,107 @@
+//! `grant_table_op`: what the grant room needs to know of the caller, of other domains and of address spaces.
+
+use core::sync::atomic::Ordering;
+
+use xen_abi::grant_table::{GNTTABOP_COPY, GNTTABOP_MAP_GRANT_REF};
+
+use super::{Caller, Outcome, Result, budget};
+use crate::domain::{self, Domain, flush};
+use crate::grant::{self, CannotMap, Environment, Table};
+use crate::guest_args::Progress;
+use crate::mm::FrameRef;
+use crate::paging::Access;
+use crate::types::{DomId, Gfn, Mfn};
+
+/// Grants as seen from one domain.
+pub struct Grants<'a>(pub &'a Domain);
+
+impl Environment for Grants<'_> {
+    fn caller(&self) -> DomId {
+        self.0.id
+    }
+
+    fn privileged(&self) -> bool {
+        self.0.privileged
+    }
+
+    fn with_table<R>(&self, domain: DomId, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
+        if domain == self.0.id {
+            return Some(f(&mut self.0.grant.lock()));
+        }
+        let domain = domain::find(domain)?;
+        let mut table = domain.grant.lock();
+        Some(f(&mut table))
+    }
+
+    fn frame(&self, domain: DomId, gfn: Gfn) -> Option<(FrameRef, bool)> {
+        if domain == self.0.id {
+            return self.0.p2m.lock().frame(gfn);
+        }
+        domain::find(domain)?.p2m.lock().frame(gfn)
+    }
+
+    fn map(&self, gfn: Gfn, frame: FrameRef, write: bool) -> core::result::Result<(), CannotMap> {
+        let access = if write {
+            Access::READ_WRITE
+        } else {
+            Access::READ
+        };
+        let old = {
+            let mut p2m = self.0.p2m.lock();
+            if !p2m.is_own_or_free(gfn) {
+                return Err(CannotMap);
+            }
+            p2m.add_frame(gfn, frame, access).map_err(|_| CannotMap)?
+        };
+        if let Some(old) = old {
+            flush::flush(self.0);
+            drop(old);
+        }
+        Ok(())
+    }
+
+    fn unmap(&self, gfn: Gfn, mfn: Mfn) -> Option<FrameRef> {
+        let mut p2m = self.0.p2m.lock();
+        let (frame, _) = p2m.frame(gfn)?;
+        if frame.mfn() != mfn || frame.owner() == self.0.id {
+            return None;
+        }
+        p2m.remove(gfn).ok().flatten()
+    }
+
+    fn flush(&self) {
+        flush::flush(self.0);
+    }
+
+    fn preempt(&self) -> bool {
+        budget::is_spent()
+    }
+}
+
+/// `grant_table_op(cmd, list, count)`.
+pub fn call(caller: &Caller<'_>) -> Result {
+    let command = caller.argument(0) as u32;
+    let list = caller.argument(1);
+    let count = caller.argument(2) as u32;
+    let domain = &caller.vcpu.domain;
+    let mut memory = caller.memory(list);
+    let progress = grant::op(&Grants(domain), command, &mut memory, count)?;
+    let done = match progress {
+        Progress::Done(_) => count,
+        Progress::Preempted(done) => done,
+    };
+    match command {
+        GNTTABOP_COPY => &domain.grant_copies,
+        GNTTABOP_MAP_GRANT_REF => &domain.grant_maps,
+        _ => &domain.grant_other,
+    }
+    .fetch_add(u64::from(done), Ordering::Relaxed);
+    match progress {
+        Progress::Done(value) => Ok(Outcome::Value(value)),
+        Progress::Preempted(done) => Ok(Outcome::Again([
+            u64::from(command),
+            list + u64::from(done) * grant::entry_size(command) as u64,
+            u64::from(count - done),
+        ])),
+    }
+}

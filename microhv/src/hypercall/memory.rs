@@ -1,0 +1,210 @@
+//! `memory_op`: how much memory a domain has, and where.
+
+use xen_abi::Errno;
+use xen_abi::memory::{
+    self as abi, E820Entry, ForeignMemoryMap, MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, MemoryDomain,
+    MemoryMap, MemoryReservation, RemoveFromPhysmap,
+};
+
+use super::{Caller, DONE, Outcome, Result, budget, physmap, target};
+use crate::domain::{Domain, MemoryRange, P2mError, flush};
+use crate::guest_args::GuestArgs;
+use crate::mm::{frame_table, frames};
+use crate::types::{Gfn, Mfn};
+
+/// The largest extent a domain may ask for: 1 GiB.
+const MAX_ORDER: u32 = 18;
+/// E820 entries that a domain may be given.
+const MAX_MAP: u32 = 16;
+
+/// `memory_op(cmd, arg)`; the upper bits of `cmd` say where a preempted operation goes on.
+pub fn call(caller: &Caller<'_>) -> Result {
+    let command = caller.argument(0);
+    let argument = caller.argument(1);
+    let start = command >> MEMOP_EXTENT_SHIFT;
+    match command as u32 & MEMOP_CMD_MASK {
+        op @ (abi::XENMEM_POPULATE_PHYSMAP
+        | abi::XENMEM_INCREASE_RESERVATION
+        | abi::XENMEM_DECREASE_RESERVATION) => reservation(caller, op, argument, start),
+        abi::XENMEM_CURRENT_RESERVATION => {
+            let request: MemoryDomain = caller.read(argument)?;
+            let domain = target(caller, request.domid)?;
+            let pages = domain.p2m.lock().ram_pages();
+            Ok(Outcome::Value(pages))
+        }
+        abi::XENMEM_MAXIMUM_RESERVATION => {
+            let request: MemoryDomain = caller.read(argument)?;
+            Ok(Outcome::Value(target(caller, request.domid)?.max_pages()))
+        }
+        abi::XENMEM_MAXIMUM_GPFN => {
+            let request: MemoryDomain = caller.read(argument)?;
+            let map = target(caller, request.domid)?.memory_map();
+            let end = map
+                .iter()
+                .map(|range| range.start.saturating_add(range.size))
+                .max();
+            Ok(Outcome::Value((end.unwrap_or(0) >> 12).saturating_sub(1)))
+        }
+        abi::XENMEM_MAXIMUM_RAM_PAGE => Ok(Outcome::Value(frames::total_frames())),
+        abi::XENMEM_MEMORY_MAP => {
+            let mut request: MemoryMap = caller.read(argument)?;
+            let map = caller.vcpu.domain.memory_map();
+            let count = map.len().min(request.nr_entries as usize);
+            let mut buffer = caller.memory(request.buffer);
+            for (index, range) in map.iter().take(count).enumerate() {
+                buffer.put(index, &E820Entry::new(range.start, range.size, range.kind))?;
+            }
+            request.nr_entries = count as u32;
+            caller.write(argument, &request)?;
+            Ok(DONE)
+        }
+        abi::XENMEM_SET_MEMORY_MAP => set_memory_map(caller, argument),
+        abi::XENMEM_ADD_TO_PHYSMAP => physmap::add(caller, argument),
+        abi::XENMEM_ADD_TO_PHYSMAP_BATCH => physmap::add_batch(caller, argument, start),
+        abi::XENMEM_REMOVE_FROM_PHYSMAP => {
+            let request: RemoveFromPhysmap = caller.read(argument)?;
+            let domain = target(caller, request.domid)?;
+            release_page(&domain, Gfn(request.gpfn))?;
+            Ok(DONE)
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// Populates, adds or gives back extents; returns how many were done, as Xen does on a failure half way.
+fn reservation(caller: &Caller<'_>, op: u32, argument: u64, start: u64) -> Result {
+    let request: MemoryReservation = caller.read(argument)?;
+    let domain = target(caller, request.domid)?;
+    let order = request.extent_order;
+    if order > MAX_ORDER || start > request.nr_extents {
+        return Err(Errno::EINVAL);
+    }
+    let mut extents = caller.memory(request.extent_start);
+    for index in start..request.nr_extents {
+        if index > start && budget::is_spent() {
+            return Ok(Outcome::Again([
+                u64::from(op) | index << MEMOP_EXTENT_SHIFT,
+                argument,
+                0,
+            ]));
+        }
+        let done = extents.get::<u64>(index as usize).and_then(|gfn| match op {
+            abi::XENMEM_DECREASE_RESERVATION => give_back(&domain, Gfn(gfn), order),
+            _ => populate(&domain, Gfn(gfn), order),
+        });
+        if let Err(errno) = done {
+            // Running out is the domain's own trouble; the count says how far it came.
+            if index == 0 && errno != Errno::ENOMEM {
+                return Err(errno);
+            }
+            return Ok(Outcome::Value(index));
+        }
+    }
+    Ok(Outcome::Value(request.nr_extents))
+}
+
+/// Gives `domain` 2^`order` zeroed pages at `gfn`, as one piece or, if memory is fragmented, in smaller ones.
+///
+/// # Errors
+/// `ENOMEM` beyond the domain's limit or the machine's memory; `EINVAL` if pages are mapped there.
+pub fn populate(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
+    let size = 1u64 << order;
+    if !gfn.0.is_multiple_of(size) && order != 0 && !matches!(order, 9 | 18) {
+        return Err(Errno::EINVAL);
+    }
+    if domain.p2m.lock().ram_pages().saturating_add(size) > domain.max_pages() {
+        return Err(Errno::ENOMEM);
+    }
+    populate_pieces(domain, gfn, order)
+}
+
+fn populate_pieces(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
+    // Leaves exist for orders 0, 9 and 18 at aligned addresses; all else is made of smaller ones.
+    let leaf = match order {
+        18.. => 18,
+        9..18 => 9,
+        _ => 0,
+    };
+    let aligned = gfn.0.is_multiple_of(1 << leaf);
+    if aligned && leaf == order {
+        if let Some(mfn) = frames::alloc_zeroed(order) {
+            return add(domain, gfn, mfn, order);
+        }
+        if order == 0 {
+            return Err(Errno::ENOMEM);
+        }
+    }
+    let smaller = match (aligned, leaf, order) {
+        (_, 0, _) => 0,
+        (true, leaf, order) if leaf < order => leaf,
+        (_, 18, _) => 9,
+        _ => 0,
+    };
+    for piece in 0..1u64 << (order - smaller) {
+        populate_pieces(domain, Gfn(gfn.0 + (piece << smaller)), smaller)?;
+    }
+    Ok(())
+}
+
+fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<(), Errno> {
+    frame_table::assign(mfn, order, domain.id);
+    let added = domain.p2m.lock().add_ram(gfn, mfn, order);
+    added.map_err(|error| {
+        for page in 0..1u64 << order {
+            drop(frame_table::FrameRef::from_raw(Mfn(mfn.0 + page)));
+        }
+        errno(error)
+    })
+}
+
+/// Takes 2^`order` pages at `gfn` from `domain`; each is free once nobody else maps it.
+fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
+    for page in 0..1u64 << order {
+        let gfn = gfn.0.checked_add(page).ok_or(Errno::EINVAL)?;
+        release_page(domain, Gfn(gfn))?;
+    }
+    Ok(())
+}
+
+/// Unmaps one page of `domain`, flushing before the frame may be used again.
+pub fn release_page(domain: &Domain, gfn: Gfn) -> core::result::Result<(), Errno> {
+    let frame = domain.p2m.lock().remove(gfn).map_err(errno)?;
+    flush::flush(domain);
+    drop(frame);
+    Ok(())
+}
+
+/// What an address-space error is to a guest.
+pub fn errno(error: P2mError) -> Errno {
+    match error {
+        P2mError::NoMemory => Errno::ENOMEM,
+        P2mError::NotMapped => Errno::ENOENT,
+        P2mError::Occupied | P2mError::OutOfRange => Errno::EINVAL,
+    }
+}
+
+/// `XENMEM_set_memory_map`: the creator says what the domain is to see.
+fn set_memory_map(caller: &Caller<'_>, argument: u64) -> Result {
+    if !caller.vcpu.domain.privileged {
+        return Err(Errno::EPERM);
+    }
+    let request: ForeignMemoryMap = caller.read(argument)?;
+    let domain = target(caller, request.domid)?;
+    if request.map.nr_entries > MAX_MAP {
+        return Err(Errno::EINVAL);
+    }
+    let mut buffer = caller.memory(request.map.buffer);
+    let mut map = crate::domain::MemoryMap::new();
+    for index in 0..request.map.nr_entries as usize {
+        let entry: E820Entry = buffer.get(index)?;
+        let range = MemoryRange {
+            start: entry.addr(),
+            size: entry.size(),
+            kind: entry.r#type,
+        };
+        // MAX_MAP is the vector's capacity.
+        map.push(range).map_err(|_| Errno::EINVAL)?;
+    }
+    domain.set_memory_map(map);
+    Ok(DONE)
+}

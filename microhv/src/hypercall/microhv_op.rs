@@ -1,0 +1,79 @@
+//! `microhv_op`: our own hypercall, for devices of driver domains and for counters.
+
+use core::sync::atomic::Ordering;
+
+use xen_abi::Errno;
+use xen_abi::microhv::{
+    Exits, GetDevice, Info, MICROHV_EXITS, MICROHV_GET_DEVICE, MICROHV_INFO, MICROHV_MSIX_BIND,
+    MsixBind,
+};
+
+use super::{Caller, DONE, Result};
+use crate::domain;
+use crate::mm::{self, frames};
+use crate::pci;
+use crate::types::DomId;
+
+/// `microhv_op(cmd, arg)`.
+pub fn call(caller: &Caller<'_>) -> Result {
+    let argument = caller.argument(1);
+    let domain = &caller.vcpu.domain;
+    match caller.argument(0) as u32 {
+        MICROHV_GET_DEVICE => {
+            let request: GetDevice = caller.read(argument)?;
+            let device = pci::describe(domain.id, request.index)?;
+            caller.write(argument, &device)?;
+        }
+        MICROHV_MSIX_BIND => {
+            let mut request: MsixBind = caller.read(argument)?;
+            request.port = pci::msix_bind(&**domain, pci::Sbdf(request.sbdf), request.entry)?;
+            caller.write(argument, &request)?;
+        }
+        MICROHV_EXITS => {
+            if !domain.privileged {
+                return Err(Errno::EPERM);
+            }
+            let mut request: Exits = caller.read(argument)?;
+            count(&mut request)?;
+            caller.write(argument, &request)?;
+        }
+        MICROHV_INFO => {
+            if !domain.privileged {
+                return Err(Errno::EPERM);
+            }
+            let own = mm::own_memory();
+            caller.write(
+                argument,
+                &Info {
+                    image_bytes: own.image,
+                    used_bytes: own.total(),
+                    page_table_bytes: own.page_tables,
+                    total_bytes: frames::total_frames() * 4096,
+                },
+            )?;
+        }
+        _ => return Err(Errno::ENOSYS),
+    }
+    Ok(DONE)
+}
+
+fn count(request: &mut Exits) -> Result<()> {
+    let target = domain::find(DomId(request.domid)).ok_or(Errno::ESRCH)?;
+    *request = Exits {
+        domid: request.domid,
+        ..Default::default()
+    };
+    target.for_each_vcpu(|vcpu| {
+        for (total, counter) in request.exits.iter_mut().zip(&vcpu.exits) {
+            *total += counter.load(Ordering::Relaxed);
+        }
+        for (total, counter) in request.hypercalls.iter_mut().zip(&vcpu.hypercalls) {
+            *total += counter.load(Ordering::Relaxed);
+        }
+    });
+    request.grant_copies = target.grant_copies.load(Ordering::Relaxed);
+    request.grant_maps = target.grant_maps.load(Ordering::Relaxed);
+    request.events_sent = target.events_sent.load(Ordering::Relaxed);
+    request.events_received = target.events_received.load(Ordering::Relaxed);
+    Ok(())
+}

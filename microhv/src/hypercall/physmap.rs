@@ -1,0 +1,101 @@
+//! `XENMEM_add_to_physmap[_batch]`: special pages and other domains' pages at an address of the caller's choice.
+
+use xen_abi::Errno;
+use xen_abi::memory::{
+    self as abi, AddToPhysmap, AddToPhysmapBatch, MEMOP_EXTENT_SHIFT, XENMAPIDX_GRANT_TABLE_STATUS,
+};
+
+use super::memory::errno;
+use super::{Caller, DONE, Outcome, Result, budget, target};
+use crate::domain::{self, Domain, flush};
+use crate::guest_args::GuestArgs;
+use crate::mm::FrameRef;
+use crate::paging::Access;
+use crate::types::{DomId, Gfn};
+
+/// `XENMEM_add_to_physmap`: one page.
+pub fn add(caller: &Caller<'_>, argument: u64) -> Result {
+    let request: AddToPhysmap = caller.read(argument)?;
+    let domain = target(caller, request.domid)?;
+    let frame = special(&domain, request.space, request.idx)?;
+    place(&domain, Gfn(request.gpfn), frame, Access::ALL)?;
+    Ok(DONE)
+}
+
+/// `XENMEM_add_to_physmap_batch`: many pages, each with an error of its own.
+pub fn add_batch(caller: &Caller<'_>, argument: u64, start: u64) -> Result {
+    let request: AddToPhysmapBatch = caller.read(argument)?;
+    let domain = target(caller, request.domid)?;
+    let source = match u32::from(request.space) {
+        abi::XENMAPSPACE_GMFN_FOREIGN => {
+            if !caller.vcpu.domain.privileged {
+                return Err(Errno::EPERM);
+            }
+            Some(domain::find(DomId(request.foreign_domid)).ok_or(Errno::ESRCH)?)
+        }
+        _ => None,
+    };
+    for index in start..u64::from(request.size) {
+        if index > start && budget::is_spent() {
+            return Ok(Outcome::Again([
+                u64::from(abi::XENMEM_ADD_TO_PHYSMAP_BATCH) | index << MEMOP_EXTENT_SHIFT,
+                argument,
+                0,
+            ]));
+        }
+        let index = index as usize;
+        let idx: u64 = caller.memory(request.idxs).get(index)?;
+        let gpfn: u64 = caller.memory(request.gpfns).get(index)?;
+        let frame = match &source {
+            Some(foreign) => foreign_page(foreign, Gfn(idx)),
+            None => special(&domain, u32::from(request.space), idx).map(|f| (f, Access::ALL)),
+        };
+        let placed = frame.and_then(|(frame, access)| place(&domain, Gfn(gpfn), frame, access));
+        let status = placed.err().map_or(0, |errno| -(i32::from(errno.number())));
+        caller.memory(request.errs).put(index, &status)?;
+    }
+    Ok(DONE)
+}
+
+/// Maps `frame` at `gfn`, in place of whatever was there.
+fn place(domain: &Domain, gfn: Gfn, frame: FrameRef, access: Access) -> Result<()> {
+    let old = domain
+        .p2m
+        .lock()
+        .add_frame(gfn, frame, access)
+        .map_err(errno)?;
+    if old.is_some() {
+        flush::flush(domain);
+    }
+    drop(old);
+    Ok(())
+}
+
+/// A page that microhv keeps for the domain, or one of the domain's own that moves.
+fn special(domain: &Domain, space: u32, idx: u64) -> Result<FrameRef> {
+    match space {
+        abi::XENMAPSPACE_SHARED_INFO if idx == 0 => Ok(domain.shared_info.clone()),
+        abi::XENMAPSPACE_GRANT_TABLE if idx & XENMAPIDX_GRANT_TABLE_STATUS == 0 => {
+            let index = u32::try_from(idx).map_err(|_| Errno::EINVAL)?;
+            domain.grant.lock().frame(index)
+        }
+        abi::XENMAPSPACE_GMFN => {
+            let frame = domain.p2m.lock().remove(Gfn(idx)).map_err(errno)?;
+            flush::flush(domain);
+            frame.ok_or(Errno::EINVAL)
+        }
+        abi::XENMAPSPACE_SHARED_INFO | abi::XENMAPSPACE_GRANT_TABLE => Err(Errno::EINVAL),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// A page of another domain; what that one cannot write, the mapper cannot either.
+fn foreign_page(foreign: &Domain, gfn: Gfn) -> Result<(FrameRef, Access)> {
+    let (frame, writable) = foreign.p2m.lock().frame(gfn).ok_or(Errno::ENOENT)?;
+    let access = if writable {
+        Access::READ_WRITE
+    } else {
+        Access::READ
+    };
+    Ok((frame, access))
+}

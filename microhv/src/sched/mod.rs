@@ -1,0 +1,84 @@
+//! Which vCPU runs where: one run queue a CPU, fair by weighted run time, with preference for those that wake.
+//!
+//! A vCPU is idle (not queued), queued on one CPU, or running on one. Everything that may give it something to do
+//! sets that first (a pending event, a signal, an unpause) and then calls [`kick`]. A running vCPU that finds nothing
+//! to do looks once more if it was kicked while it looked. So no reason is lost, in whatever order they meet; a kick
+//! without a reason costs one look.
+
+mod entity;
+mod queue;
+mod run;
+mod runstate;
+
+use core::sync::atomic::Ordering;
+
+pub use entity::Entity;
+pub use run::run;
+pub use runstate::{RunState, Times};
+
+use crate::arch;
+use crate::domain::{self, Vcpu};
+use entity::State;
+
+/// A vCPU runs at least this long before a fairer choice replaces it, and at most this long while others wait (ns).
+pub const SLICE_NS: u64 = 5_000_000;
+/// A waking vCPU may be this much (ns of weighted run time) ahead of those that never slept.
+const WAKE_BONUS_NS: u64 = 3_000_000;
+/// A waking vCPU replaces the running one only if it is ahead by more than this (ns).
+const PREEMPT_NS: u64 = 500_000;
+
+/// Makes `vcpu` look at its events, signals and pauses soon.
+pub fn kick(vcpu: &Vcpu) {
+    vcpu.sched.notify();
+    enqueue(vcpu);
+}
+
+/// Queues `vcpu` if it is idle and nothing holds it back; makes it leave guest mode if it runs elsewhere.
+fn enqueue(vcpu: &Vcpu) {
+    let mut inner = vcpu.sched.lock();
+    match inner.state {
+        State::Running(cpu) => {
+            drop(inner);
+            if cpu != arch::cpu_index() {
+                arch::ipi::kick(cpu);
+            }
+        }
+        State::Queued(_) => {}
+        State::Idle => {
+            if is_held(vcpu) {
+                return;
+            }
+            let Some(handle) = domain::find(vcpu.domain.id).and_then(|d| d.vcpu(vcpu.id)) else {
+                return; // Being destroyed.
+            };
+            let cpu = queue::choose(inner.last_cpu, vcpu.sched.affinity());
+            let floor = queue::minimum(cpu).saturating_sub(WAKE_BONUS_NS);
+            inner.virtual_time = inner.virtual_time.max(floor);
+            inner.state = State::Queued(cpu);
+            inner.last_cpu = cpu;
+            if !queue::push(cpu, inner.virtual_time, handle) {
+                inner.state = State::Idle;
+                log::error!(
+                    "run queue of CPU {cpu} is full: {} vCPU {} waits",
+                    vcpu.domain.id,
+                    vcpu.id
+                );
+                return;
+            }
+            drop(inner);
+            vcpu.runstate.change(vcpu, runstate::RUNNABLE);
+            if cpu == arch::cpu_index() {
+                arch::percpu::this()
+                    .reschedule
+                    .store(true, Ordering::SeqCst);
+            } else {
+                arch::ipi::kick(cpu);
+            }
+        }
+    }
+}
+
+/// Is it, or its domain, paused, shut down or dying?
+fn is_held(vcpu: &Vcpu) -> bool {
+    vcpu.domain.is_stopped() || vcpu.sched.is_paused()
+}

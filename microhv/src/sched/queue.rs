@@ -1,0 +1,110 @@
+//! The run queues: who waits for which CPU.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use spin::Mutex;
+
+use crate::arch::{self, MAX_CPUS};
+use crate::domain::Vcpu;
+use crate::mm::PageArc;
+
+/// vCPUs that can wait for one CPU at a time.
+const DEPTH: usize = 256;
+
+struct Waiting {
+    virtual_time: u64,
+    vcpu: PageArc<Vcpu>,
+}
+
+struct Queue {
+    waiting: Mutex<heapless::Vec<Waiting, DEPTH>>,
+    /// The virtual time of what ran here last: the yardstick for those that wake.
+    minimum: AtomicU64,
+    idle: AtomicBool,
+}
+
+static QUEUES: [Queue; MAX_CPUS] = [const {
+    Queue {
+        waiting: Mutex::new(heapless::Vec::new()),
+        minimum: AtomicU64::new(0),
+        idle: AtomicBool::new(false),
+    }
+}; MAX_CPUS];
+
+/// The yardstick of `cpu`: the virtual time of what runs there.
+pub fn minimum(cpu: usize) -> u64 {
+    QUEUES[cpu].minimum.load(Ordering::Relaxed)
+}
+
+/// Moves the yardstick of `cpu` forward.
+pub fn advance_minimum(cpu: usize, virtual_time: u64) {
+    QUEUES[cpu]
+        .minimum
+        .fetch_max(virtual_time, Ordering::Relaxed);
+}
+
+/// Says whether `cpu` has nothing to do.
+pub fn set_idle(cpu: usize, idle: bool) {
+    QUEUES[cpu].idle.store(idle, Ordering::SeqCst);
+}
+
+/// The CPU on which a vCPU should wait that was on `last` and may run on `affinity`.
+pub fn choose(last: usize, affinity: u64) -> usize {
+    let allowed = |cpu: usize| affinity & (1 << cpu) != 0;
+    let is_idle = |cpu: usize| QUEUES[cpu].idle.load(Ordering::Relaxed);
+    let count = arch::cpu_count();
+    if last < count && allowed(last) && is_idle(last) {
+        return last;
+    }
+    if let Some(cpu) = (0..count).find(|&cpu| allowed(cpu) && is_idle(cpu)) {
+        return cpu;
+    }
+    if last < count && allowed(last) {
+        return last;
+    }
+    // An affinity without any existing CPU counts as none.
+    (0..count).find(|&cpu| allowed(cpu)).unwrap_or(0)
+}
+
+/// Queues `vcpu` on `cpu`; false if the queue is full.
+pub fn push(cpu: usize, virtual_time: u64, vcpu: PageArc<Vcpu>) -> bool {
+    let pushed = QUEUES[cpu]
+        .waiting
+        .lock()
+        .push(Waiting { virtual_time, vcpu })
+        .is_ok();
+    if pushed {
+        QUEUES[cpu].idle.store(false, Ordering::SeqCst);
+    }
+    pushed
+}
+
+/// The smallest virtual time that waits on `cpu`.
+pub fn first_time(cpu: usize) -> Option<u64> {
+    QUEUES[cpu]
+        .waiting
+        .lock()
+        .iter()
+        .map(|waiting| waiting.virtual_time)
+        .min()
+}
+
+/// Takes the vCPU that `cpu` should run next: its own first, then one that waits elsewhere and may come.
+pub fn pop(cpu: usize) -> Option<PageArc<Vcpu>> {
+    take(cpu, |_| true).or_else(|| {
+        (0..arch::cpu_count())
+            .filter(|&other| other != cpu)
+            .find_map(|other| take(other, |vcpu| vcpu.sched.affinity() & (1 << cpu) != 0))
+    })
+}
+
+fn take(from: usize, may: impl Fn(&Vcpu) -> bool) -> Option<PageArc<Vcpu>> {
+    let mut waiting = QUEUES[from].waiting.lock();
+    let best = waiting
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| may(&entry.vcpu))
+        .min_by_key(|(_, entry)| entry.virtual_time)
+        .map(|(index, _)| index)?;
+    Some(waiting.swap_remove(best).vcpu)
+}
