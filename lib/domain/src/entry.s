@@ -4,10 +4,10 @@
     .section .note.Xen, "a", @note
     .balign 4
     .long 4                         # name bytes
-    .long 4                         # value bytes
+    .long 8                         # value bytes (8 as in Linux: QEMU reads as many)
     .long 18                        # XEN_ELFNOTE_PHYS32_ENTRY
     .asciz "Xen"
-    .long pvh_entry
+    .quad pvh_entry
 
     .section .text.entry, "ax", @progbits
     .code32
@@ -79,11 +79,15 @@ exception_common:
     call exception_entry
     ud2
 
-# Filled by the hypervisor: one hypercall stub in every 32 bytes.
+# Filled by the hypervisor: one hypercall stub in every 32 bytes. Until then, or without Xen, every call answers ENOSYS.
     .balign 4096
     .global hypercall_page
 hypercall_page:
-    .fill 4096, 1, 0xcc
+    .rept 128
+    movq $-38, %rax
+    ret
+    .balign 32
+    .endr
 
     .section .data.boot_tables, "aw", @progbits
     .balign 4096

@@ -334,7 +334,8 @@ pub fn yield_now() {
 pub fn shutdown(reason: u32) -> ! {
     let _ = sched(SCHEDOP_SHUTDOWN, &mut SchedShutdown { reason });
     loop {
-        // A shut-down domain is not scheduled again.
-        yield_now();
+        // A shut-down domain is not scheduled again; without a hypervisor, stop the processor: interrupts are off.
+        #[cfg(target_os = "none")]
+        x86_64::instructions::hlt();
     }
 }
