@@ -216,7 +216,8 @@ fn no_loader_conf(stage: &Stage) -> Result<()> {
     let mut archive = stage.archive()?;
     archive.remove("boot/loader.conf");
     let mut running = stage.boot(stage.machine(), &archive)?;
-    running.prints("loader.conf")
+    running.wait_for("microhv cannot start: ", HANG)?;
+    check::contains(&running.wait_for("\n", HANG)?, &["loader.conf"])
 }
 
 fn create(stage: &Stage) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
+use crate::check;
 use crate::machine::qemu::{Iommu, Machine};
-use crate::scenario::{Scenario, Stage};
+use crate::scenario::{HANG, Scenario, Stage};
 
 /// The scenarios of this subject.
 pub const SCENARIOS: &[Scenario] = &[
@@ -29,9 +30,12 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// The machine must say in one sentence with `word` why microhv cannot start on it.
 fn stops(stage: &Stage, word: &str, change: fn(&mut Machine)) -> Result<()> {
     let mut machine = stage.machine();
     change(&mut machine);
     let mut running = stage.boot(machine, &stage.archive()?)?;
-    running.prints(word)
+    running.wait_for("microhv cannot start: ", HANG)?;
+    let sentence = running.wait_for("\n", HANG)?;
+    check::contains(&sentence, &[word])
 }
