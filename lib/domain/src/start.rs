@@ -145,8 +145,13 @@ fn text(gpa: u64) -> &'static str {
 }
 
 fn module(entry: &HvmModlistEntry) -> Result<Module, (&'static str, Errno)> {
-    if entry.paddr.checked_add(entry.size).is_none_or(|end| entry.paddr < PAGE || end > 4 << 30) {
-        return Err(("module outside the first 4 GiB", Errno::EINVAL));
+    let end = entry.paddr.checked_add(entry.size).ok_or(BAD_START_INFO)?;
+    if entry.paddr < PAGE {
+        return Err(BAD_START_INFO);
+    }
+    // The boot archive may lie beyond everything else that is mapped.
+    if end > 4 << 30 {
+        paging::map(entry.paddr, end, Access::ReadOnly).map_err(|errno| ("mapping a module", errno))?;
     }
     // SAFETY: the builder's module, in memory that is reserved and nobody writes.
     let data = unsafe { core::slice::from_raw_parts(entry.paddr as *const u8, entry.size as usize) };
