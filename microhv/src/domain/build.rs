@@ -31,6 +31,8 @@ const DEFAULT_DOM0_MEMORY: u64 = 64 << 20;
 const DEFAULT_MEMORY: u64 = 16 << 20;
 /// The store domain's number: first in the list, as all others need it.
 const XENSTORE: &str = "xenstore";
+/// Where a domain's RAM below 4 GiB ends at the latest.
+const LOW_END: u64 = 0xf000_0000;
 /// Frames that belong to the machine (Xen: `DOMID_XEN`).
 const MACHINE: DomId = DomId(xen_abi::xen::DOMID_XEN);
 
@@ -350,7 +352,13 @@ fn map_archive(
     let range = archive.range();
     let (first, size) = (range.start, range.end - range.start);
     let frames = (size + first % PAGE_SIZE as u64).div_ceil(PAGE_SIZE as u64);
-    let base = layout.after_ram();
+    // Below 4 GiB if there is room: the runtime of our domains looks no further.
+    let low = layout.low_ram().end().next_multiple_of(2 << 20);
+    let base = if low + frames * PAGE_SIZE as u64 <= LOW_END {
+        low
+    } else {
+        layout.after_ram()
+    };
     layout
         .reserve(Range {
             start: base,

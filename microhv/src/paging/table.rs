@@ -199,9 +199,12 @@ impl Table {
     pub fn unmap(&mut self, gfn: Gfn, order: u32) -> Result<Option<Mapping>, Error> {
         let level = self.check(gfn, Mfn(0), order)?;
         if self.lookup(gfn).is_none_or(|found| found.order < order) {
-            return match self.next(gfn.0) {
-                Some((found, _)) if found.0 < gfn.0 + (1 << order) => Err(Error::Occupied),
-                _ => Ok(None),
+            // Nothing but smaller pages can be there, and a single page has none.
+            return match order {
+                0 => Ok(None),
+                _ => self
+                    .next(gfn.0, gfn.0 + (1 << order))
+                    .map_or(Ok(None), |_| Err(Error::Occupied)),
             };
         }
         let table = self.descend(gfn.0, level)?;
@@ -234,10 +237,10 @@ impl Table {
         None
     }
 
-    /// The first leaf that ends above frame `from`.
-    fn next(&self, from: u64) -> Option<(Gfn, Mapping)> {
+    /// The first leaf that ends above frame `from` and starts below frame `end`.
+    fn next(&self, from: u64, end: u64) -> Option<(Gfn, Mapping)> {
         let mut gfn = from;
-        while gfn < self.end().0 {
+        while gfn < end.min(self.end().0) {
             let mut table = self.root;
             let mut level = self.format.levels();
             loop {
@@ -258,7 +261,7 @@ impl Table {
     /// Unmaps and returns the first leaf at or above `cursor`, and moves `cursor` past it. To take a table
     /// apart in bounded steps, start at `Gfn(0)`.
     pub fn take_next(&mut self, cursor: &mut Gfn) -> Option<(Gfn, Mapping)> {
-        let (gfn, leaf) = self.next(cursor.0)?;
+        let (gfn, leaf) = self.next(cursor.0, u64::MAX)?;
         *cursor = Gfn(gfn.0 + (1 << leaf.order));
         // The leaf's own table exists, so this neither allocates nor splits.
         let table = self.descend(gfn.0, leaf.order / BITS + 1).ok()?;
