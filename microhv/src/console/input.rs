@@ -34,13 +34,16 @@ pub fn read_input(buf: &mut [u8]) -> usize {
 /// port without one must be polled.
 pub fn poll() {
     let mut arrived = false;
-    if let Some(uart) = &mut CONSOLE.lock().uart {
+    let mut guard = CONSOLE.lock();
+    let console = &mut *guard;
+    if let Some(uart) = &mut console.uart {
         let mut input = INPUT.lock();
-        uart.service(|byte| {
+        uart.service(&mut console.queue, |byte| {
             arrived = true;
             let _ = input.push_back(byte);
         });
     }
+    drop(guard);
     if arrived && let Some(hook) = HOOK.get() {
         hook();
     }

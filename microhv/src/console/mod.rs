@@ -12,7 +12,7 @@ mod uart;
 use crate::arch::timer;
 use core::fmt::{self, Arguments, Write};
 use spin::Mutex;
-use uart::Uart;
+use uart::{Queue, Uart};
 
 pub use guest::guest_write;
 pub use input::{poll, read_input, set_input_hook};
@@ -20,6 +20,7 @@ pub(crate) use levels::set as set_levels;
 
 struct Console {
     uart: Option<Uart>,
+    queue: Queue,
     /// The cursor is where a line starts.
     at_start: bool,
     /// The last character was a carriage return.
@@ -28,6 +29,7 @@ struct Console {
 
 static CONSOLE: Mutex<Console> = Mutex::new(Console {
     uart: None,
+    queue: Queue::new(),
     at_start: true,
     returned: false,
 });
@@ -38,9 +40,9 @@ impl Console {
         for byte in bytes {
             if let Some(uart) = &mut self.uart {
                 if *byte == b'\n' && !self.returned {
-                    uart.put(b'\r');
+                    uart.put(&mut self.queue, b'\r');
                 }
-                uart.put(*byte);
+                uart.put(&mut self.queue, *byte);
             }
             self.returned = *byte == b'\r';
             self.at_start = *byte == b'\n';
@@ -50,7 +52,7 @@ impl Console {
     /// What was put goes out.
     fn send(&mut self) {
         if let Some(uart) = &mut self.uart {
-            uart.send();
+            uart.send(&mut self.queue);
         }
     }
 }
@@ -133,8 +135,9 @@ pub(crate) fn open(com: Option<&config::xen_cmdline::Com>, synchronous: bool) {
 /// From now on the serial port's interrupts arrive at [`interrupt`].
 #[cfg(target_os = "none")]
 pub(crate) fn enable_interrupts() {
-    if let Some(uart) = &mut CONSOLE.lock().uart {
-        uart.enable_interrupts();
+    let console = &mut *CONSOLE.lock();
+    if let Some(uart) = &mut console.uart {
+        uart.enable_interrupts(&console.queue);
     }
 }
 
@@ -146,8 +149,9 @@ pub(crate) fn interrupt(_vector: u8) {
 
 /// Waits until all that was written is out.
 pub fn flush() {
-    if let Some(uart) = &mut CONSOLE.lock().uart {
-        uart.flush();
+    let console = &mut *CONSOLE.lock();
+    if let Some(uart) = &mut console.uart {
+        uart.flush(&mut console.queue);
     }
 }
 
@@ -161,7 +165,7 @@ pub fn emergency() -> impl Write {
         }
         core::hint::spin_loop();
     }
-    let mut console = match CONSOLE.try_lock() {
+    let mut guard = match CONSOLE.try_lock() {
         Some(console) => console,
         None => {
             // SAFETY: the panic handler is the only caller, all other CPUs have been told to stop,
@@ -170,17 +174,18 @@ pub fn emergency() -> impl Write {
             CONSOLE.lock()
         }
     };
+    let console = &mut *guard;
     if console.uart.is_none() {
         console.uart = Uart::open(&config::xen_cmdline::Com::COM1, true);
     }
     if let Some(uart) = &mut console.uart {
-        uart.flush();
+        uart.flush(&mut console.queue);
         uart.synchronous = true;
     }
     if !console.at_start {
         console.put(b"\n");
     }
-    Emergency(console)
+    Emergency(guard)
 }
 
 struct Emergency(spin::MutexGuard<'static, Console>);

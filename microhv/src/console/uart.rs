@@ -25,10 +25,12 @@ const DIVISOR_LATCH: u8 = 0x80;
 const RECEIVED: u8 = 1;
 const EMPTY: u8 = 0x20;
 
+/// Characters that wait for a port. Not part of it: an open port is moved about on small stacks.
+pub(super) type Queue = Deque<u8, WAITING>;
+
 /// An open port.
 pub(super) struct Uart {
     base: u16,
-    queue: Deque<u8, WAITING>,
     /// Nothing waits in memory: each character is handed to the port before the next instruction.
     pub(super) synchronous: bool,
     interrupts: bool,
@@ -81,7 +83,6 @@ impl Uart {
         outb(base + MODEM_CONTROL, 0xb);
         Some(Self {
             base,
-            queue: Deque::new(),
             synchronous,
             interrupts: false,
             requested: 0,
@@ -93,29 +94,29 @@ impl Uart {
     }
 
     /// Has a character wait; [`Self::send`] sends it.
-    pub(super) fn put(&mut self, byte: u8) {
-        if self.queue.is_full() {
-            self.flush();
+    pub(super) fn put(&mut self, queue: &mut Queue, byte: u8) {
+        if queue.is_full() {
+            self.flush(queue);
         }
-        let _ = self.queue.push_back(byte);
+        let _ = queue.push_back(byte);
     }
 
     /// Sends what the port takes now, and the rest when it asks for it; everything if the port is
     /// synchronous or cannot ask.
-    pub(super) fn send(&mut self) {
+    pub(super) fn send(&mut self, queue: &mut Queue) {
         if self.synchronous || !self.interrupts {
-            self.flush();
+            self.flush(queue);
         } else {
-            self.fill();
-            self.request();
+            self.fill(queue);
+            self.request(queue);
         }
     }
 
     /// Fills the port's queue for as long as it is found empty.
-    fn fill(&mut self) {
-        while !self.queue.is_empty() && self.empty() {
+    fn fill(&mut self, queue: &mut Queue) {
+        while !queue.is_empty() && self.empty() {
             for _ in 0..FIFO {
-                let Some(byte) = self.queue.pop_front() else {
+                let Some(byte) = queue.pop_front() else {
                     break;
                 };
                 outb(self.base + DATA, byte);
@@ -124,12 +125,8 @@ impl Uart {
     }
 
     /// Asks for an interrupt when there is room, if something waits.
-    fn request(&mut self) {
-        let waiting = if self.queue.is_empty() {
-            0
-        } else {
-            INTERRUPT_EMPTY
-        };
+    fn request(&mut self, queue: &Queue) {
+        let waiting = if queue.is_empty() { 0 } else { INTERRUPT_EMPTY };
         let wanted = INTERRUPT_RECEIVED | waiting;
         if self.interrupts && self.requested != wanted {
             self.requested = wanted;
@@ -138,15 +135,15 @@ impl Uart {
     }
 
     /// Waits until the port has taken everything.
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush(&mut self, queue: &mut Queue) {
         let mut patience = PATIENCE;
-        while !self.queue.is_empty() {
-            let before = self.queue.len();
-            self.fill();
-            if self.queue.len() < before {
+        while !queue.is_empty() {
+            let before = queue.len();
+            self.fill(queue);
+            if queue.len() < before {
                 patience = PATIENCE;
             } else if patience == 0 {
-                self.queue.clear();
+                queue.clear();
             } else {
                 patience -= 1;
                 pause();
@@ -155,22 +152,22 @@ impl Uart {
     }
 
     /// Takes what came in, sends what waits.
-    pub(super) fn service(&mut self, mut received: impl FnMut(u8)) {
+    pub(super) fn service(&mut self, queue: &mut Queue, mut received: impl FnMut(u8)) {
         for _ in 0..FIFO * 4 {
             if inb(self.base + LINE_STATUS) & RECEIVED == 0 {
                 break;
             }
             received(inb(self.base + DATA));
         }
-        self.fill();
-        self.request();
+        self.fill(queue);
+        self.request(queue);
     }
 
     /// Lets the port interrupt.
     #[cfg(target_os = "none")]
-    pub(super) fn enable_interrupts(&mut self) {
+    pub(super) fn enable_interrupts(&mut self, queue: &Queue) {
         self.interrupts = true;
-        self.request();
+        self.request(queue);
     }
 }
 

@@ -27,7 +27,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     }
     let _ = writeln!(out);
     backtrace(&mut out, None, rbp);
-    finish(&mut out)
+    finish(out)
 }
 
 /// An exception in the hypervisor: prints registers and a backtrace, and ends.
@@ -68,7 +68,7 @@ pub fn exception(frame: &TrapFrame, what: Arguments<'_>) -> ! {
         x86_64::registers::control::Cr2::read_raw()
     );
     backtrace(&mut out, Some(f.rip), f.rbp);
-    finish(&mut out)
+    finish(out)
 }
 
 /// The machine cannot do what is asked of it: one sentence, then off, or halted if it cannot be
@@ -145,12 +145,14 @@ fn line(out: &mut impl Write, address: u64, inside: u64) {
     };
 }
 
-fn finish(out: &mut impl Write) -> ! {
+fn finish(mut out: impl Write) -> ! {
     if NO_REBOOT.load(Ordering::Relaxed) {
         let _ = writeln!(out, "Halted, because of noreboot.");
         halt();
     }
     let _ = writeln!(out, "Rebooting in five seconds.");
+    // It holds the console.
+    drop(out);
     if timer::tsc_khz() != 0 {
         timer::busy_wait(BEFORE_REBOOT);
     }
