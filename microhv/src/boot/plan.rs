@@ -99,7 +99,7 @@ mod tests {
         assert!(fits("", 63).is_err());
         assert_eq!(fits("", 64), Ok(()));
         assert_eq!(fits("dom0_mem=25%", 64), Ok(()));
-        assert!(fits("dom0_mem=25%", 16).is_err());
+        assert!(fits("dom0_mem=25%", 6).is_err());
         assert!(fits("dom0_mem=16M,min:80M", 64).is_err());
     }
 }

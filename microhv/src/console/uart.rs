@@ -48,7 +48,7 @@ fn line_control(com: &Com) -> u8 {
         Parity::Space => 0x38,
     };
     let stop = if com.stop_bits == 2 { 4 } else { 0 };
-    com.data_bits.clamp(5, 8) - 5 | stop | parity
+    (com.data_bits.clamp(5, 8) - 5) | stop | parity
 }
 
 /// The divisor for `com`'s speed; `None` leaves it as it is.
