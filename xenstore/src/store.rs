@@ -13,6 +13,7 @@ pub use request::Links;
 use crate::client::{Client, DomId};
 use crate::output::{Cause, Gone, Output};
 use crate::path;
+use crate::quota::Quota;
 use crate::tree::{Database, Transaction};
 use crate::watch::Watches;
 use alloc::collections::BTreeMap;
@@ -169,10 +170,12 @@ impl Store {
             // Never refused, but it must take its replies like everyone.
             return domain.output.replies() < 64;
         }
-        let memory = self.db.accounts.get(domid).memory;
         let limits = self.db.accounts.limits_of(domid);
-        !limits.exceeded(crate::quota::Quota::Outstanding, outstanding + 1)
-            && !(limits.exceeded(crate::quota::Quota::Memory, memory) && outstanding > 0)
+        if limits.exceeded(Quota::Outstanding, outstanding + 1) {
+            return false;
+        }
+        // What it has asked for so far may have filled its memory; when all of that is taken, it may at least ask again.
+        outstanding == 0 || !limits.exceeded(Quota::Memory, self.db.accounts.get(domid).memory)
     }
 
     /// The first `count` bytes of a domain's [`Output::next`] are in its ring.

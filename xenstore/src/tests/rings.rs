@@ -57,9 +57,11 @@ fn one_notification_a_batch() {
     );
 }
 
+type BreakIt = fn(&mut World);
+
 #[test]
 fn a_client_that_breaks_the_protocol_loses_its_connection_only() {
-    let break_it: [(fn(&mut World), u32); 3] = [
+    let break_it: [(BreakIt, u32); 3] = [
         (
             |world| world.page(5).0.borrow_mut().req_prod += 2000,
             xs::XENSTORE_ERROR_RINGIDX,
