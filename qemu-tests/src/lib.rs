@@ -9,6 +9,7 @@ pub mod disk;
 pub mod guest;
 pub mod images;
 pub mod machine;
+pub mod memory;
 pub mod net;
 pub mod runner;
 pub mod scenario;

@@ -5,6 +5,7 @@ mod debian;
 mod disk;
 mod faults;
 mod input;
+mod isolation;
 mod machines;
 mod net;
 
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Scenario> {
         boot::SCENARIOS,
         machines::SCENARIOS,
         input::SCENARIOS,
+        isolation::SCENARIOS,
         faults::SCENARIOS,
         debian::SCENARIOS,
         disk::SCENARIOS,

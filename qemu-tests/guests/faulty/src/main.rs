@@ -1,10 +1,13 @@
-//! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`.
+//! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
+//! `do=dma`.
 //! Everyone else must keep running.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
 #[cfg(target_os = "none")]
 mod crash;
+#[cfg(target_os = "none")]
+mod dma;
 #[cfg(target_os = "none")]
 mod hypercalls;
 
@@ -18,6 +21,7 @@ fn main(boot: &'static domain::Boot) {
     match what {
         "panic" => crash::panic(),
         "triple-fault" => crash::triple_fault(),
+        "dma" => dma::attack(boot),
         "hypercalls" => hypercalls::check_all(),
         _ => log::error!("faulty: do={what}?"),
     }
