@@ -1,0 +1,84 @@
+//! What `ls` and `cat` see: the boot archive, and logs under /var/log/xen.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::App;
+use crate::archive::plain;
+use crate::host::Host;
+
+/// Folder of the logs.
+const LOGS: &str = "var/log/xen/";
+/// Folder of the guests' console output.
+const CONSOLES: &str = "var/log/xen/console/";
+
+impl<H: Host> App<'_, H> {
+    /// All paths with their sizes, sorted.
+    pub(crate) fn paths(&self) -> Vec<(String, usize)> {
+        let archive = self.archive.files().iter().map(|file| (file.path.clone(), file.bytes.len()));
+        let logs = self.logs.iter().map(|(name, log)| (format!("{LOGS}{name}"), log.len()));
+        let consoles = self.guests.values().filter(|guest| guest.config.is_some()).map(|guest| {
+            (format!("{CONSOLES}guest-{}.log", guest.name), guest.history.read().len())
+        });
+        let mut paths: Vec<_> = archive.chain(logs).chain(consoles).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Bytes of the file at `path`.
+    pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
+        let path = plain(path);
+        if let Some(name) = path.strip_prefix(CONSOLES) {
+            let name = name.strip_prefix("guest-")?.strip_suffix(".log")?;
+            let guest = self.guests.get(&self.named(name)?)?;
+            return Some(guest.history.read());
+        }
+        if let Some(name) = path.strip_prefix(LOGS) {
+            return self.logs.get(name).map(|log| log.as_bytes().to_vec());
+        }
+        self.archive.get(path).map(<[u8]>::to_vec)
+    }
+
+    /// Prints what is at `path`: one file, or what is directly in a folder.
+    pub(crate) fn list_files(&mut self, path: &str) -> i32 {
+        let path = plain(path).to_string();
+        let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let mut names: Vec<(String, Option<usize>)> = Vec::new();
+        for (file, size) in self.paths() {
+            if file == path {
+                names.push((file, Some(size)));
+            } else if let Some(rest) = file.strip_prefix(&folder) {
+                let (name, size) = match rest.split_once('/') {
+                    Some((name, _)) => (format!("{name}/"), None),
+                    None => (rest.to_string(), Some(size)),
+                };
+                if names.last().is_none_or(|(last, _)| *last != name) {
+                    names.push((name, size));
+                }
+            }
+        }
+        if names.is_empty() {
+            self.say(&format!("ls: {path}: No such file or directory"));
+            return 1;
+        }
+        for (name, size) in names {
+            let size = size.map_or(String::new(), |size| size.to_string());
+            self.say(&format!("{size:>10}  {name}"));
+        }
+        0
+    }
+
+    /// Prints a file.
+    pub(crate) fn print_file(&mut self, path: &str) -> i32 {
+        let Some(bytes) = self.file(path) else {
+            self.say(&format!("cat: {path}: No such file or directory"));
+            return 1;
+        };
+        self.show(&String::from_utf8_lossy(&bytes).replace('\r', ""));
+        if !bytes.ends_with(b"\n") && !bytes.is_empty() {
+            self.show("\n");
+        }
+        0
+    }
+}

@@ -1,0 +1,155 @@
+//! Domain-0 as a whole: what it knows, and one turn of its loop.
+
+mod boot;
+mod consoles;
+mod files;
+mod options;
+mod shell;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use xen_abi::DomId;
+
+use crate::archive::Archive;
+use crate::guest::Guest;
+use crate::host::Host;
+use crate::terminal::LineEditor;
+pub use options::Options;
+
+/// Number of Domain-0.
+pub const DOMAIN_0: DomId = 0;
+/// Its name.
+pub const DOMAIN_0_NAME: &str = "Domain-0";
+
+/// Domain-0.
+pub struct App<'a, H> {
+    /// Everything outside.
+    pub host: H,
+    /// The boot archive.
+    pub archive: Archive<'a>,
+    pub(crate) options: Options,
+    /// Every other domain that we know of.
+    pub(crate) guests: BTreeMap<DomId, Guest>,
+    /// Logs of guests' lives by file name, under /var/log/xen.
+    pub(crate) logs: BTreeMap<String, String>,
+    pub(crate) editor: LineEditor,
+    /// Exit code of the last command.
+    pub(crate) status: i32,
+    /// Bytes typed and not looked at.
+    pub(crate) typed: VecDeque<u8>,
+    /// The guest whose console the operator uses.
+    pub(crate) attached: Option<DomId>,
+    /// Whether a prompt is on the screen, with nothing running.
+    pub(crate) at_prompt: bool,
+}
+
+impl<'a, H: Host> App<'a, H> {
+    /// Domain-0 with the boot archive's bytes and its own command line.
+    pub fn new(host: H, archive: &'a [u8], cmdline: &str) -> Self {
+        Self {
+            host,
+            archive: Archive::new(archive),
+            options: Options::parse(cmdline),
+            guests: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            editor: LineEditor::new(),
+            status: 0,
+            typed: VecDeque::new(),
+            attached: None,
+            at_prompt: false,
+        }
+    }
+
+    /// Waits for something to happen and deals with it; typed bytes are only collected.
+    pub(crate) fn pump(&mut self, deadline: Option<u64>) {
+        let events = self.host.wait(deadline);
+        if events.input {
+            let typed = self.host.typed();
+            self.typed.extend(typed);
+        }
+        if events.consoles {
+            self.serve_consoles();
+        }
+        if events.domains {
+            self.domains_changed();
+        }
+    }
+
+    /// One turn of the loop.
+    pub fn turn(&mut self) {
+        self.pump(None);
+        self.take_typed();
+    }
+
+    /// Shows text; lines end as a terminal wants it.
+    pub(crate) fn show(&mut self, text: &str) {
+        let mut bytes = Vec::with_capacity(text.len() + 16);
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                bytes.push(b'\r');
+            }
+            bytes.push(byte);
+        }
+        self.host.print(&bytes);
+    }
+
+    /// Shows a line.
+    pub(crate) fn say(&mut self, line: &str) {
+        self.show(line);
+        self.show("\n");
+    }
+
+    /// Says something that no command asked for: the prompt comes again behind it.
+    ///
+    /// With `prompt_status` it does not: there a prompt means that a command has ended.
+    pub(crate) fn notice(&mut self, line: &str) {
+        if self.attached.is_some() {
+            return;
+        }
+        let again = self.at_prompt && !self.options.prompt_status;
+        if again {
+            self.host.print(b"\r\x1b[K");
+        } else if self.at_prompt {
+            self.show("\n");
+        }
+        self.say(line);
+        if again {
+            self.prompt();
+            let mut line = Vec::new();
+            self.editor.redraw(&mut line);
+            self.host.print(&line);
+        }
+    }
+
+    /// Adds a line to a guest's log, `/var/log/xen/xl-NAME.log`.
+    pub(crate) fn log_life(&mut self, name: &str, line: &str) {
+        const LOG_MAX: usize = 16 << 10;
+        let seconds = self.host.now() / 1_000_000_000;
+        let log = self.logs.entry(alloc::format!("xl-{name}.log")).or_default();
+        if log.len() > LOG_MAX {
+            let half = log.len() / 2;
+            let cut = log.bytes().skip(half).position(|byte| byte == b'\n');
+            *log = log.get(half + cut.unwrap_or(0) + 1..).unwrap_or_default().to_string();
+        }
+        log.push_str(&alloc::format!("[{seconds:>6}] {line}\n"));
+    }
+
+    /// Name of a domain; `(null)`, as xl says, if it has none.
+    pub(crate) fn name_of(&self, domid: DomId) -> String {
+        match self.guests.get(&domid) {
+            _ if domid == DOMAIN_0 => DOMAIN_0_NAME.to_string(),
+            Some(guest) => guest.name.clone(),
+            None => "(null)".to_string(),
+        }
+    }
+
+    /// The domain of that name.
+    pub(crate) fn named(&self, name: &str) -> Option<DomId> {
+        if name == DOMAIN_0_NAME {
+            return Some(DOMAIN_0);
+        }
+        self.guests.iter().find(|(_, guest)| guest.name == name).map(|(&domid, _)| domid)
+    }
+}

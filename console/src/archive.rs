@@ -1,0 +1,107 @@
+//! The files of the boot archive, an ustar file in memory.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use tar_no_std::TarArchiveRef;
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct File<'a> {
+    /// Path without a leading slash.
+    pub path: String,
+    /// Its bytes, where they lie in the archive.
+    pub bytes: &'a [u8],
+}
+
+/// The archive's files, sorted by path.
+#[derive(Clone, Debug, Default)]
+pub struct Archive<'a> {
+    files: Vec<File<'a>>,
+}
+
+impl<'a> Archive<'a> {
+    /// The files of `bytes`; none if that is no archive. A path that is there twice is the later one.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        let mut files: Vec<File<'a>> = Vec::new();
+        if let Ok(archive) = TarArchiveRef::new(bytes) {
+            for entry in archive.entries() {
+                let Ok(path) = entry.filename().as_str().map(|path| plain(path).to_string()) else {
+                    continue;
+                };
+                files.retain(|file| file.path != path);
+                files.push(File { path, bytes: entry.data() });
+            }
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { files }
+    }
+
+    /// All files.
+    #[must_use]
+    pub fn files(&self) -> &[File<'a>] {
+        &self.files
+    }
+
+    /// The file at `path`, with or without a leading slash.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&'a [u8]> {
+        let path = plain(path);
+        self.files.iter().find(|file| file.path == path).map(|file| file.bytes)
+    }
+}
+
+/// `path` without what does not change where it leads.
+#[must_use]
+pub fn plain(path: &str) -> &str {
+    let mut rest = path;
+    loop {
+        let shorter = rest.strip_prefix("./").or_else(|| rest.strip_prefix('/'));
+        match shorter {
+            Some(shorter) => rest = shorter,
+            None => return rest.trim_end_matches('/'),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An ustar archive of `files`.
+    pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (path, bytes) in files {
+            let mut header = [0_u8; 512];
+            header[..path.len()].copy_from_slice(path.as_bytes());
+            header[100..108].copy_from_slice(b"0000644\0");
+            header[108..116].copy_from_slice(b"0000000\0");
+            header[116..124].copy_from_slice(b"0000000\0");
+            header[124..136].copy_from_slice(format!("{:011o}\0", bytes.len()).as_bytes());
+            header[136..148].copy_from_slice(b"00000000000\0");
+            header[148..156].fill(b' ');
+            header[156] = b'0';
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            out.extend(header);
+            out.extend(*bytes);
+            out.resize(out.len().next_multiple_of(512), 0);
+        }
+        out.resize(out.len() + 1024, 0);
+        out
+    }
+
+    #[test]
+    fn finds_files_however_the_path_is_written() {
+        let bytes = tar(&[("boot/b", b"second"), ("./boot/a", b"first"), ("boot/b", b"third")]);
+        let archive = Archive::new(&bytes);
+        let paths: Vec<_> = archive.files().iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["boot/a", "boot/b"]);
+        assert_eq!(archive.get("/boot/a"), Some(&b"first"[..]));
+        assert_eq!(archive.get("boot/b"), Some(&b"third"[..]));
+        assert_eq!(archive.get("boot"), None);
+        assert!(Archive::new(b"rubbish").files().is_empty());
+        assert!(Archive::new(&[0xff; 4096]).files().is_empty());
+    }
+}
