@@ -26,11 +26,18 @@ impl<'a> Archive<'a> {
         let mut files: Vec<File<'a>> = Vec::new();
         if let Ok(archive) = TarArchiveRef::new(bytes) {
             for entry in archive.entries() {
-                let Ok(path) = entry.filename().as_str().map(|path| plain(path).to_string()) else {
+                let Ok(path) = entry
+                    .filename()
+                    .as_str()
+                    .map(|path| plain(path).to_string())
+                else {
                     continue;
                 };
                 files.retain(|file| file.path != path);
-                files.push(File { path, bytes: entry.data() });
+                files.push(File {
+                    path,
+                    bytes: entry.data(),
+                });
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -47,7 +54,10 @@ impl<'a> Archive<'a> {
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&'a [u8]> {
         let path = plain(path);
-        self.files.iter().find(|file| file.path == path).map(|file| file.bytes)
+        self.files
+            .iter()
+            .find(|file| file.path == path)
+            .map(|file| file.bytes)
     }
 }
 
@@ -94,9 +104,17 @@ pub(crate) mod tests {
 
     #[test]
     fn finds_files_however_the_path_is_written() {
-        let bytes = tar(&[("boot/b", b"second"), ("./boot/a", b"first"), ("boot/b", b"third")]);
+        let bytes = tar(&[
+            ("boot/b", b"second"),
+            ("./boot/a", b"first"),
+            ("boot/b", b"third"),
+        ]);
         let archive = Archive::new(&bytes);
-        let paths: Vec<_> = archive.files().iter().map(|file| file.path.as_str()).collect();
+        let paths: Vec<_> = archive
+            .files()
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect();
         assert_eq!(paths, ["boot/a", "boot/b"]);
         assert_eq!(archive.get("/boot/a"), Some(&b"first"[..]));
         assert_eq!(archive.get("boot/b"), Some(&b"third"[..]));

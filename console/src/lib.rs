@@ -7,5 +7,10 @@
 
 extern crate alloc;
 
+pub mod app;
+pub mod archive;
+pub mod guest;
+pub mod host;
 pub mod pv_console;
 pub mod terminal;
+pub mod xl;

@@ -45,9 +45,15 @@ impl<H: Host> App<'_, H> {
         let now = self.host.now();
         let shown = self.attached == Some(domid);
         let log = self.options.console_log && !shown;
-        let Some(guest) = self.guests.get_mut(&domid) else { return };
+        let Some(guest) = self.guests.get_mut(&domid) else {
+            return;
+        };
         guest.history.push(output);
-        let lines = if log { guest.output_lines(output, now) } else { Vec::new() };
+        let lines = if log {
+            guest.output_lines(output, now)
+        } else {
+            Vec::new()
+        };
         let name = guest.name.clone();
         if shown {
             self.host.print(output);
@@ -73,7 +79,11 @@ impl<H: Host> App<'_, H> {
     /// Connects the operator to a guest: what it has said lately, then everything live.
     pub(crate) fn attach(&mut self, domid: DomId) {
         self.attached = Some(domid);
-        let said = self.guests.get(&domid).map(|guest| guest.history.read()).unwrap_or_default();
+        let said = self
+            .guests
+            .get(&domid)
+            .map(|guest| guest.history.read())
+            .unwrap_or_default();
         self.host.print(&said);
         self.serve_console(domid);
     }
@@ -90,7 +100,12 @@ impl<H: Host> App<'_, H> {
     /// fit stay until the guest says that there is room.
     pub(crate) fn feed(&mut self, domid: DomId) {
         while self.attached == Some(domid) && !self.typed.is_empty() {
-            let bytes: Vec<u8> = self.typed.iter().copied().take_while(|&b| b != ESCAPE).collect();
+            let bytes: Vec<u8> = self
+                .typed
+                .iter()
+                .copied()
+                .take_while(|&b| b != ESCAPE)
+                .collect();
             let escape = self.typed.get(bytes.len()) == Some(&ESCAPE);
             let given = match self.host.console_put(domid, &bytes) {
                 Ok(given) => given,

@@ -16,11 +16,25 @@ const CONSOLES: &str = "var/log/xen/console/";
 impl<H: Host> App<'_, H> {
     /// All paths with their sizes, sorted.
     pub(crate) fn paths(&self) -> Vec<(String, usize)> {
-        let archive = self.archive.files().iter().map(|file| (file.path.clone(), file.bytes.len()));
-        let logs = self.logs.iter().map(|(name, log)| (format!("{LOGS}{name}"), log.len()));
-        let consoles = self.guests.values().filter(|guest| guest.config.is_some()).map(|guest| {
-            (format!("{CONSOLES}guest-{}.log", guest.name), guest.history.read().len())
-        });
+        let archive = self
+            .archive
+            .files()
+            .iter()
+            .map(|file| (file.path.clone(), file.bytes.len()));
+        let logs = self
+            .logs
+            .iter()
+            .map(|(name, log)| (format!("{LOGS}{name}"), log.len()));
+        let consoles = self
+            .guests
+            .values()
+            .filter(|guest| guest.config.is_some())
+            .map(|guest| {
+                (
+                    format!("{CONSOLES}guest-{}.log", guest.name),
+                    guest.history.read().len(),
+                )
+            });
         let mut paths: Vec<_> = archive.chain(logs).chain(consoles).collect();
         paths.sort();
         paths
@@ -43,7 +57,11 @@ impl<H: Host> App<'_, H> {
     /// Prints what is at `path`: one file, or what is directly in a folder.
     pub(crate) fn list_files(&mut self, path: &str) -> i32 {
         let path = plain(path).to_string();
-        let folder = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let folder = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
         let mut names: Vec<(String, Option<usize>)> = Vec::new();
         for (file, size) in self.paths() {
             if file == path {

@@ -2,9 +2,12 @@
 
 mod boot;
 mod consoles;
+mod create;
 mod files;
+mod life;
 mod options;
 mod shell;
+mod store;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -16,6 +19,7 @@ use crate::archive::Archive;
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::terminal::LineEditor;
+pub use create::Failure;
 pub use options::Options;
 
 /// Number of Domain-0.
@@ -43,6 +47,8 @@ pub struct App<'a, H> {
     pub(crate) attached: Option<DomId>,
     /// Whether a prompt is on the screen, with nothing running.
     pub(crate) at_prompt: bool,
+    /// Whether the machine is about to end: nothing is started again.
+    pub(crate) ending: bool,
 }
 
 impl<'a, H: Host> App<'a, H> {
@@ -59,6 +65,7 @@ impl<'a, H: Host> App<'a, H> {
             typed: VecDeque::new(),
             attached: None,
             at_prompt: false,
+            ending: false,
         }
     }
 
@@ -127,11 +134,17 @@ impl<'a, H: Host> App<'a, H> {
     pub(crate) fn log_life(&mut self, name: &str, line: &str) {
         const LOG_MAX: usize = 16 << 10;
         let seconds = self.host.now() / 1_000_000_000;
-        let log = self.logs.entry(alloc::format!("xl-{name}.log")).or_default();
+        let log = self
+            .logs
+            .entry(alloc::format!("xl-{name}.log"))
+            .or_default();
         if log.len() > LOG_MAX {
             let half = log.len() / 2;
             let cut = log.bytes().skip(half).position(|byte| byte == b'\n');
-            *log = log.get(half + cut.unwrap_or(0) + 1..).unwrap_or_default().to_string();
+            *log = log
+                .get(half + cut.unwrap_or(0) + 1..)
+                .unwrap_or_default()
+                .to_string();
         }
         log.push_str(&alloc::format!("[{seconds:>6}] {line}\n"));
     }
@@ -150,6 +163,9 @@ impl<'a, H: Host> App<'a, H> {
         if name == DOMAIN_0_NAME {
             return Some(DOMAIN_0);
         }
-        self.guests.iter().find(|(_, guest)| guest.name == name).map(|(&domid, _)| domid)
+        self.guests
+            .iter()
+            .find(|(_, guest)| guest.name == name)
+            .map(|(&domid, _)| domid)
     }
 }

@@ -49,10 +49,15 @@ impl<H: Host> App<'_, H> {
                     return; // the rest waits for room in the guest's ring
                 }
             }
-            let Some(byte) = self.typed.pop_front() else { return };
+            let Some(byte) = self.typed.pop_front() else {
+                return;
+            };
             let mut echo = Vec::new();
-            let candidates = self.candidates();
-            let event = self.editor.input(byte, &mut echo, &mut |before| complete(before, &candidates));
+            let guests = &self.guests;
+            let names = || guests.values().map(|guest| guest.name.clone());
+            let event = self
+                .editor
+                .input(byte, &mut echo, &mut |before| complete(before, names()));
             self.host.print(&echo);
             match event {
                 LineEvent::Editing => {}
@@ -108,13 +113,21 @@ impl<H: Host> App<'_, H> {
             }
             "ls" => match arguments {
                 [] => self.list_files(""),
-                paths => paths.iter().map(|path| self.list_files(path)).max().unwrap_or(0),
+                paths => paths
+                    .iter()
+                    .map(|path| self.list_files(path))
+                    .max()
+                    .unwrap_or(0),
             },
             "cat" if arguments.is_empty() => {
                 self.say("usage: cat FILE...");
                 USAGE
             }
-            "cat" => arguments.iter().map(|path| self.print_file(path)).max().unwrap_or(0),
+            "cat" => arguments
+                .iter()
+                .map(|path| self.print_file(path))
+                .max()
+                .unwrap_or(0),
             "poweroff" | "halt" | "shutdown" => self.end(SHUTDOWN_POWEROFF),
             "reboot" => self.end(SHUTDOWN_REBOOT),
             "true" | ":" => 0,
@@ -133,28 +146,30 @@ impl<H: Host> App<'_, H> {
         self.say(&format!("the hypervisor does not end the machine: {errno}"));
         1
     }
-
-    /// Words for the Tab key: (first words of the line, candidates for the next).
-    fn candidates(&self) -> Vec<String> {
-        let names = self.guests.values().map(|guest| guest.name.clone());
-        names.chain([super::DOMAIN_0_NAME.to_string()]).collect()
-    }
 }
 
 /// Candidates for the last word of `before`.
-fn complete(before: &str, domains: &[String]) -> Vec<String> {
+fn complete(before: &str, domains: impl Iterator<Item = String>) -> Vec<String> {
     let words: Vec<&str> = before.split(' ').collect();
-    let Some((last, first)) = words.split_last() else { return Vec::new() };
-    let first: Vec<&&str> = first.iter().filter(|word| !word.is_empty()).collect();
+    let Some((last, first)) = words.split_last() else {
+        return Vec::new();
+    };
+    let first: Vec<&str> = first
+        .iter()
+        .copied()
+        .filter(|word| !word.is_empty())
+        .collect();
     let all: Vec<String> = match first.as_slice() {
         [] => COMMANDS
             .iter()
             .filter_map(|(usage, _)| usage.split(' ').next())
             .map(ToString::to_string)
             .collect(),
-        [&"xl"] => xl::names().map(ToString::to_string).collect(),
-        [&"xl", ..] => domains.to_vec(),
+        ["xl"] => xl::names().map(ToString::to_string).collect(),
+        ["xl", ..] => domains.chain([super::DOMAIN_0_NAME.to_string()]).collect(),
         _ => Vec::new(),
     };
-    all.into_iter().filter(|name| name.starts_with(last)).collect()
+    all.into_iter()
+        .filter(|name| name.starts_with(last))
+        .collect()
 }

@@ -42,8 +42,11 @@ pub trait Store {
     /// Ends one; `EAGAIN` when it has to be repeated.
     fn store_end(&mut self, transaction: Transaction, commit: bool) -> Result<(), Errno>;
     /// Reads a value.
-    fn store_read(&mut self, transaction: Transaction, path: StorePath<'_>)
-    -> Result<String, Errno>;
+    fn store_read(
+        &mut self,
+        transaction: Transaction,
+        path: StorePath<'_>,
+    ) -> Result<String, Errno>;
     /// Writes a value; parents come into being.
     fn store_write(
         &mut self,

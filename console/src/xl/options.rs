@@ -31,7 +31,10 @@ impl Given {
     /// Value of `letter`.
     #[must_use]
     pub fn value(&self, letter: char) -> Option<&str> {
-        self.options.iter().find(|(given, _)| *given == letter).map(|(_, value)| value.as_str())
+        self.options
+            .iter()
+            .find(|(given, _)| *given == letter)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -47,8 +50,14 @@ pub fn parse(words: &[String], known: Known) -> Result<Given, String> {
             given.arguments.extend(words.by_ref().cloned());
         } else if let Some(long) = word.strip_prefix("--") {
             let (name, value) = long.split_once('=').unwrap_or((long, ""));
-            let letter = known.long.iter().chain(&[("help", 'h')]).find(|(long, _)| *long == name);
-            let Some(&(_, letter)) = letter else { return Err(word.clone()) };
+            let letter = known
+                .long
+                .iter()
+                .chain(&[("help", 'h')])
+                .find(|(long, _)| *long == name);
+            let Some(&(_, letter)) = letter else {
+                return Err(word.clone());
+            };
             let mut value = value.to_string();
             if takes_value(known, letter) && value.is_empty() {
                 value = words.next().ok_or_else(|| word.clone())?.clone();
@@ -86,7 +95,10 @@ fn takes_value(known: Known, letter: char) -> bool {
 mod tests {
     use super::*;
 
-    const KNOWN: Known = Known { letters: "cf:p", long: &[("defconfig", 'f'), ("paused", 'p')] };
+    const KNOWN: Known = Known {
+        letters: "cf:p",
+        long: &[("defconfig", 'f'), ("paused", 'p')],
+    };
 
     fn split(line: &str) -> Result<Given, String> {
         let words: Vec<String> = line.split_whitespace().map(ToString::to_string).collect();

@@ -1,0 +1,315 @@
+//! `xl create`: from a configuration file to a running guest.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use xen_abi::{DomId, Errno};
+use xl_config::{DomainConfig, Mac, Uuid};
+
+use super::boot::{BLKBACK, BRIDGE, BRIDGE_NAME, XENSTORE};
+use super::{App, DOMAIN_0};
+use crate::guest::{
+    CreateError, Created, Device, DomainEntries, Entry, Guest, Kernel, create, domain_entries,
+    vbd_entries, vif_entries,
+};
+use crate::host::Host;
+use xl_config::DomainType;
+
+/// A backend has this long to take up a new device (libxl: `LIBXL_INIT_TIMEOUT`).
+const BACKEND_WAIT: u64 = 10_000_000_000;
+/// xl's exit codes: a configuration that cannot be read as one, and everything else (`-ERROR_FAIL`).
+const EXIT_CONFIG: i32 = 1;
+const EXIT_FAIL: i32 = 3;
+/// Xenbus states.
+const INIT_WAIT: i64 = 2;
+const CONNECTED: i64 = 4;
+const CLOSING: i64 = 5;
+
+/// Why there is no guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For the operator; one or more lines.
+    pub message: String,
+    /// xl's exit code.
+    pub status: i32,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            status: EXIT_FAIL,
+        }
+    }
+}
+
+/// Devices with what xenstore says of them.
+type Devices = Vec<(Device, Vec<Entry>)>;
+
+impl<H: Host> App<'_, H> {
+    /// Reads the configuration at `source` in the boot archive.
+    pub(crate) fn read_config(&mut self, source: &str) -> Result<DomainConfig, Failure> {
+        let Some(text) = self.file(source) else {
+            return Err(Failure::new(format!(
+                "Failed to read config file: {source}: No such file or directory"
+            )));
+        };
+        DomainConfig::parse(source, &text).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Failure {
+                message: lines.join("\n"),
+                status: EXIT_CONFIG,
+            }
+        })
+    }
+
+    /// Creates the guest that the file at `source` describes.
+    pub(crate) fn create_from_file(
+        &mut self,
+        source: &str,
+        paused: bool,
+    ) -> Result<DomId, Failure> {
+        let config = self.read_config(source)?;
+        for warning in config.warnings.clone() {
+            self.log_life(&config.name, &warning.to_string());
+        }
+        self.create_guest(config, source, paused)
+    }
+
+    /// Creates a guest; nothing is left of one that fails.
+    pub(crate) fn create_guest(
+        &mut self,
+        config: DomainConfig,
+        source: &str,
+        paused: bool,
+    ) -> Result<DomId, Failure> {
+        let fail = |reason: String| Failure::new(format!("{}: {reason}", config.name));
+        if self.named(&config.name).is_some() {
+            let text = format!("Domain with name \"{}\" already exists.", config.name);
+            return Err(Failure::new(text));
+        }
+        if let Some(kind @ (DomainType::Pv | DomainType::Hvm)) = config.domain_type {
+            let kind = if kind == DomainType::Pv { "pv" } else { "hvm" };
+            return Err(fail(format!(
+                "type is {kind}; microhv runs pvh guests only"
+            )));
+        }
+        let store_domain = self
+            .named(XENSTORE)
+            .ok_or_else(|| fail("there is no xenstore domain".to_string()))?;
+        let path = config.kernel.clone();
+        let path = path.ok_or_else(|| fail("no kernel specified".to_string()))?;
+        let archive = &self.archive;
+        let file = |path: &str| {
+            let missing = || fail(format!("{path}: No such file or directory"));
+            archive.get(path).ok_or_else(missing)
+        };
+        let ramdisk = config.ramdisk.as_deref().map(file).transpose()?;
+        let kernel = Kernel {
+            path: &path,
+            bytes: file(&path)?,
+            ramdisk,
+        };
+        // Devices of a domain that does not exist yet: this finds what is wrong with them.
+        self.devices(&config, 0).map_err(fail)?;
+
+        let handle = config.uuid.map_or_else(|| self.new_uuid(), |uuid| uuid.0);
+        let created = create(&mut self.host, &config, handle, kernel, store_domain);
+        let created = created.map_err(|error| {
+            if matches!(error, CreateError::Memory { .. }) {
+                let line = self.line_of(source, "memory");
+                let asked = config.memory.unwrap_or(0);
+                let text = format!(
+                    "{source}{line}: memory = {asked} does not fit: {error}\n\
+                     failed to free memory for the domain"
+                );
+                Failure::new(text)
+            } else {
+                fail(error.to_string())
+            }
+        })?;
+        let domid = created.domid;
+        let name = config.name.clone();
+        let guest = Guest {
+            name: name.clone(),
+            handle,
+            config: Some(config.clone()),
+            source: source.to_string(),
+            created: self.host.now(),
+            ..Guest::default()
+        };
+        self.guests.insert(domid, guest);
+        self.log_life(&name, &format!("Domain {domid} created from {source}"));
+        match self.connect(&config, &created, handle, &path) {
+            Ok(()) => {}
+            Err(reason) => {
+                self.destroy(domid);
+                return Err(fail(reason));
+            }
+        }
+        if !paused && let Err(errno) = self.host.unpause_domain(domid) {
+            self.destroy(domid);
+            return Err(fail(format!("cannot be started: {errno}")));
+        }
+        Ok(domid)
+    }
+
+    /// Everything outside the hypervisor: console, store, devices.
+    fn connect(
+        &mut self,
+        config: &DomainConfig,
+        created: &Created,
+        handle: [u8; 16],
+        kernel: &str,
+    ) -> Result<(), String> {
+        let domid = created.domid;
+        let opened = self.host.console_open(domid, created.console.1);
+        opened.map_err(|error| format!("console: {error}"))?;
+        if let Some(guest) = self.guests.get_mut(&domid) {
+            guest.console_open = true;
+        }
+        let store_error = |errno: Errno| format!("xenstore: {errno}");
+        let uuid = Uuid(handle).to_string();
+        let entries = domain_entries(&DomainEntries {
+            domid,
+            name: &config.name,
+            uuid: &uuid,
+            memory: config.memory.unwrap_or(0) * 1024,
+            max_memory: config.maxmem.unwrap_or(0) * 1024,
+            vcpus: config.vcpus,
+            max_vcpus: config.maxvcpus,
+            store: Some(created.store),
+            console: Some(created.console),
+            kernel,
+        });
+        self.write_entries(&entries).map_err(store_error)?;
+        for (device, entries) in self.devices(config, domid)? {
+            if let Some(guest) = self.guests.get_mut(&domid) {
+                guest.devices.push(device.clone());
+            }
+            self.write_entries(&entries).map_err(store_error)?;
+        }
+        let (gfn, port) = created.store;
+        self.host
+            .store_introduce(domid, gfn, port)
+            .map_err(store_error)?;
+        let devices = self.guests.get(&domid).map(|guest| guest.devices.clone());
+        for device in devices.unwrap_or_default() {
+            self.wait_for_backend(&device)?;
+        }
+        Ok(())
+    }
+
+    /// The devices of `config` for domain `domid`.
+    fn devices(&mut self, config: &DomainConfig, domid: DomId) -> Result<Devices, String> {
+        let mut devices = Devices::new();
+        for (index, disk) in config.disks.iter().enumerate() {
+            let backend = self.backend(disk.backend.as_deref(), BLKBACK)?;
+            let number = disk.number.number;
+            let vbd = Device {
+                kind: "vbd",
+                number,
+                frontend: domid,
+                backend,
+            };
+            if devices.iter().any(|(other, _)| *other == vbd) {
+                return Err(format!("disk {} is there twice", disk.vdev));
+            }
+            let entries = vbd_entries(&vbd, disk, index == 0);
+            devices.push((vbd, entries));
+        }
+        let mut next = 0;
+        for vif in &config.vifs {
+            let backend = self.backend(vif.backend.as_deref(), BRIDGE)?;
+            let bridge = vif.bridge.as_deref().unwrap_or(BRIDGE_NAME);
+            if bridge != BRIDGE_NAME {
+                return Err(format!("there is no bridge '{bridge}', only {BRIDGE_NAME}"));
+            }
+            let taken = |devices: &Devices, number| {
+                devices
+                    .iter()
+                    .any(|(other, _)| other.kind == "vif" && other.number == number)
+            };
+            while taken(&devices, next) {
+                next += 1;
+            }
+            let number = vif.devid.unwrap_or(next);
+            if taken(&devices, number) {
+                return Err(format!("vif {number} is there twice"));
+            }
+            let device = Device {
+                kind: "vif",
+                number,
+                frontend: domid,
+                backend,
+            };
+            let mac = vif
+                .mac
+                .unwrap_or_else(|| Mac::in_xens_range(self.host.random() as u32));
+            let entries = vif_entries(&device, vif, mac, bridge, false);
+            devices.push((device, entries));
+        }
+        Ok(devices)
+    }
+
+    /// Waits until the backend has taken up a device.
+    fn wait_for_backend(&mut self, device: &Device) -> Result<(), String> {
+        let back = device.backend_path();
+        let what = format!("{} {}", device.kind, device.number);
+        let deadline = self.host.now().saturating_add(BACKEND_WAIT);
+        loop {
+            let state = self.store_number(&format!("{back}/state"));
+            if (INIT_WAIT..=CONNECTED).contains(&state) {
+                return Ok(());
+            }
+            let error = self.host.store_read(0, &format!("{back}/hotplug-error"));
+            if error.is_ok() || state >= CLOSING {
+                let backend = self.name_of(device.backend);
+                let reason = error.unwrap_or_else(|_| format!("state {state}"));
+                return Err(format!("{backend} refuses {what}: {reason}"));
+            }
+            if self.host.now() >= deadline {
+                let backend = self.name_of(device.backend);
+                return Err(format!("{backend} did not take up {what} within 10 s"));
+            }
+            self.pause_for_backends(deadline);
+        }
+    }
+
+    /// A random UUID (RFC 4122, version 4).
+    fn new_uuid(&mut self) -> [u8; 16] {
+        let mut uuid = [0; 16];
+        let bytes = self.host.random().to_le_bytes().into_iter();
+        let bytes: Vec<u8> = bytes.chain(self.host.random().to_le_bytes()).collect();
+        for (index, (to, from)) in uuid.iter_mut().zip(bytes).enumerate() {
+            *to = match index {
+                6 => from & 0x0f | 0x40,
+                8 => from & 0x3f | 0x80,
+                _ => from,
+            };
+        }
+        uuid
+    }
+
+    /// `:LINE` of the last setting of `key` in the file at `source`; nothing if it is not there.
+    fn line_of(&self, source: &str, key: &str) -> String {
+        let text = self.file(source).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().enumerate().filter(|(_, line)| {
+            let rest = line.trim_start().strip_prefix(key);
+            rest.is_some_and(|rest| rest.trim_start().starts_with('='))
+        });
+        line.last()
+            .map_or(String::new(), |(index, _)| format!(":{}", index + 1))
+    }
+
+    /// Whether a guest exists that may be managed.
+    pub(crate) fn is_guest(&self, domid: DomId) -> bool {
+        domid != DOMAIN_0
+            && self
+                .guests
+                .get(&domid)
+                .is_some_and(|guest| guest.config.is_some())
+    }
+}

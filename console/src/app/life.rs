@@ -1,0 +1,282 @@
+//! The life of guests: made, shut down, made again, destroyed.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use xen_abi::domctl::DominfFlags;
+use xen_abi::sched::{
+    SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SOFT_RESET, SHUTDOWN_SUSPEND,
+    SHUTDOWN_WATCHDOG,
+};
+use xen_abi::{DomId, Errno};
+use xl_config::{Action, DomainConfig};
+
+use super::{App, DOMAIN_0};
+use crate::host::Host;
+
+/// A backend has this long to let go of a device before its nodes are removed anyway.
+const CLOSE_WAIT: u64 = 2_000_000_000;
+/// Guests have this long to shut down when the machine ends.
+const STOP_WAIT: u64 = 60_000_000_000;
+/// A domain that ends sooner than this after its start is not started again: it would never stop.
+const RESTART_MIN: u64 = 1_000_000_000;
+/// Xenbus states.
+const CLOSED: i64 = 6;
+const CLOSING: &str = "5";
+
+impl<H: Host> App<'_, H> {
+    /// Looks for domains that have shut down or are gone.
+    pub(crate) fn domains_changed(&mut self) {
+        let domids: Vec<DomId> = self.guests.keys().copied().collect();
+        for domid in domids {
+            match self.host.domain(domid) {
+                Ok(info) if info.flags.contains(DominfFlags::SHUTDOWN) => {
+                    let settled = self.guests.get(&domid).is_none_or(|guest| guest.settled);
+                    if !settled {
+                        // The last words come before what follows from them.
+                        self.serve_console(domid);
+                        self.shut_down(domid, info.flags.shutdown_code());
+                    }
+                }
+                Err(Errno::ESRCH) => {
+                    let settled = self.guests.get(&domid).is_none_or(|guest| guest.settled);
+                    if !settled {
+                        let name = self.name_of(domid);
+                        self.notice(&format!("{name} (domain {domid}) is gone"));
+                        self.destroy(domid);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn shut_down(&mut self, domid: DomId, reason: u32) {
+        let name = self.name_of(domid);
+        let Some(guest) = self.guests.get_mut(&domid) else {
+            return;
+        };
+        guest.settled = true;
+        let age = guest.created;
+        let Some(config) = guest.config.clone() else {
+            self.notice(&format!(
+                "{name} (domain {domid}) has stopped: {}",
+                reason_name(reason)
+            ));
+            return;
+        };
+        let source = guest.source.clone();
+        let mut action = action(&config, reason);
+        self.log_life(
+            &name,
+            &format!("Domain {domid} has shut down, reason code {reason}"),
+        );
+        self.log_life(
+            &name,
+            &format!("Action for shutdown reason code {reason} is {action}"),
+        );
+        if reason == SHUTDOWN_CRASH || reason == SHUTDOWN_WATCHDOG {
+            self.notice(&format!("{name} (domain {domid}) has crashed: {action}"));
+        }
+        if matches!(action, Action::CoredumpDestroy | Action::CoredumpRestart) {
+            self.log_life(&name, "no core dump: there is no place to write one to");
+        }
+        let restarts = !matches!(
+            action,
+            Action::Destroy | Action::Preserve | Action::CoredumpDestroy
+        );
+        if restarts && (self.ending || self.host.now().saturating_sub(age) < RESTART_MIN) {
+            self.log_life(
+                &name,
+                "not restarted: it ended right after its start, or the machine ends",
+            );
+            action = Action::Destroy;
+        }
+        match action {
+            Action::Preserve => {}
+            Action::Destroy | Action::CoredumpDestroy => {
+                self.destroy(domid);
+            }
+            Action::RenameRestart => {
+                if let Some(guest) = self.guests.get_mut(&domid) {
+                    guest.name = format!("{name}-{domid}");
+                }
+                self.restart(&name, config, &source);
+            }
+            Action::Restart | Action::CoredumpRestart | Action::SoftReset => {
+                self.destroy(domid);
+                self.restart(&name, config, &source);
+            }
+        }
+    }
+
+    fn restart(&mut self, name: &str, config: DomainConfig, source: &str) {
+        match self.create_guest(config, source, false) {
+            Ok(domid) => self.log_life(name, &format!("Done. Running again as domain {domid}")),
+            Err(error) => {
+                self.log_life(name, &error.message);
+                self.notice(&format!(
+                    "{name} cannot be started again: {}",
+                    error.message
+                ));
+            }
+        }
+    }
+
+    /// Ends a domain and removes all traces of it. False if the hypervisor refuses.
+    pub(crate) fn destroy(&mut self, domid: DomId) -> bool {
+        if domid == DOMAIN_0 {
+            return false;
+        }
+        let Some(guest) = self.guests.get_mut(&domid) else {
+            return self.host.destroy_domain(domid).is_ok();
+        };
+        guest.settled = true;
+        guest.console_open = false;
+        let devices = core::mem::take(&mut guest.devices);
+        let (name, handle) = (guest.name.clone(), guest.handle);
+        // Not allowed to fail: a domain that does not exist any more needs no pause.
+        let _ = self.host.pause_domain(domid);
+
+        // Backends let go of the devices while the domain is still there.
+        for device in &devices {
+            let back = device.backend_path();
+            for (node, value) in [("online", "0"), ("state", CLOSING)] {
+                let path = format!("{back}/{node}");
+                if self.host.store_read(0, &path).is_ok() {
+                    let _ = self.host.store_write(0, &path, value);
+                }
+            }
+        }
+        let deadline = self.host.now().saturating_add(CLOSE_WAIT);
+        for device in &devices {
+            let path = format!("{}/state", device.backend_path());
+            loop {
+                let state = self.store_number(&path);
+                if state == CLOSED || state < 0 || self.host.now() >= deadline {
+                    break;
+                }
+                self.pause_for_backends(deadline);
+            }
+        }
+        self.host.console_close(domid);
+        let result = self.host.destroy_domain(domid);
+        if let Err(errno) = result
+            && errno != Errno::ESRCH
+        {
+            self.notice(&format!(
+                "{name} (domain {domid}) cannot be destroyed: {errno}"
+            ));
+            return false;
+        }
+        if self.attached == Some(domid) {
+            self.detach();
+        }
+        self.forget(domid, &handle, &devices);
+        self.guests.remove(&domid);
+        self.log_life(&name, &format!("Domain {domid} has been destroyed."));
+        true
+    }
+
+    /// Removes a domain's nodes.
+    pub(crate) fn forget(
+        &mut self,
+        domid: DomId,
+        handle: &[u8; 16],
+        devices: &[crate::guest::Device],
+    ) {
+        // Not introduced is as good as released.
+        let _ = self.host.store_release(domid);
+        for device in devices {
+            self.remove_node(&device.backend_path());
+        }
+        self.remove_node(&format!("/local/domain/0/backend/console/{domid}"));
+        self.remove_node(&format!("/libxl/{domid}"));
+        self.remove_node(&format!("/vm/{}", xl_config::Uuid(*handle)));
+        self.remove_node(&format!("/local/domain/{domid}"));
+    }
+
+    /// Asks a guest to end (`poweroff`, `reboot`).
+    pub(crate) fn ask(&mut self, domid: DomId, what: &str) -> Result<(), String> {
+        let path = format!("/local/domain/{domid}/control/shutdown");
+        self.host
+            .store_write(0, &path, what)
+            .map_err(|errno| errno.to_string())
+    }
+
+    /// Guests end before the machine does; Ctrl-C ends the waiting.
+    pub(crate) fn stop_guests(&mut self) {
+        self.ending = true;
+        let running: Vec<DomId> = self
+            .guests
+            .iter()
+            .filter(|(_, guest)| guest.config.is_some() && !guest.settled)
+            .map(|(&domid, _)| domid)
+            .collect();
+        for &domid in &running {
+            let name = self.name_of(domid);
+            match self.ask(domid, "poweroff") {
+                Ok(()) => self.say(&format!("Shutting down {name}")),
+                Err(error) => self.say(&format!("{name} cannot be asked to shut down: {error}")),
+            }
+        }
+        let deadline = self.host.now().saturating_add(STOP_WAIT);
+        while running.iter().any(|domid| self.guests.contains_key(domid)) {
+            if self.host.now() >= deadline || self.interrupted() {
+                break;
+            }
+            self.pump(Some(deadline));
+        }
+        for domid in running {
+            if self.guests.contains_key(&domid) {
+                let name = self.name_of(domid);
+                self.say(&format!("{name} did not shut down: destroyed"));
+                self.destroy(domid);
+            }
+        }
+    }
+
+    /// Whether the operator has typed Ctrl-C; everything typed before it is dropped.
+    pub(crate) fn interrupted(&mut self) -> bool {
+        const CTRL_C: u8 = 0x03;
+        let place = self.typed.iter().position(|&byte| byte == CTRL_C);
+        if let Some(place) = place {
+            self.typed.drain(..=place);
+        }
+        place.is_some()
+    }
+
+    /// Gives other domains a moment; used where Domain-0 waits for a value in the store.
+    pub(crate) fn pause_for_backends(&mut self, deadline: u64) {
+        const MOMENT: u64 = 5_000_000;
+        let moment = self.host.now().saturating_add(MOMENT).min(deadline);
+        self.pump(Some(moment));
+    }
+}
+
+/// What `config` wants done after a shutdown for `reason`.
+fn action(config: &DomainConfig, reason: u32) -> Action {
+    match reason {
+        SHUTDOWN_POWEROFF => config.on_poweroff,
+        SHUTDOWN_REBOOT => config.on_reboot,
+        SHUTDOWN_CRASH => config.on_crash,
+        SHUTDOWN_WATCHDOG => config.on_watchdog,
+        SHUTDOWN_SOFT_RESET => config.on_soft_reset,
+        SHUTDOWN_SUSPEND => Action::Preserve,
+        _ => Action::Destroy,
+    }
+}
+
+/// Name of a shutdown reason, as libxl has it.
+pub(crate) fn reason_name(reason: u32) -> &'static str {
+    match reason {
+        SHUTDOWN_POWEROFF => "poweroff",
+        SHUTDOWN_REBOOT => "reboot",
+        SHUTDOWN_SUSPEND => "suspend",
+        SHUTDOWN_CRASH => "crash",
+        SHUTDOWN_WATCHDOG => "watchdog",
+        SHUTDOWN_SOFT_RESET => "soft_reset",
+        _ => "unknown",
+    }
+}

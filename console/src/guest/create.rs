@@ -1,0 +1,208 @@
+//! Makes a domain: all that concerns the hypervisor. A domain that cannot be finished is destroyed.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use pvh::{BuildError, Image, ImageError, Layout, LayoutError, Module, ModuleSource, Parameters};
+use pvh::{VcpuState, build};
+use xen_abi::hvm::params::{
+    HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
+};
+use xen_abi::{DomId, Errno};
+use xl_config::DomainConfig;
+
+use super::GuestWriter;
+use crate::app::DOMAIN_0;
+use crate::host::Control;
+
+/// Pages that a domain may have beyond its RAM and special pages: for what its kernel adds, such as
+/// grant-table frames. Xen's toolstack gives 1 MiB (`LIBXL_MAXMEM_CONSTANT`).
+const SLACK_PAGES: u64 = 256;
+/// Grant references of the console's and the store's pages (Xen `grant_table.h`, `GNTTAB_RESERVED_*`).
+const GRANT_CONSOLE: u32 = 0;
+const GRANT_STORE: u32 = 1;
+
+/// What a domain boots.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<'a> {
+    /// Path, for messages.
+    pub path: &'a str,
+    /// The ELF file.
+    pub bytes: &'a [u8],
+    /// Initial RAM disk.
+    pub ramdisk: Option<&'a [u8]>,
+}
+
+/// A domain that is ready to run, still paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its number.
+    pub domid: DomId,
+    /// Frame and port of its xenstore ring.
+    pub store: (u64, u32),
+    /// Frame and port of its console.
+    pub console: (u64, u32),
+}
+
+/// Why a domain could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateError {
+    /// The kernel cannot be started.
+    Image {
+        /// Its path.
+        path: String,
+        /// Why.
+        error: ImageError,
+    },
+    /// Memory size or number of vCPUs.
+    Layout(LayoutError),
+    /// More memory than is free.
+    Memory {
+        /// KiB that the domain needs.
+        needed: u64,
+        /// KiB that are free.
+        free: u64,
+    },
+    /// Kernel and RAM disk do not fit.
+    Build(String),
+    /// The hypervisor refused a step.
+    Refused {
+        /// Which.
+        step: &'static str,
+        /// Its error.
+        errno: Errno,
+    },
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image { path, error } => write!(f, "kernel {path}: {error}"),
+            Self::Layout(error) => error.fmt(f),
+            Self::Memory { needed, free } => write!(
+                f,
+                "not enough memory: the domain needs {needed} KiB, {free} KiB are free"
+            ),
+            Self::Build(reason) => f.write_str(reason),
+            Self::Refused { step, errno } => write!(f, "{step}: {errno}"),
+        }
+    }
+}
+
+/// Makes the domain that `config` describes, with its store page granted to `store_domain`.
+///
+/// # Errors
+/// Says what is wrong; no domain is left then.
+pub fn create<H: Control>(
+    host: &mut H,
+    config: &DomainConfig,
+    handle: [u8; 16],
+    kernel: Kernel<'_>,
+    store_domain: DomId,
+) -> Result<Created, CreateError> {
+    // Everything that needs no domain comes first.
+    let image = Image::parse(kernel.bytes).map_err(|error| CreateError::Image {
+        path: kernel.path.to_string(),
+        error,
+    })?;
+    let memory = config.memory.unwrap_or(0).saturating_mul(1 << 20);
+    let layout = Layout::new(memory, config.maxvcpus).map_err(CreateError::Layout)?;
+    let pages = memory / pvh::PAGE_SIZE + Layout::extra_pages();
+    let info = host
+        .physinfo()
+        .map_err(refused("reading the machine's free memory"))?;
+    if info.free_pages < pages {
+        return Err(CreateError::Memory {
+            needed: pages * 4,
+            free: info.free_pages * 4,
+        });
+    }
+
+    let limit = config.maxmem.unwrap_or(0).saturating_mul(256).max(pages) + SLACK_PAGES;
+    let domid = host
+        .create_domain(handle, config.maxvcpus, limit)
+        .map_err(refused("creating the domain"))?;
+    match fill(host, config, domid, &layout, &image, kernel, store_domain) {
+        Ok(created) => Ok(created),
+        Err(error) => {
+            // What went wrong is the news; a domain that cannot be destroyed stays in `xl list`.
+            let _ = host.destroy_domain(domid);
+            Err(error)
+        }
+    }
+}
+
+fn fill<H: Control>(
+    host: &mut H,
+    config: &DomainConfig,
+    domid: DomId,
+    layout: &Layout,
+    image: &Image<'_>,
+    kernel: Kernel<'_>,
+    store_domain: DomId,
+) -> Result<Created, CreateError> {
+    for range in layout.populate() {
+        host.populate(domid, range)
+            .map_err(refused("giving it memory"))?;
+    }
+    host.set_memory_map(domid, &layout.memory_map())
+        .map_err(refused("setting its memory map"))?;
+
+    let module = kernel.ramdisk.map(|bytes| Module {
+        source: ModuleSource::Data(bytes),
+        cmdline: "",
+    });
+    let parameters = Parameters {
+        cmdline: &config.cmdline,
+        modules: module.as_slice(),
+    };
+    let mut writer = GuestWriter { host, domid };
+    let start = build(&mut writer, layout, image, &parameters).map_err(|error| match error {
+        BuildError::Memory(errno) => CreateError::Refused {
+            step: "writing its memory",
+            errno,
+        },
+        error => CreateError::Build(format!("{error}")),
+    })?;
+
+    let store_port = host
+        .alloc_unbound(domid, store_domain)
+        .map_err(refused("making its xenstore port"))?;
+    let console_port = host
+        .alloc_unbound(domid, DOMAIN_0)
+        .map_err(refused("making its console port"))?;
+    for (index, value) in [
+        (HVM_PARAM_STORE_PFN, start.store_gfn),
+        (HVM_PARAM_STORE_EVTCHN, store_port.into()),
+        (HVM_PARAM_CONSOLE_PFN, start.console_gfn),
+        (HVM_PARAM_CONSOLE_EVTCHN, console_port.into()),
+    ] {
+        host.set_hvm_param(domid, index, value)
+            .map_err(refused("setting its parameters"))?;
+    }
+    let grants = [
+        (GRANT_CONSOLE, DOMAIN_0, start.console_gfn),
+        (GRANT_STORE, store_domain, start.store_gfn),
+    ];
+    host.seed_grants(domid, &grants)
+        .map_err(refused("granting its special pages"))?;
+    for vcpu in 0..config.maxvcpus {
+        if let Some(affinity) = &config.cpus {
+            let cpus = affinity.of(vcpu as usize).words()[0];
+            host.set_affinity(domid, vcpu, cpus)
+                .map_err(refused("pinning its vCPUs"))?;
+        }
+    }
+    host.set_vcpu(domid, &VcpuState::pvh_entry(start.entry, start.start_info))
+        .map_err(refused("setting its first vCPU"))?;
+    Ok(Created {
+        domid,
+        store: (start.store_gfn, store_port),
+        console: (start.console_gfn, console_port),
+    })
+}
+
+fn refused(step: &'static str) -> impl Fn(Errno) -> CreateError {
+    move |errno| CreateError::Refused { step, errno }
+}

@@ -1,0 +1,69 @@
+//! `xl debug-exits`: what performance work reads.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use xen_abi::DomId;
+use xen_abi::hypercall;
+use xen_abi::microhv::ExitReason;
+
+use super::options::Given;
+use super::{FAILURE, find_domain};
+use crate::app::App;
+use crate::host::Host;
+
+/// Prints the counters of domains; those that are 0 are left out.
+pub(super) fn exits<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let mut domids: Vec<DomId> = Vec::new();
+    for word in &given.arguments {
+        match find_domain(app, word) {
+            Some(domid) => domids.push(domid),
+            None => return FAILURE,
+        }
+    }
+    if given.arguments.is_empty() {
+        match app.host.domains() {
+            Ok(domains) => domids.extend(domains.iter().map(|info| info.domain)),
+            Err(errno) => {
+                app.say(&format!("cannot list the domains: {errno}"));
+                return FAILURE;
+            }
+        }
+    }
+    app.say(&format!(
+        "{:<24} {:>4} {:<40} {:>12}",
+        "Name", "ID", "Counter", "Count"
+    ));
+    for domid in domids {
+        let name = app.name_of(domid);
+        let counters = match app.host.exits(domid) {
+            Ok(counters) => counters,
+            Err(errno) => {
+                app.say(&format!("{name}: {errno}"));
+                return FAILURE;
+            }
+        };
+        let reasons = ExitReason::ALL.iter().zip(counters.exits);
+        let reasons = reasons.map(|(reason, count)| (format!("exit {}", reason.name()), count));
+        let calls = (0..).zip(counters.hypercalls).map(|(number, count)| {
+            let name = hypercall::name(number).unwrap_or("unknown");
+            (format!("hypercall {number} {name}"), count)
+        });
+        let total: u64 = counters.exits.iter().sum();
+        let others = [
+            (format!("exits"), total),
+            (format!("events received"), counters.events_received),
+            (format!("events sent"), counters.events_sent),
+            (format!("grant pages copied"), counters.grant_copies),
+            (format!("grant pages mapped"), counters.grant_maps),
+        ];
+        for (counter, count) in reasons
+            .chain(calls)
+            .chain(others)
+            .filter(|&(_, count)| count != 0)
+        {
+            app.say(&format!("{name:<24} {domid:>4} {counter:<40} {count:>12}"));
+        }
+    }
+    0
+}

@@ -1,0 +1,124 @@
+//! `xl vcpu-list` and `xl vcpu-pin`.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use config::Span;
+use config::cpu_list::CpuList;
+use xen_abi::DomId;
+
+use super::options::{Given, Known};
+use super::{FAILURE, cpu_set, find_domain, seconds};
+use crate::app::App;
+use crate::host::Host;
+
+pub(super) const PIN: Known = Known {
+    letters: "fi",
+    long: &[("force", 'f'), ("ignore-global-affinity-masks", 'i')],
+};
+
+/// Prints the table.
+pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let Ok(physinfo) = app.host.physinfo() else {
+        app.say("libxl_physinfo failed.");
+        return FAILURE;
+    };
+    let cpus = physinfo.max_cpu_id.saturating_add(1);
+    let mut domids: Vec<DomId> = Vec::new();
+    if given.arguments.is_empty() {
+        match app.host.domains() {
+            Ok(domains) => domids.extend(domains.iter().map(|info| info.domain)),
+            Err(_) => {
+                app.say("libxl_list_domain failed.");
+                return FAILURE;
+            }
+        }
+    }
+    for word in &given.arguments {
+        match find_domain(app, word) {
+            Some(domid) => domids.push(domid),
+            None => return FAILURE,
+        }
+    }
+    app.say(&format!(
+        "{:<32} {:>5} {:>5} {:>5} {:>5} {:>9} {}",
+        "Name", "ID", "VCPU", "CPU", "State", "Time(s)", "Affinity (Hard / Soft)"
+    ));
+    for domid in domids {
+        let name = app.name_of(domid);
+        let count = app
+            .host
+            .domain(domid)
+            .map_or(0, |info| info.max_vcpu_id.wrapping_add(1));
+        for vcpu in 0..count {
+            let Ok(info) = app.host.vcpu(domid, vcpu) else {
+                continue;
+            };
+            let affinity = app.host.affinity(domid, vcpu).unwrap_or(u64::MAX);
+            let (cpu, state) = if info.online == 0 {
+                ("-".to_string(), "--p".to_string())
+            } else {
+                let letter = |flag: u8, letter| if flag != 0 { letter } else { '-' };
+                let state = format!(
+                    "{}{}-",
+                    letter(info.running, 'r'),
+                    letter(info.blocked, 'b')
+                );
+                (info.cpu.to_string(), state)
+            };
+            app.say(&format!(
+                "{name:<32} {domid:>5} {vcpu:>5} {cpu:>5}   {state} {:>9}  {} / all",
+                seconds(info.cpu_time),
+                cpu_set(affinity, cpus)
+            ));
+        }
+    }
+    0
+}
+
+/// Sets the CPUs of a vCPU, or of all of a domain.
+pub(super) fn pin<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let [domain, vcpu, hard, rest @ ..] = given.arguments.as_slice() else {
+        return FAILURE;
+    };
+    let Some(domid) = find_domain(app, domain) else {
+        return FAILURE;
+    };
+    let count = app
+        .host
+        .domain(domid)
+        .map_or(0, |info| info.max_vcpu_id.wrapping_add(1));
+    let vcpus: Vec<u32> = match vcpu.parse() {
+        Ok(vcpu) => alloc::vec![vcpu],
+        Err(_) if vcpu == "all" => (0..count).collect(),
+        Err(_) => {
+            app.say(&format!("Error: Invalid argument {vcpu} as VCPU."));
+            return FAILURE;
+        }
+    };
+    if rest.iter().any(|soft| soft != "-" && soft != "all") {
+        app.say("soft affinity is not supported");
+        return FAILURE;
+    }
+    if hard == "-" {
+        return 0;
+    }
+    let Some(cpus) = parse_cpus(hard) else {
+        app.say(&format!("Invalid pcpu range: {hard}."));
+        return FAILURE;
+    };
+    for vcpu in vcpus {
+        if app.host.set_affinity(domid, vcpu, cpus).is_err() {
+            app.say(&format!("Could not set affinity for vcpu `{vcpu}'."));
+            return FAILURE;
+        }
+    }
+    0
+}
+
+fn parse_cpus(text: &str) -> Option<u64> {
+    let text: String = text.split_whitespace().collect();
+    let list = CpuList::parse(Span::new(&text)).ok()?;
+    list.words().first().copied().filter(|&set| set != 0)
+}

@@ -1,0 +1,261 @@
+//! `xl create`, `destroy`, `shutdown`, `reboot`, `pause`, `unpause`, `console`, `rename`.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use xen_abi::{DomId, Errno};
+
+use super::options::{Given, Known};
+use super::{FAILURE, USAGE, find_domain};
+use crate::app::{App, DOMAIN_0};
+use crate::host::Host;
+
+pub(super) const CREATE: Known = Known {
+    letters: "cdeFf:npqVA",
+    long: &[
+        ("defconfig", 'f'),
+        ("dryrun", 'n'),
+        ("quiet", 'q'),
+        ("paused", 'p'),
+    ],
+};
+pub(super) const CREATE_HELP: &str = "\
+-c                      Connect to the console after the domain is created.
+-f FILE, --defconfig=FILE
+                        Use the given configuration file.
+-n, --dryrun            Dry run - says whether the configuration is right.
+-p                      Leave the domain paused after it is created.
+-q, --quiet             Quiet.";
+pub(super) const DESTROY: Known = Known {
+    letters: "f",
+    long: &[],
+};
+pub(super) const DESTROY_HELP: &str =
+    "-f                      No effect: Domain-0 is never destroyed.";
+pub(super) const SHUTDOWN: Known = Known {
+    letters: "awF",
+    long: &[("all", 'a'), ("wait", 'w')],
+};
+pub(super) const SHUTDOWN_HELP: &str = "\
+-a, --all               All guest domains.
+-w, --wait              Wait for the guest(s); Ctrl-C ends the waiting.";
+pub(super) const CONSOLE: Known = Known {
+    letters: "t:n:e:",
+    long: &[("type", 't'), ("num", 'n')],
+};
+pub(super) const CONSOLE_HELP: &str = "\
+-t <type>       console type, pv
+-n <number>     console number, 0
+
+Ctrl-] leaves the console.";
+
+/// Creates a guest.
+pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let source = given
+        .value('f')
+        .or(given.arguments.first().map(String::as_str));
+    let Some(source) = source.map(String::from) else {
+        app.say("'xl create' requires a config file.");
+        return USAGE;
+    };
+    if given.has('n') {
+        return match app.read_config(&source) {
+            Ok(config) => {
+                for warning in &config.warnings {
+                    app.say(&format!("{warning}"));
+                }
+                app.say(&format!("{config:#?}"));
+                0
+            }
+            Err(failure) => {
+                app.say(&failure.message);
+                failure.status
+            }
+        };
+    }
+    if !given.has('q') {
+        app.say(&format!("Parsing config from {source}"));
+    }
+    match app.create_from_file(&source, given.has('p')) {
+        Ok(domid) => {
+            if given.has('c') {
+                app.attach(domid);
+            }
+            0
+        }
+        Err(failure) => {
+            app.say(&failure.message);
+            failure.status
+        }
+    }
+}
+
+/// Destroys a domain.
+pub(super) fn destroy<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let Some(domid) = argument(app, given) else {
+        return FAILURE;
+    };
+    if domid == DOMAIN_0 {
+        app.say("Not destroying domain 0.");
+        return FAILURE;
+    }
+    if app.destroy(domid) { 0 } else { FAILURE }
+}
+
+/// Asks guests to shut down.
+pub(super) fn shutdown<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    ask(app, given, "poweroff", "Shutting down", "shutdown")
+}
+
+/// Asks guests to restart.
+pub(super) fn reboot<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    ask(app, given, "reboot", "Rebooting", "reboot")
+}
+
+fn ask<H: Host>(app: &mut App<'_, H>, given: &Given, what: &str, says: &str, verb: &str) -> i32 {
+    let domids: Vec<DomId> = if given.has('a') {
+        let guests = app
+            .guests
+            .iter()
+            .filter(|(_, guest)| guest.config.is_some());
+        guests.map(|(&domid, _)| domid).collect()
+    } else if given.arguments.is_empty() {
+        app.say("You must specify -a or a domain id.\n");
+        return FAILURE;
+    } else {
+        match argument(app, given) {
+            Some(domid) => alloc::vec![domid],
+            None => return FAILURE,
+        }
+    };
+    let created = |domid: &DomId| app.guests.get(domid).map_or(0, |guest| guest.created);
+    let waited: Vec<(DomId, u64)> = domids.iter().map(|domid| (*domid, created(domid))).collect();
+    for &domid in &domids {
+        app.say(&format!("{says} domain {domid}"));
+        if !app.is_guest(domid) {
+            let name = app.name_of(domid);
+            app.say(&format!(
+                "{verb} failed: {name} is no guest (poweroff ends the machine)"
+            ));
+            return FAILURE;
+        }
+        if let Err(error) = app.ask(domid, what) {
+            app.say(&format!("{verb} failed: {error}"));
+            return FAILURE;
+        }
+    }
+    if given.has('w') {
+        app.say(&format!("Waiting for {} domains", domids.len()));
+        for (domid, created) in waited {
+            // A guest that is made again may have the same number.
+            while app
+                .guests
+                .get(&domid)
+                .is_some_and(|guest| guest.created == created && !guest.settled)
+            {
+                if app.interrupted() {
+                    return FAILURE;
+                }
+                app.pump(None);
+            }
+            app.say(&format!("Domain {domid} has been shut down"));
+        }
+    }
+    0
+}
+
+/// Pauses a domain.
+pub(super) fn pause<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    control(app, given, "pause", H::pause_domain)
+}
+
+/// Lets a paused domain run.
+pub(super) fn unpause<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    control(app, given, "unpause", H::unpause_domain)
+}
+
+fn control<H: Host>(
+    app: &mut App<'_, H>,
+    given: &Given,
+    verb: &str,
+    call: fn(&mut H, DomId) -> Result<(), Errno>,
+) -> i32 {
+    let Some(domid) = argument(app, given) else {
+        return FAILURE;
+    };
+    match call(&mut app.host, domid) {
+        Ok(()) => 0,
+        Err(errno) => {
+            app.say(&format!("{verb} of domain {domid} failed: {errno}"));
+            FAILURE
+        }
+    }
+}
+
+/// Connects the operator to a guest's console.
+pub(super) fn console<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    if given.value('t').is_some_and(|kind| kind != "pv") {
+        app.say("console type not supported: only pv");
+        return USAGE;
+    }
+    if given.value('n').is_some_and(|number| number != "0") {
+        app.say("console number not supported: only 0");
+        return USAGE;
+    }
+    let Some(domid) = argument(app, given) else {
+        return FAILURE;
+    };
+    if !app
+        .guests
+        .get(&domid)
+        .is_some_and(|guest| guest.console_open)
+    {
+        let name = app.name_of(domid);
+        app.say(&format!(
+            "{name} has no console here; xl dmesg has the logs of service domains"
+        ));
+        return FAILURE;
+    }
+    app.attach(domid);
+    0
+}
+
+/// Gives a guest another name.
+pub(super) fn rename<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let Some(domid) = argument(app, given) else {
+        return FAILURE;
+    };
+    let Some(name) = given.arguments.get(1).cloned() else {
+        return USAGE;
+    };
+    if app.named(&name).is_some() || name.parse::<u32>().is_ok() || name.is_empty() {
+        app.say(&format!(
+            "Can't rename domain '{}' to '{name}'.",
+            app.name_of(domid)
+        ));
+        return FAILURE;
+    }
+    if !app.is_guest(domid) {
+        app.say("only guests can be renamed");
+        return FAILURE;
+    }
+    let path = format!("/local/domain/{domid}/name");
+    if let Err(errno) = app.host.store_write(0, &path, &name) {
+        app.say(&format!("Can't rename domain: {errno}"));
+        return FAILURE;
+    }
+    if let Some(guest) = app.guests.get_mut(&domid) {
+        if let Some(config) = &mut guest.config {
+            config.name.clone_from(&name);
+        }
+        guest.name = name;
+    }
+    0
+}
+
+/// The domain that the first argument names.
+fn argument<H: Host>(app: &mut App<'_, H>, given: &Given) -> Option<DomId> {
+    let word = given.arguments.first().cloned().unwrap_or_default();
+    find_domain(app, &word)
+}

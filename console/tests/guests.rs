@@ -1,0 +1,486 @@
+//! The life of guests, from the operator's side.
+
+mod machine;
+
+use console::app::App;
+use machine::{Pretend, kernel, tar};
+
+const CFG: &str = r#"
+name = "debian"
+type = "pvh"
+kernel = "/boot/debian/vmlinux"
+ramdisk = "/boot/debian/initrd"
+cmdline = "console=hvc0 root=/dev/xvda"
+memory = 256
+vcpus = 2
+disk = [ '/dev/gpt/debian-root,raw,xvda,rw' ]
+vif = [ 'mac=00:16:3e:01:02:03,bridge=bridge0' ]
+"#;
+
+fn archive(cfg: &str) -> Vec<u8> {
+    tar(&[
+        ("boot/debian/vmlinux", &kernel()),
+        ("boot/debian/initrd", b"initrd"),
+        ("boot/bz", &bzimage()),
+        ("etc/xen/debian.cfg", cfg.as_bytes()),
+    ])
+}
+
+fn bzimage() -> Vec<u8> {
+    let mut file = vec![0; 0x400];
+    file[0x202..0x206].copy_from_slice(b"HdrS");
+    file
+}
+
+fn booted(archive: &[u8]) -> App<'_, Pretend> {
+    let mut app = App::new(Pretend::new(), archive, "prompt_status");
+    app.start();
+    app.host.seen();
+    app
+}
+
+/// Types a line; gives what it printed and its exit code.
+fn type_line(app: &mut App<'_, Pretend>, line: &str) -> (String, i32) {
+    app.host.typed.extend(line.bytes());
+    app.host.typed.push(b'\r');
+    app.turn();
+    let seen = app.host.seen();
+    let (said, prompt) = seen.rsplit_once("\n[").expect("no prompt");
+    let status = prompt
+        .strip_suffix("]Domain-0# ")
+        .expect("no prompt")
+        .parse()
+        .unwrap();
+    let said = said
+        .strip_prefix(line)
+        .unwrap_or(said)
+        .trim_start_matches('\n');
+    (said.to_string(), status)
+}
+
+#[test]
+fn boot_introduces_the_domains_and_connects_the_uplink() {
+    let archive = archive(CFG);
+    let app = booted(&archive);
+    assert_eq!(
+        app.host.introduced.keys().copied().collect::<Vec<_>>(),
+        [2, 3, 4]
+    );
+    let store = |path: &str| app.host.store.get(path).map(String::as_str);
+    assert_eq!(store("/local/domain/0/name"), Some("Domain-0"));
+    assert_eq!(store("/local/domain/3/name"), Some("blkback"));
+    assert_eq!(store("/local/domain/4/backend/vif/2/0/uplink"), Some("1"));
+    assert_eq!(store("/local/domain/4/backend/vif/2/0/state"), Some("4"));
+    assert_eq!(store("/local/domain/2/device/vif/0/backend-id"), Some("4"));
+}
+
+#[test]
+fn guests_of_the_auto_folder_are_created_at_boot() {
+    let bytes = tar(&[
+        ("boot/debian/vmlinux", &kernel()),
+        ("boot/debian/initrd", b"initrd"),
+        ("etc/xen/auto/debian.cfg", CFG.as_bytes()),
+        ("etc/xen/auto/no.txt", b"rubbish"),
+    ]);
+    let mut app = App::new(Pretend::new(), &bytes, "");
+    app.start();
+    let seen = app.host.seen();
+    assert!(seen.contains("debian runs as domain 5"), "{seen}");
+    assert!(seen.ends_with("Domain-0# "), "{seen}");
+    let mut app = App::new(Pretend::new(), &bytes, "noauto");
+    app.start();
+    assert!(!app.host.domains.contains_key(&5));
+}
+
+#[test]
+fn xl_create_makes_a_running_guest() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    app.host.transactions_to_refuse = 3;
+    let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    assert_eq!(
+        (said.as_str(), status),
+        ("Parsing config from /etc/xen/debian.cfg", 0)
+    );
+    let domain = &app.host.domains[&5];
+    assert_eq!(domain.pauses, 0);
+    assert_eq!(domain.info.tot_pages, 256 * 256 + 4);
+    assert!(domain.info.max_pages >= domain.info.tot_pages);
+    assert_eq!(domain.grants, [(0, 0, 0xfefff), (1, 1, 0xfeffe)]);
+    assert_eq!(domain.vcpu.unwrap().rip, 0x100_0000);
+    assert_eq!(domain.written[&0x100_0000], 4);
+    assert_eq!(domain.params[&1], 0xfeffe);
+    assert_eq!(app.host.introduced[&5], (0xfeffe, domain.params[&2] as u32));
+    let store = |path: &str| app.host.store.get(path).map(String::as_str);
+    assert_eq!(store("/local/domain/5/name"), Some("debian"));
+    assert_eq!(store("/local/domain/5/memory/target"), Some("262144"));
+    assert_eq!(
+        store("/local/domain/3/backend/vbd/5/51712/params"),
+        Some("/dev/gpt/debian-root")
+    );
+    assert_eq!(
+        store("/local/domain/4/backend/vif/5/0/mac"),
+        Some("00:16:3e:01:02:03")
+    );
+    assert_eq!(app.host.open, [5]);
+
+    let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    assert!(
+        said.contains("Domain with name \"debian\" already exists."),
+        "{said}"
+    );
+    assert_eq!(status, 3);
+    let (said, _) = type_line(&mut app, "xl list debian");
+    assert!(
+        said.contains(
+            "debian                                       5   256     2     -b----       0.0"
+        ),
+        "{said}"
+    );
+    let (said, _) = type_line(&mut app, "xl block-list debian");
+    assert!(said.contains("51712 3   5"), "{said}");
+    let (said, _) = type_line(&mut app, "xl network-list debian");
+    assert!(said.contains("0   4  00:16:3e:01:02:03"), "{said}");
+}
+
+#[test]
+fn a_failing_create_leaves_nothing() {
+    for refused in [
+        "create", "populate", "write", "grants", "vcpu", "console", "store", "unpause",
+    ] {
+        let archive = archive(CFG);
+        let mut app = booted(&archive);
+        let (nodes, free) = (app.host.store.len(), app.host.free_pages);
+        app.host.refuse = Some(refused);
+        let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+        assert!(
+            said.contains("debian: ") && said.contains("ENOMEM"),
+            "{refused}: {said}"
+        );
+        assert_eq!(status, 3, "{refused}");
+        assert!(!app.host.domains.contains_key(&5), "{refused}");
+        assert_eq!(app.host.store.len(), nodes, "{refused}: nodes left");
+        assert_eq!(app.host.free_pages, free, "{refused}: memory lost");
+        assert!(
+            app.host.open.is_empty() && !app.host.introduced.contains_key(&5),
+            "{refused}"
+        );
+        app.host.refuse = None;
+        let (_, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+        assert_eq!(status, 0, "{refused}: second attempt");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let with = |from: &str, to: &str| archive(&CFG.replace(from, to));
+    let cases = [
+        (
+            with("memory = 256", "memory = 4096"),
+            "/etc/xen/debian.cfg:7: memory = 4096 does not fit: not enough memory: the domain needs 4194320 KiB, 1048576 KiB are free",
+            3,
+        ),
+        (
+            with("memory = 256", "memory = 17"),
+            "kernel and modules need 1742",
+            3,
+        ),
+        (
+            with("debian/vmlinux", "bz"),
+            "kernel /boot/bz: a bzImage",
+            3,
+        ),
+        (
+            with("debian/vmlinux", "debian/initrd"),
+            "kernel /boot/debian/initrd: not an ELF file",
+            3,
+        ),
+        (
+            with("debian/vmlinux", "nothing"),
+            "/boot/nothing: No such file or directory",
+            3,
+        ),
+        (
+            with("type = \"pvh\"", "type = \"hvm\""),
+            "type is hvm; microhv runs pvh guests only",
+            3,
+        ),
+        (
+            with("bridge=bridge0", "bridge=other"),
+            "there is no bridge 'other', only bridge0",
+            3,
+        ),
+        (
+            with("xvda,rw'", "xvda,rw,backend=nobody'"),
+            "there is no backend domain 'nobody'",
+            3,
+        ),
+        (
+            with("vcpus = 2", "vcpus = two"),
+            "/etc/xen/debian.cfg:8:",
+            1,
+        ),
+    ];
+    for (bytes, reason, code) in cases {
+        let mut app = booted(&bytes);
+        let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+        assert!(said.contains(reason), "want {reason}, got {said}");
+        assert_eq!(status, code, "{said}");
+        assert!(!app.host.domains.contains_key(&5));
+    }
+    let bytes = archive(CFG);
+    let mut app = booted(&bytes);
+    app.host.backend_error = Some("no partition debian-root".into());
+    app.host.backend_state = 1;
+    let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    assert!(
+        said.contains("blkback refuses vbd 51712: no partition debian-root"),
+        "{said}"
+    );
+    assert_eq!(status, 3);
+    app.host.backend_error = None;
+    let (said, _) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    assert!(
+        said.contains("did not take up vbd 51712 within 10 s"),
+        "{said}"
+    );
+    let (said, status) = type_line(&mut app, "xl create /etc/xen/none.cfg");
+    assert!(said.contains("Failed to read config file"), "{said}");
+    assert_eq!(status, 3);
+}
+
+#[test]
+fn the_console_shows_what_was_said_and_passes_what_is_typed() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    app.host
+        .domains
+        .get_mut(&5)
+        .unwrap()
+        .says
+        .extend(*b"booting\n");
+    app.turn();
+    assert_eq!(
+        app.host.seen(),
+        "",
+        "output of a guest nobody looks at stays in its history"
+    );
+    app.host.typed.extend(b"xl console debian\rls\r");
+    app.turn();
+    assert!(app.host.seen().ends_with("booting\n"));
+    assert_eq!(app.host.domains[&5].hears, b"ls\r");
+    app.host
+        .domains
+        .get_mut(&5)
+        .unwrap()
+        .says
+        .extend(*b"bin etc");
+    app.host.domains.get_mut(&5).unwrap().room = 2;
+    app.host.typed.extend(b"abcd");
+    app.turn();
+    assert_eq!(app.host.seen(), "bin etc");
+    app.host.domains.get_mut(&5).unwrap().room = 8;
+    app.turn();
+    assert_eq!(app.host.domains[&5].hears, b"ls\rabcd");
+    app.host.typed.extend(b"x\x1decho back\r");
+    app.turn();
+    assert_eq!(app.host.domains[&5].hears, b"ls\rabcdx");
+    assert!(app.host.seen().contains("\nback\n[0]Domain-0# "));
+    app.host.domains.get_mut(&5).unwrap().room = 0;
+    app.host
+        .typed
+        .extend(b"xl console debian\rstuck\x1decho out\r");
+    app.turn();
+    assert!(
+        app.host.seen().contains("\nout\n"),
+        "a guest that reads nothing does not hold the operator"
+    );
+    let (said, _) = type_line(&mut app, "cat /var/log/xen/console/guest-debian.log");
+    assert_eq!(said, "booting\nbin etc");
+    let (said, status) = type_line(&mut app, "xl console blkback");
+    assert!(said.contains("has no console"), "{said}");
+    assert_eq!(status, 1);
+}
+
+#[test]
+fn shutdown_reboot_and_destroy() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    app.host.now += 10_000_000_000;
+    let (said, status) = type_line(&mut app, "xl reboot -w debian");
+    assert!(
+        said.contains("Rebooting domain 5") && said.contains("Domain 5 has been shut down"),
+        "{said}"
+    );
+    assert_eq!(status, 0);
+    assert!(app.host.domains.contains_key(&5), "on_reboot is restart");
+    assert_eq!(app.host.domains[&5].pauses, 0);
+    let (_, status) = type_line(&mut app, "xl shutdown -w debian");
+    assert_eq!(status, 0);
+    assert!(!app.host.domains.contains_key(&5), "on_poweroff is destroy");
+    assert!(
+        !app.host
+            .store
+            .keys()
+            .any(|path| path.contains("/5/") || path.ends_with("/5"))
+    );
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    app.host.now += 10_000_000_000;
+    app.host.shut_down(5, 3);
+    app.turn();
+    let seen = app.host.seen();
+    assert!(
+        seen.contains("debian (domain 5) has crashed: destroy"),
+        "{seen}"
+    );
+    assert!(!app.host.domains.contains_key(&5));
+    type_line(&mut app, "xl create -p /etc/xen/debian.cfg");
+    assert_eq!(app.host.domains[&5].pauses, 1);
+    let (_, status) = type_line(&mut app, "xl destroy debian");
+    assert_eq!(status, 0);
+    assert!(!app.host.domains.contains_key(&5));
+    let (said, status) = type_line(&mut app, "xl destroy Domain-0");
+    assert!(said.contains("Not destroying domain 0"));
+    assert_eq!(status, 1);
+    let (said, status) = type_line(&mut app, "xl shutdown blkback");
+    assert!(said.contains("blkback is no guest"), "{said}");
+    assert_eq!(status, 1);
+}
+
+#[test]
+fn a_crash_loop_ends() {
+    let archive = archive(&format!("{CFG}\non_crash = 'restart'\n"));
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    app.host.now += 10_000_000_000;
+    app.host.shut_down(5, 3);
+    app.turn();
+    assert!(app.host.domains.contains_key(&5), "restarted");
+    app.host.shut_down(5, 3);
+    app.turn();
+    assert!(
+        !app.host.domains.contains_key(&5),
+        "crashed at once: not again"
+    );
+    app.host.seen();
+    let (said, _) = type_line(&mut app, "cat /var/log/xen/xl-debian.log");
+    assert!(said.contains("not restarted"), "{said}");
+}
+
+#[test]
+fn a_service_domain_that_stops_is_news() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    app.host.shut_down(3, 3);
+    app.turn();
+    assert!(
+        app.host
+            .seen()
+            .contains("blkback (domain 3) has stopped: crash")
+    );
+    let (said, _) = type_line(&mut app, "xl list");
+    assert!(
+        said.contains("blkback") && said.contains("---sc-"),
+        "{said}"
+    );
+}
+
+#[test]
+fn poweroff_stops_guests_first() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    let (said, _) = type_line(&mut app, "poweroff");
+    assert!(said.contains("Shutting down debian"), "{said}");
+    assert_eq!(app.host.ended, Some(0));
+    assert!(!app.host.domains.contains_key(&5));
+}
+
+#[test]
+fn other_subcommands() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    let (said, status) = type_line(&mut app, "xl list");
+    let mut lines = said.lines();
+    assert_eq!(
+        lines.next(),
+        Some("Name                                        ID   Mem VCPUs\tState\tTime(s)")
+    );
+    assert_eq!(
+        lines.next(),
+        Some("Domain-0                                     0    16     1     r-----       0.0")
+    );
+    assert_eq!(status, 0);
+    assert_eq!(lines.count(), 4);
+    assert_eq!(type_line(&mut app, "xl domid bridge"), ("4".into(), 0));
+    assert_eq!(type_line(&mut app, "xl domname 1"), ("xenstore".into(), 0));
+    assert_eq!(type_line(&mut app, "xl domname 77").1, 1);
+    let (said, status) = type_line(&mut app, "xl list nobody");
+    assert_eq!(
+        (said.as_str(), status),
+        ("nobody is an invalid domain identifier (rc=-6)", 1)
+    );
+    let (said, status) = type_line(&mut app, "xl list 77");
+    assert_eq!(
+        (said.as_str(), status),
+        ("Error: Domain '77' does not exist.", 1)
+    );
+    assert_eq!(
+        type_line(&mut app, "xl what"),
+        ("command 'what' not implemented".into(), 1)
+    );
+    let (said, status) = type_line(&mut app, "xl pause");
+    assert!(
+        said.starts_with("'xl pause' requires at least 1 argument."),
+        "{said}"
+    );
+    assert_eq!(status, 2);
+    assert_eq!(type_line(&mut app, "xl list -x").1, 2);
+    let (said, _) = type_line(&mut app, "xl vcpu-list blkback");
+    assert!(
+        said.ends_with(
+            "blkback                              3     0     1   -b-       2.5  all / all"
+        ),
+        "{said}"
+    );
+    assert_eq!(type_line(&mut app, "xl vcpu-pin blkback all 1").1, 0);
+    assert_eq!(app.host.domains[&3].affinity[&0], 0b10);
+    assert_eq!(type_line(&mut app, "xl vcpu-pin blkback 0 x").1, 1);
+    let (said, _) = type_line(&mut app, "xl info");
+    assert!(said.contains("cpu_mhz                : 2000.001"), "{said}");
+    assert!(said.contains("xen_version            : 4.17-microhv"));
+    assert!(said.contains("microhv_image          : 700 KiB"));
+    assert_eq!(
+        type_line(&mut app, "xl info free_memory"),
+        ("1024".into(), 0)
+    );
+    app.host.log = b"(XEN) hello\n".to_vec();
+    assert_eq!(
+        type_line(&mut app, "xl dmesg -c"),
+        ("(XEN) hello".into(), 0)
+    );
+    assert_eq!(type_line(&mut app, "xl dmesg"), (String::new(), 0));
+    let (said, _) = type_line(&mut app, "xl debug-exits blkback");
+    assert!(
+        said.contains("exit cpuid") && said.contains("hypercall 29 sched_op"),
+        "{said}"
+    );
+    assert_eq!(type_line(&mut app, "xl help").1, 0);
+    let (said, _) = type_line(&mut app, "xl help create");
+    assert!(said.starts_with("Usage: xl create"), "{said}");
+    assert_eq!(type_line(&mut app, "nothing").1, 127);
+    assert_eq!(type_line(&mut app, "echo $?"), ("127".into(), 0));
+    let (said, _) = type_line(&mut app, "ls boot/debian");
+    assert!(
+        said.contains("initrd") && said.contains("vmlinux"),
+        "{said}"
+    );
+    let (said, _) = type_line(&mut app, "cat /etc/xen/debian.cfg");
+    assert!(said.contains("memory = 256"));
+    for name in console::xl::names() {
+        let (said, _) = type_line(&mut app, &format!("xl {name} -h"));
+        assert!(said.starts_with(&format!("Usage: xl {name}")), "{said}");
+    }
+}
