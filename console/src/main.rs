@@ -1,18 +1,30 @@
-//! The console domain.
+//! Domain-0: connects the logic of this crate to the hypervisor.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod machine;
 
 #[cfg(target_os = "none")]
 domain::entry!(main);
 
 #[cfg(target_os = "none")]
 fn main(boot: &'static domain::Boot) {
-    log::info!("console is up, command line {:?}", boot.cmdline);
-    loop {
-        for port in domain::event::take_pending() {
-            log::debug!("event on port {port}");
+    let machine = match machine::Real::new() {
+        Ok(machine) => machine,
+        Err(errno) => {
+            log::error!("Domain-0 does not get what it needs: {errno}");
+            return;
         }
-        domain::event::wait(None);
+    };
+    let archive = boot.modules.first().map_or(&[][..], |module| module.data);
+    let mut app = console::app::App::new(machine, archive, boot.cmdline);
+    app.start();
+    loop {
+        app.turn();
     }
 }
 

@@ -96,7 +96,6 @@ fn guests_of_the_auto_folder_are_created_at_boot() {
 fn xl_create_makes_a_running_guest() {
     let archive = archive(CFG);
     let mut app = booted(&archive);
-    app.host.transactions_to_refuse = 3;
     let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
     assert_eq!(
         (said.as_str(), status),
@@ -182,7 +181,7 @@ fn what_is_wrong_is_named() {
         ),
         (
             with("memory = 256", "memory = 17"),
-            "kernel and modules need 1742",
+            "kernel and modules need 17416 KiB of memory, the domain has 17408 KiB",
             3,
         ),
         (

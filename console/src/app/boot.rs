@@ -94,7 +94,7 @@ impl<H: Host> App<'_, H> {
             console: None,
             kernel: &format!("/boot/{name}"),
         });
-        self.write_entries(&entries)?;
+        self.host.store_apply(&entries)?;
         match ring {
             Some((gfn, port)) => self.host.store_introduce(domid, gfn, port),
             None => Ok(()),
@@ -116,13 +116,13 @@ impl<H: Host> App<'_, H> {
         // As Linux's vif interfaces: nothing is ever sent to this address.
         let mac = Mac([0xfe, 0xff, 0xff, 0xff, 0xff, 0xff]);
         let entries = vif_entries(&vif, &Vif::default(), mac, BRIDGE_NAME, true);
-        if let Err(errno) = self.write_entries(&entries) {
+        if let Err(errno) = self.host.store_apply(&entries) {
             self.say(&format!("cannot connect netback to the bridge: {errno}"));
             return;
         }
         let deadline = self.host.now().saturating_add(UPLINK_WAIT);
         let path = format!("{}/state", vif.backend_path());
-        while self.host.now() < deadline && self.host.store_read(0, &path).as_deref() != Ok("4") {
+        while self.host.now() < deadline && self.host.store_read(&path).as_deref() != Ok("4") {
             self.pause_for_backends(deadline);
         }
         if let Some(guest) = self.guests.get_mut(&netback) {

@@ -183,12 +183,12 @@ impl<H: Host> App<'_, H> {
             console: Some(created.console),
             kernel,
         });
-        self.write_entries(&entries).map_err(store_error)?;
+        self.host.store_apply(&entries).map_err(store_error)?;
         for (device, entries) in self.devices(config, domid)? {
             if let Some(guest) = self.guests.get_mut(&domid) {
                 guest.devices.push(device.clone());
             }
-            self.write_entries(&entries).map_err(store_error)?;
+            self.host.store_apply(&entries).map_err(store_error)?;
         }
         let (gfn, port) = created.store;
         self.host
@@ -263,7 +263,7 @@ impl<H: Host> App<'_, H> {
             if (INIT_WAIT..=CONNECTED).contains(&state) {
                 return Ok(());
             }
-            let error = self.host.store_read(0, &format!("{back}/hotplug-error"));
+            let error = self.host.store_read(&format!("{back}/hotplug-error"));
             if error.is_ok() || state >= CLOSING {
                 let backend = self.name_of(device.backend);
                 let reason = error.unwrap_or_else(|_| format!("state {state}"));

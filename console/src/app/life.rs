@@ -144,8 +144,8 @@ impl<H: Host> App<'_, H> {
             let back = device.backend_path();
             for (node, value) in [("online", "0"), ("state", CLOSING)] {
                 let path = format!("{back}/{node}");
-                if self.host.store_read(0, &path).is_ok() {
-                    let _ = self.host.store_write(0, &path, value);
+                if self.host.store_read(&path).is_ok() {
+                    let _ = self.host.store_write(&path, value);
                 }
             }
         }
@@ -201,7 +201,7 @@ impl<H: Host> App<'_, H> {
     pub(crate) fn ask(&mut self, domid: DomId, what: &str) -> Result<(), String> {
         let path = format!("/local/domain/{domid}/control/shutdown");
         self.host
-            .store_write(0, &path, what)
+            .store_write(&path, what)
             .map_err(|errno| errno.to_string())
     }
 

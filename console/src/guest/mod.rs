@@ -1,9 +1,11 @@
 //! Guests: what Domain-0 remembers of them, how they are made, and what xenstore says of them.
 
+mod context;
 mod create;
 mod entries;
 mod memory;
 
+pub use context::cpu_record;
 pub use create::{CreateError, Created, Kernel, create};
 pub use entries::{Device, DomainEntries, Entry, domain_entries, vbd_entries, vif_entries};
 pub use memory::GuestWriter;

@@ -5,7 +5,7 @@ mod control;
 mod store;
 
 pub use control::{Control, Version};
-pub use store::{Permission, Store, StorePath, Transaction};
+pub use store::{Permission, Store};
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -16,8 +16,8 @@ use xen_abi::{DomId, Errno};
 pub enum ConsoleError {
     /// The hypervisor refused to map the page or bind the port.
     Refused(Errno),
-    /// The guest wrote nonsense into its ring; the console was disconnected.
-    Broken(crate::pv_console::RingError),
+    /// The guest wrote nonsense into its ring.
+    Broken,
     /// There is no such console.
     Absent,
 }
@@ -26,7 +26,7 @@ impl fmt::Display for ConsoleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(errno) => write!(f, "cannot connect the console: {errno}"),
-            Self::Broken(error) => error.fmt(f),
+            Self::Broken => f.write_str("the guest broke the ring's protocol"),
             Self::Absent => f.write_str("no console"),
         }
     }
@@ -81,7 +81,7 @@ pub trait Machine {
     /// Waits until something happens or `deadline` (as [`Machine::now`] counts) has come.
     fn wait(&mut self, deadline: Option<u64>) -> Events;
 
-    /// 64 bits that no guest can guess.
+    /// 64 bits that differ from call to call and boot to boot, for UUIDs and MAC addresses.
     fn random(&mut self) -> u64;
 }
 

@@ -1,14 +1,10 @@
 //! xenstore, as Domain-0 sees it.
 
 use alloc::string::String;
-use alloc::vec::Vec;
+
 use xen_abi::{DomId, Errno};
 
-/// An absolute path.
-pub type StorePath<'a> = &'a str;
-
-/// Number of a transaction; 0 is none.
-pub type Transaction = u32;
+use crate::guest::Entry;
 
 /// What a domain may do with a node; the first of a list is the owner's, and its access is everybody
 /// else's.
@@ -34,43 +30,17 @@ impl Permission {
     }
 }
 
-/// Requests to xenstore. All errors are the store's answers, `EIO` when it does not answer.
+/// Requests to xenstore. All errors are the store's answers, `ETIMEDOUT` when it does not answer.
 #[allow(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Store {
-    /// Starts a transaction.
-    fn store_begin(&mut self) -> Result<Transaction, Errno>;
-    /// Ends one; `EAGAIN` when it has to be repeated.
-    fn store_end(&mut self, transaction: Transaction, commit: bool) -> Result<(), Errno>;
+    /// Writes `entries` in one transaction: a watcher sees either none or all of them.
+    fn store_apply(&mut self, entries: &[Entry]) -> Result<(), Errno>;
     /// Reads a value.
-    fn store_read(
-        &mut self,
-        transaction: Transaction,
-        path: StorePath<'_>,
-    ) -> Result<String, Errno>;
+    fn store_read(&mut self, path: &str) -> Result<String, Errno>;
     /// Writes a value; parents come into being.
-    fn store_write(
-        &mut self,
-        transaction: Transaction,
-        path: StorePath<'_>,
-        value: &str,
-    ) -> Result<(), Errno>;
-    /// Makes an empty node if there is none.
-    fn store_mkdir(&mut self, transaction: Transaction, path: StorePath<'_>) -> Result<(), Errno>;
+    fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno>;
     /// Removes a node and all below it.
-    fn store_remove(&mut self, transaction: Transaction, path: StorePath<'_>) -> Result<(), Errno>;
-    /// Names of the nodes below.
-    fn store_list(
-        &mut self,
-        transaction: Transaction,
-        path: StorePath<'_>,
-    ) -> Result<Vec<String>, Errno>;
-    /// Sets who may do what.
-    fn store_permissions(
-        &mut self,
-        transaction: Transaction,
-        path: StorePath<'_>,
-        permissions: &[Permission],
-    ) -> Result<(), Errno>;
+    fn store_remove(&mut self, path: &str) -> Result<(), Errno>;
     /// Tells the store of a domain with a ring.
     fn store_introduce(&mut self, domid: DomId, gfn: u64, port: u32) -> Result<(), Errno>;
     /// Tells it that the domain is gone.

@@ -1,7 +1,5 @@
-//! Backend of the guests' PV consoles.
+//! Guests' PV consoles: what is kept of their output. The ring itself is lib/domain's `stream`.
 
 mod history;
-mod ring;
 
 pub use history::{HISTORY_SIZE, History};
-pub use ring::{Ring, RingError, RingPage};

@@ -23,7 +23,7 @@ pub(super) fn network_list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 
         let front = device.frontend_path();
         let mac = app
             .host
-            .store_read(0, &format!("{front}/mac"))
+            .store_read(&format!("{front}/mac"))
             .unwrap_or_default();
         let state = app.store_number(&format!("{front}/state"));
         // A frontend with several queues has a directory for each; the first stands for all.

@@ -130,7 +130,10 @@ fn ask<H: Host>(app: &mut App<'_, H>, given: &Given, what: &str, says: &str, ver
         }
     };
     let created = |domid: &DomId| app.guests.get(domid).map_or(0, |guest| guest.created);
-    let waited: Vec<(DomId, u64)> = domids.iter().map(|domid| (*domid, created(domid))).collect();
+    let waited: Vec<(DomId, u64)> = domids
+        .iter()
+        .map(|domid| (*domid, created(domid)))
+        .collect();
     for &domid in &domids {
         app.say(&format!("{says} domain {domid}"));
         if !app.is_guest(domid) {
@@ -241,7 +244,7 @@ pub(super) fn rename<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         return FAILURE;
     }
     let path = format!("/local/domain/{domid}/name");
-    if let Err(errno) = app.host.store_write(0, &path, &name) {
+    if let Err(errno) = app.host.store_write(&path, &name) {
         app.say(&format!("Can't rename domain: {errno}"));
         return FAILURE;
     }

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use console::host::{
-    ConsoleError, Consoles, Control, Events, Machine, Permission, Store, Transaction, Version,
-};
+use console::host::{ConsoleError, Consoles, Control, Events, Machine, Store, Version};
 use pvh::{MemoryMap, Range, VcpuState};
 use xen_abi::domctl::{DominfFlags, XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo};
 use xen_abi::microhv::{Exits, Info};
@@ -46,7 +44,6 @@ pub struct Pretend {
     pub next_port: u32,
     pub next_random: u64,
     pub domains_event: bool,
-    pub transactions_to_refuse: u32,
     pub log: Vec<u8>,
 }
 
@@ -287,29 +284,25 @@ impl Control for Pretend {
 }
 
 impl Store for Pretend {
-    fn store_begin(&mut self) -> Result<Transaction, Errno> {
+    fn store_apply(&mut self, entries: &[console::guest::Entry]) -> Result<(), Errno> {
         self.step("store")?;
-        Ok(1)
-    }
-    fn store_end(&mut self, _: Transaction, _: bool) -> Result<(), Errno> {
-        if self.transactions_to_refuse > 0 {
-            self.transactions_to_refuse -= 1;
-            return Err(Errno::EAGAIN);
+        for entry in entries {
+            let value = entry.value.clone();
+            match value {
+                Some(value) => drop(self.store.insert(entry.path.clone(), value)),
+                None => drop(self.store.entry(entry.path.clone()).or_default()),
+            }
         }
         Ok(())
     }
-    fn store_read(&mut self, _: Transaction, path: &str) -> Result<String, Errno> {
+    fn store_read(&mut self, path: &str) -> Result<String, Errno> {
         self.store.get(path).cloned().ok_or(Errno::ENOENT)
     }
-    fn store_write(&mut self, _: Transaction, path: &str, value: &str) -> Result<(), Errno> {
+    fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno> {
         self.store.insert(path.into(), value.into());
         Ok(())
     }
-    fn store_mkdir(&mut self, _: Transaction, path: &str) -> Result<(), Errno> {
-        self.store.entry(path.into()).or_default();
-        Ok(())
-    }
-    fn store_remove(&mut self, _: Transaction, path: &str) -> Result<(), Errno> {
+    fn store_remove(&mut self, path: &str) -> Result<(), Errno> {
         let below = format!("{path}/");
         let before = self.store.len();
         self.store
@@ -318,22 +311,6 @@ impl Store for Pretend {
             Err(Errno::ENOENT)
         } else {
             Ok(())
-        }
-    }
-    fn store_list(&mut self, _: Transaction, _: &str) -> Result<Vec<String>, Errno> {
-        Err(Errno::ENOSYS)
-    }
-    fn store_permissions(
-        &mut self,
-        _: Transaction,
-        path: &str,
-        list: &[Permission],
-    ) -> Result<(), Errno> {
-        assert!(!list.is_empty());
-        if self.store.contains_key(path) {
-            Ok(())
-        } else {
-            Err(Errno::ENOENT)
         }
     }
     fn store_introduce(&mut self, domid: DomId, gfn: u64, port: u32) -> Result<(), Errno> {

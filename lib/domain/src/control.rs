@@ -3,9 +3,11 @@
 
 mod foreign;
 mod machine;
+mod physmap;
 
 pub use foreign::{ForeignView, ForeignWindow};
 pub use machine::*;
+pub use physmap::{seed_grants, set_memory_map};
 
 use crate::hypercall;
 use alloc::vec;

@@ -1,0 +1,56 @@
+//! Requests to xenstore.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use console::guest::Entry;
+use console::host::Store;
+use domain::store::{StoreAccess, Transaction};
+use domain::{DomId, Errno};
+
+use super::Real;
+
+impl Store for Real {
+    fn store_apply(&mut self, entries: &[Entry]) -> Result<(), Errno> {
+        self.store.transaction(|transaction| {
+            entries
+                .iter()
+                .try_for_each(|entry| write(transaction, entry))
+        })
+    }
+
+    fn store_read(&mut self, path: &str) -> Result<String, Errno> {
+        self.store.read_string(path)
+    }
+
+    fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno> {
+        self.store.write(path, value)
+    }
+
+    fn store_remove(&mut self, path: &str) -> Result<(), Errno> {
+        self.store.rm(path)
+    }
+
+    fn store_introduce(&mut self, domid: DomId, gfn: u64, port: u32) -> Result<(), Errno> {
+        self.store.introduce(domid, gfn, port)
+    }
+
+    fn store_release(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.store.release(domid)
+    }
+}
+
+fn write(transaction: &mut Transaction<'_>, entry: &Entry) -> Result<(), Errno> {
+    match &entry.value {
+        Some(value) => transaction.write(&entry.path, value)?,
+        None => transaction.mkdir(&entry.path)?,
+    }
+    if entry.permissions.is_empty() {
+        return Ok(());
+    }
+    let list = entry.permissions.iter();
+    let list: Vec<String> = list.map(|p| format!("{}{}", p.access, p.domid)).collect();
+    let list: Vec<&str> = list.iter().map(String::as_str).collect();
+    transaction.set_permissions(&entry.path, &list)
+}
