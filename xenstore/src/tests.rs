@@ -1,5 +1,6 @@
 //! The store as clients see it: through rings, with a machine that is made of shared memory and lists.
 
+mod client;
 mod domains;
 mod hostile;
 mod model;

@@ -83,6 +83,8 @@ impl StreamLayout {
         // The bytes are copied before the producer may overwrite them.
         fence(Ordering::SeqCst);
         memory.atomic_u32(self.cons)?.store(cons.wrapping_add(count as u32), Ordering::Release);
+        // The producer sees the room before the caller looks whether it filled the ring again meanwhile (as in `write`).
+        fence(Ordering::SeqCst);
         Ok(count)
     }
 
