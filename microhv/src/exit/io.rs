@@ -6,6 +6,9 @@ use core::sync::atomic::Ordering;
 
 /// Bytes written here go to the domain's log; it reads as itself, which is how software finds it.
 const DEBUG_PORT: u16 = 0xe9;
+/// Counter 2 of the interval timer, which kernels calibrate with. Reading 0 for ever it stands still and they give up
+/// after one look; all ones would look like its start, and Linux reads that 100,000 times before it gives up.
+const TIMER_COUNTER: u16 = 0x42;
 const PCI_ADDRESS: u16 = 0xcf8;
 const PCI_DATA: u16 = 0xcfc;
 const PCI_DATA_LAST: u16 = 0xcff;
@@ -44,6 +47,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, access: IoAccess) {
 fn read(machine: &dyn Machine, access: &IoAccess) -> u32 {
     match access.port {
         DEBUG_PORT => u32::MAX << 8 | u32::from(DEBUG_PORT),
+        TIMER_COUNTER => 0,
         PCI_ADDRESS if access.size == 4 => machine.pci_config_address().load(Ordering::Relaxed),
         PCI_DATA..=PCI_DATA_LAST => match data_offset(access) {
             Some(offset) => {

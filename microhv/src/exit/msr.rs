@@ -27,6 +27,8 @@ const EFER: u32 = 0xc000_0080;
 const TSC_AUX: u32 = 0xc000_0103;
 const AMD_SYSCFG: u32 = 0xc001_0010;
 const AMD_HWCR: u32 = 0xc001_0015;
+/// Read on every CPU of family 0xf to see whether its C1E state stops the local APIC's timer.
+const AMD_INT_PENDING: u32 = 0xc001_0055;
 const AMD_DE_CFG: u32 = 0xc001_1029;
 
 /// The local APIC is on, in x2APIC mode (bits 11 and 10), at its usual place.
@@ -129,7 +131,7 @@ fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> 
         AMD_DE_CFG => DE_CFG_VALUE,
         // No variable and no fixed ranges, no machine-check banks, no microcode revision.
         MTRR_CAP | MCG_CAP | MCG_STATUS | PLATFORM_ID | BIOS_SIGNATURE | DEBUG_CONTROL
-        | AMD_SYSCFG | AMD_HWCR => 0,
+        | AMD_SYSCFG | AMD_HWCR | AMD_INT_PENDING => 0,
         _ => return Err(Fault),
     })
 }
