@@ -73,6 +73,15 @@ fn the_file_of_the_design() {
 }
 
 #[test]
+fn the_file_of_this_repository() {
+    let file = include_str!("../../../../xtask/assets/loader.conf");
+    assert_eq!(said(file), Vec::<String>::new());
+    let conf = LoaderConf::new(file.as_bytes());
+    assert_eq!(text(conf.console_kernel()), Some("/boot/console"));
+    assert_eq!(conf.domains().filter_map(Result::ok).count(), 4);
+}
+
+#[test]
 fn syntax() {
     let file = " a=1\n\tb = \"two words\" # c\n#d=4\n\ne=x#f\ng=\"a\\\"b\\\\c#\"\r\na=5\nh=\"\"";
     let conf = LoaderConf::new(file.as_bytes());

@@ -8,13 +8,16 @@ use crate::diagnostic::Diagnostic;
 use crate::span::Span;
 use crate::xen_cmdline::XenCmdline;
 
-/// Names that are understood as they stand.
-const KNOWN: [&str; 5] = [
+/// Names that are understood as they stand. Domain-0 (crate `console`) is no entry of `domains`, but has an image and a
+/// command line too.
+const KNOWN: [&str; 7] = [
     "xen_kernel",
     "xen_cmdline",
     "boot_verbose",
     "domains",
     "cloned_interfaces",
+    "console_kernel",
+    "console_cmdline",
 ];
 
 /// A loader.conf. Every question reads the text again: the file is small, and the hypervisor has no heap to keep
@@ -83,6 +86,22 @@ impl<'a> LoaderConf<'a> {
         }
     }
 
+    /// `console_kernel`: the path of Domain-0's image. Without it, the image is `/boot/console`.
+    ///
+    /// # Errors
+    /// The value has escapes.
+    pub fn console_kernel(&self) -> Result<Option<Span<'a>>, Diagnostic<'a>> {
+        self.get("console_kernel")
+            .map(|value| value.plain("console_kernel"))
+            .transpose()
+    }
+
+    /// `console_cmdline`: Domain-0's command line, unescaped by the reader ([`Value::characters`]).
+    #[must_use]
+    pub fn console_cmdline(&self) -> Option<Value<'a>> {
+        self.get("console_cmdline")
+    }
+
     /// `boot_verbose`: `YES` or `NO` (also true/false, on/off, 1/0, in any case); `NO` without it.
     ///
     /// # Errors
@@ -123,7 +142,7 @@ impl<'a> LoaderConf<'a> {
         let list = text.ok().flatten().unwrap_or(Span::new(""));
         let names = list.words().enumerate().map(move |(index, name)| {
             let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            let reserved = ["xen", "Domain-0", "dom0", "boot"];
+            let reserved = ["xen", "Domain-0", "dom0", "boot", "console"];
             if !name.text.chars().all(valid) || name.text.len() > 32 {
                 Err(Diagnostic::error(
                     "domains",
@@ -219,6 +238,10 @@ impl<'a> LoaderConf<'a> {
             .filter_map(Result::err)
             .for_each(&mut report);
         self.xen_kernel().err().into_iter().for_each(&mut report);
+        self.console_kernel()
+            .err()
+            .into_iter()
+            .for_each(&mut report);
         self.boot_verbose().err().into_iter().for_each(&mut report);
         self.xen_options(&mut report);
         for domain in self.domains() {
