@@ -21,6 +21,7 @@ pub mod control;
 pub mod event;
 pub mod grant;
 mod hypercall;
+mod identity;
 mod logger;
 pub mod memory;
 pub mod pci;
@@ -42,6 +43,7 @@ mod trap;
 
 pub use boot::{Boot, Module};
 pub use event::Port;
+pub use identity::domid;
 pub use memory::PageRange;
 pub use shared::SharedMemory;
 pub use time::Instant;

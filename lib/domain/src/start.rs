@@ -104,11 +104,7 @@ const BAD_START_INFO: (&str, Errno) = ("bad start info", Errno::EINVAL);
 
 /// Finds Xen's CPUID leaves and has the hypervisor fill the hypercall page.
 fn install_hypercall_page() -> Option<()> {
-    let base = (0..0x100).map(|block| XEN_CPUID_FIRST_LEAF + block * 0x100).find(|&leaf| {
-        let signature = __cpuid(leaf);
-        (signature.ebx, signature.ecx, signature.edx)
-            == (XEN_CPUID_SIGNATURE_EBX, XEN_CPUID_SIGNATURE_ECX, XEN_CPUID_SIGNATURE_EDX)
-    })?;
+    let base = crate::identity::leaf_base()?;
     let msr = __cpuid(base + (XEN_CPUID_LEAF_HYPERCALL - XEN_CPUID_FIRST_LEAF)).ebx;
     // SAFETY: the page is reserved for the hypervisor's stubs; nothing calls into it before.
     unsafe { x86_64::registers::model_specific::Msr::new(msr).write(&raw const hypercall::hypercall_page as u64) };

@@ -1,6 +1,5 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
-//! `do=dma`.
-//! Everyone else must keep running.
+//! `do=dma`. Everyone else must keep running. `do=runtime` does right things: it tries lib/domain against the hypervisor.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
@@ -10,6 +9,8 @@ mod crash;
 mod dma;
 #[cfg(target_os = "none")]
 mod hypercalls;
+#[cfg(target_os = "none")]
+mod runtime;
 
 #[cfg(target_os = "none")]
 domain::entry!(main);
@@ -23,6 +24,7 @@ fn main(boot: &'static domain::Boot) {
         "triple-fault" => crash::triple_fault(),
         "dma" => dma::attack(boot),
         "hypercalls" => hypercalls::check_all(),
+        "runtime" => runtime::check_all(),
         _ => log::error!("faulty: do={what}?"),
     }
     loop {
