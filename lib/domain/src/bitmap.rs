@@ -19,7 +19,12 @@ impl Bitmap {
     pub fn new(words: &'static mut [u64], pages: usize) -> Self {
         let pages = pages.min(words.len() * 64);
         words.fill(u64::MAX);
-        Bitmap { words, pages, free: 0, hint: 0 }
+        Bitmap {
+            words,
+            pages,
+            free: 0,
+            hint: 0,
+        }
     }
 
     /// Free pages.

@@ -29,7 +29,13 @@ pub struct Module {
 
 impl core::fmt::Debug for Module {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Module({:#x}, {} bytes, {:?})", self.gpa, self.data.len(), self.cmdline)
+        write!(
+            f,
+            "Module({:#x}, {} bytes, {:?})",
+            self.gpa,
+            self.data.len(),
+            self.cmdline
+        )
     }
 }
 
@@ -42,7 +48,9 @@ impl Boot {
 
 /// The value of the first `name=value` word.
 pub(crate) fn argument_in<'a>(cmdline: &'a str, name: &str) -> Option<&'a str> {
-    cmdline.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    cmdline
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]

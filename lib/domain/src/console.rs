@@ -25,7 +25,10 @@ impl Write for Line {
 
 /// Writes formatted text as one line. Used by the log and by the panic handler: it does not allocate.
 pub fn write_line(text: fmt::Arguments<'_>) {
-    let mut line = Line { bytes: [0; LINE], len: 0 };
+    let mut line = Line {
+        bytes: [0; LINE],
+        len: 0,
+    };
     // Infallible: `Line` cuts instead of failing, and a failing `Display` leaves what it wrote.
     let _ = line.write_fmt(text);
     line.bytes[line.len] = b'\n';

@@ -30,8 +30,16 @@ fn plain<T: IntoBytes + Immutable>(cmd: u32, domain: DomId, arm: &T) -> Result<D
 }
 
 /// Creates a domain, paused, without memory, with the vCPUs that `config` asks for. `domain`: the id wanted, or `None` for the next free one.
-pub fn create_domain(domain: Option<DomId>, config: &XenDomctlCreatedomain) -> Result<DomId, Errno> {
-    plain(XEN_DOMCTL_CREATEDOMAIN, domain.unwrap_or(DOMID_INVALID), config).map(|reply| reply.domain)
+pub fn create_domain(
+    domain: Option<DomId>,
+    config: &XenDomctlCreatedomain,
+) -> Result<DomId, Errno> {
+    plain(
+        XEN_DOMCTL_CREATEDOMAIN,
+        domain.unwrap_or(DOMID_INVALID),
+        config,
+    )
+    .map(|reply| reply.domain)
 }
 
 /// Destroys a domain. Repeats while the hypervisor says that it is not finished (`ERESTART`, `EAGAIN`).
@@ -57,12 +65,22 @@ pub fn unpause_domain(domain: DomId) -> Result<(), Errno> {
 
 /// Information on `domain`, or on the next one above it that exists (Xen's rule: compare the `domain` field). `ESRCH`: none.
 pub fn domain_info(domain: DomId) -> Result<XenDomctlGetdomaininfo, Errno> {
-    plain(XEN_DOMCTL_GETDOMAININFO, domain, &XenDomctlGetdomaininfo::default()).map(|reply| reply.get())
+    plain(
+        XEN_DOMCTL_GETDOMAININFO,
+        domain,
+        &XenDomctlGetdomaininfo::default(),
+    )
+    .map(|reply| reply.get())
 }
 
 /// Limit of a domain's memory in KiB.
 pub fn set_max_memory(domain: DomId, kib: u64) -> Result<(), Errno> {
-    plain(XEN_DOMCTL_MAX_MEM, domain, &XenDomctlMaxMem { max_memkb: kib }).map(drop)
+    plain(
+        XEN_DOMCTL_MAX_MEM,
+        domain,
+        &XenDomctlMaxMem { max_memkb: kib },
+    )
+    .map(drop)
 }
 
 /// Number of a domain's vCPUs.
@@ -72,12 +90,25 @@ pub fn set_max_vcpus(domain: DomId, max: u32) -> Result<(), Errno> {
 
 /// State of one vCPU.
 pub fn vcpu_info(domain: DomId, vcpu: u32) -> Result<XenDomctlGetvcpuinfo, Errno> {
-    plain(XEN_DOMCTL_GETVCPUINFO, domain, &XenDomctlGetvcpuinfo { vcpu, ..Default::default() }).map(|reply| reply.get())
+    plain(
+        XEN_DOMCTL_GETVCPUINFO,
+        domain,
+        &XenDomctlGetvcpuinfo {
+            vcpu,
+            ..Default::default()
+        },
+    )
+    .map(|reply| reply.get())
 }
 
 /// A domain's UUID.
 pub fn set_handle(domain: DomId, handle: xen_abi::xen::DomainHandle) -> Result<(), Errno> {
-    plain(XEN_DOMCTL_SETDOMAINHANDLE, domain, &XenDomctlSetdomainhandle { handle }).map(drop)
+    plain(
+        XEN_DOMCTL_SETDOMAINHANDLE,
+        domain,
+        &XenDomctlSetdomainhandle { handle },
+    )
+    .map(drop)
 }
 
 /// The fair-share weight of a domain (1 to 65535, 256 is normal) and its cap in percent of a CPU (0: none).
@@ -106,8 +137,17 @@ pub fn get_affinity(domain: DomId, vcpu: u32, cpu_count: usize) -> Result<Vec<u8
 
 fn affinity(cmd: u32, domain: DomId, vcpu: u32, bitmap: &mut [u8]) -> Result<(), Errno> {
     let nr_bits = u32::try_from(bitmap.len() * 8).map_err(|_| Errno::E2BIG)?;
-    let cpumap_hard = XenctlBitmap { bitmap: bitmap.as_mut_ptr() as u64, nr_bits, _pad: 0 };
-    let arm = XenDomctlVcpuaffinity { vcpu, flags: AffinityFlags::HARD, cpumap_hard, ..Default::default() };
+    let cpumap_hard = XenctlBitmap {
+        bitmap: bitmap.as_mut_ptr() as u64,
+        nr_bits,
+        _pad: 0,
+    };
+    let arm = XenDomctlVcpuaffinity {
+        vcpu,
+        flags: AffinityFlags::HARD,
+        cpumap_hard,
+        ..Default::default()
+    };
     let mut request = Domctl::new(cmd, domain).with(&arm);
     // SAFETY: the bitmap is borrowed mutably and as long as said.
     #[expect(unsafe_code, reason = "hypercall with a buffer")]
@@ -146,9 +186,16 @@ pub fn populate(domain: DomId, gfns: &[u64], order: u32) -> Result<(), (usize, E
 pub fn populate_range(domain: DomId, first: u64, pages: u64) -> Result<(), Errno> {
     let (mut gfn, end) = (first, first.checked_add(pages).ok_or(Errno::EINVAL)?);
     while gfn < end {
-        let order = [18, 9, 0].into_iter().find(|order| gfn.is_multiple_of(1 << order) && end - gfn >= 1 << order).unwrap_or(0);
+        let order = [18, 9, 0]
+            .into_iter()
+            .find(|order| gfn.is_multiple_of(1 << order) && end - gfn >= 1 << order)
+            .unwrap_or(0);
         // As many extents of this size as fit, in one call; 4 KiB ones only up to the next large extent.
-        let limit = if order == 0 { end.min((gfn + 1).next_multiple_of(512)) } else { end };
+        let limit = if order == 0 {
+            end.min((gfn + 1).next_multiple_of(512))
+        } else {
+            end
+        };
         let count = ((limit - gfn) >> order).clamp(1, 512);
         let gfns: Vec<u64> = (0..count).map(|index| gfn + (index << order)).collect();
         match populate(domain, &gfns, order) {
@@ -177,7 +224,12 @@ pub fn get_param(domain: DomId, index: u32) -> Result<u64, Errno> {
 }
 
 fn param(cmd: u32, domain: DomId, index: u32, value: u64) -> Result<u64, Errno> {
-    let mut op = HvmParam { domid: domain, pad: 0, index, value };
+    let mut op = HvmParam {
+        domid: domain,
+        pad: 0,
+        index,
+        value,
+    };
     // SAFETY: the structure carries no address.
     #[expect(unsafe_code, reason = "hypercall with a structure of plain numbers")]
     unsafe { hypercall::hvm_op(cmd, &mut op) }?;
@@ -187,7 +239,11 @@ fn param(cmd: u32, domain: DomId, index: u32, value: u64) -> Result<u64, Errno> 
 /// Sets the registers of vCPU 0 of a domain that has not run yet.
 pub fn set_cpu_context(domain: DomId, cpu: &HvmHwCpu) -> Result<(), Errno> {
     let mut buffer = context_records(cpu);
-    let arm = XenDomctlHvmcontext { size: buffer.len() as u32, _pad: 0, buffer: buffer.as_mut_ptr() as u64 };
+    let arm = XenDomctlHvmcontext {
+        size: buffer.len() as u32,
+        _pad: 0,
+        buffer: buffer.as_mut_ptr() as u64,
+    };
     let mut request = Domctl::new(XEN_DOMCTL_SETHVMCONTEXT, domain).with(&arm);
     // SAFETY: the buffer is borrowed mutably and as long as said.
     #[expect(unsafe_code, reason = "hypercall with a buffer")]
@@ -196,10 +252,18 @@ pub fn set_cpu_context(domain: DomId, cpu: &HvmHwCpu) -> Result<(), Errno> {
 
 /// HEADER, CPU and END records.
 fn context_records(cpu: &HvmHwCpu) -> Vec<u8> {
-    let header = HvmSaveHeader { magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, ..Default::default() };
+    let header = HvmSaveHeader {
+        magic: HVM_FILE_MAGIC,
+        version: HVM_FILE_VERSION,
+        ..Default::default()
+    };
     let mut buffer = Vec::new();
     let mut record = |typecode, bytes: &[u8]| {
-        let descriptor = HvmSaveDescriptor { typecode, instance: 0, length: bytes.len() as u32 };
+        let descriptor = HvmSaveDescriptor {
+            typecode,
+            instance: 0,
+            length: bytes.len() as u32,
+        };
         buffer.extend_from_slice(descriptor.as_bytes());
         buffer.extend_from_slice(bytes);
     };
@@ -215,7 +279,10 @@ mod tests {
 
     #[test]
     fn context_has_the_three_records() {
-        let bytes = context_records(&HvmHwCpu { rip: 0x1234, ..Default::default() });
+        let bytes = context_records(&HvmHwCpu {
+            rip: 0x1234,
+            ..Default::default()
+        });
         let cpu = size_of::<HvmHwCpu>();
         assert_eq!(bytes.len(), 8 + 24 + 8 + cpu + 8);
         assert_eq!(bytes[..8], [1, 0, 0, 0, 24, 0, 0, 0]);

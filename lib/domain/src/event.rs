@@ -19,14 +19,23 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use spin::{Mutex, Once};
 use xen_abi::event_channel::*;
 use xen_abi::sched::*;
-use xen_abi::vcpu::{SingleshotFlags, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER, VcpuSetSingleshotTimer};
+use xen_abi::vcpu::{
+    SingleshotFlags, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
+    VcpuSetSingleshotTimer,
+};
 use xen_abi::xen::{SharedInfo, VIRQ_TIMER, VcpuInfo};
 use xen_abi::{DOMID_SELF, DomId, Errno};
 
 static SHARED_INFO: Once<SharedMemory> = Once::new();
 /// Ports that were pending while somebody waited for another one: handed out by the next [`take_pending`].
-static DEFERRED: Mutex<Deferred> = Mutex::new(Deferred { words: [0; 64], summary: 0 });
-static TIMER: Mutex<Timer> = Mutex::new(Timer { port: None, armed: None });
+static DEFERRED: Mutex<Deferred> = Mutex::new(Deferred {
+    words: [0; 64],
+    summary: 0,
+});
+static TIMER: Mutex<Timer> = Mutex::new(Timer {
+    port: None,
+    armed: None,
+});
 
 struct Deferred {
     words: [u64; 64],
@@ -58,15 +67,19 @@ pub(crate) fn init(info: SharedMemory) {
     }
 }
 
-const UPCALL_PENDING: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_pending);
+const UPCALL_PENDING: usize =
+    offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_pending);
 
 fn selector() -> Option<&'static AtomicU64> {
-    const SELECTOR: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_pending_sel);
+    const SELECTOR: usize =
+        offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_pending_sel);
     shared_info()?.atomic_u64(SELECTOR).ok()
 }
 
 fn pending_word(word: u32) -> Option<&'static AtomicU64> {
-    shared_info()?.atomic_u64(offset_of!(SharedInfo, evtchn_pending) + word as usize % 64 * 8).ok()
+    shared_info()?
+        .atomic_u64(offset_of!(SharedInfo, evtchn_pending) + word as usize % 64 * 8)
+        .ok()
 }
 
 /// An event channel of this domain. Dropping closes it.
@@ -81,14 +94,21 @@ impl Port {
 
     /// Binds to `remote_port`, a channel that `remote` allocated for us.
     pub fn bind_interdomain(remote: DomId, remote_port: EvtchnPort) -> Result<Port, Errno> {
-        let mut op = EvtchnBindInterdomain { remote_dom: remote, remote_port, ..Default::default() };
+        let mut op = EvtchnBindInterdomain {
+            remote_dom: remote,
+            remote_port,
+            ..Default::default()
+        };
         evtchn(EVTCHNOP_BIND_INTERDOMAIN, &mut op)?;
         Ok(Port(op.local_port))
     }
 
     /// Binds a virtual interrupt (`VIRQ_*`) of vCPU 0.
     pub fn bind_virq(virq: u32) -> Result<Port, Errno> {
-        let mut op = EvtchnBindVirq { virq, ..Default::default() };
+        let mut op = EvtchnBindVirq {
+            virq,
+            ..Default::default()
+        };
         evtchn(EVTCHNOP_BIND_VIRQ, &mut op)?;
         Ok(Port(op.port))
     }
@@ -117,7 +137,11 @@ impl Port {
 
     /// What the channel is bound to.
     pub fn status(&self) -> Result<EvtchnStatus, Errno> {
-        let mut op = EvtchnStatus { dom: DOMID_SELF, port: self.0, ..Default::default() };
+        let mut op = EvtchnStatus {
+            dom: DOMID_SELF,
+            port: self.0,
+            ..Default::default()
+        };
         evtchn(EVTCHNOP_STATUS, &mut op)?;
         Ok(op)
     }
@@ -141,7 +165,11 @@ impl Drop for Port {
 
 /// Allocates, in domain `dom`, a channel for `remote`: with another domain's id this is the control domain's privilege.
 pub fn alloc_unbound_for(dom: DomId, remote: DomId) -> Result<EvtchnPort, Errno> {
-    let mut op = EvtchnAllocUnbound { dom, remote_dom: remote, ..Default::default() };
+    let mut op = EvtchnAllocUnbound {
+        dom,
+        remote_dom: remote,
+        ..Default::default()
+    };
     evtchn(EVTCHNOP_ALLOC_UNBOUND, &mut op)?;
     Ok(op.port)
 }
@@ -167,7 +195,8 @@ pub fn take_pending() -> TakePending {
                 while summary != 0 {
                     let word = summary.trailing_zeros();
                     summary &= summary - 1;
-                    let pending = pending_word(word).map_or(0, |bits| bits.swap(0, Ordering::SeqCst));
+                    let pending =
+                        pending_word(word).map_or(0, |bits| bits.swap(0, Ordering::SeqCst));
                     deferred.words[word as usize] |= pending;
                     if deferred.words[word as usize] != 0 {
                         deferred.summary |= 1 << word;
@@ -176,7 +205,11 @@ pub fn take_pending() -> TakePending {
             }
         }
     }
-    TakePending { summary: deferred.summary, word: 0, bits: 0 }
+    TakePending {
+        summary: deferred.summary,
+        word: 0,
+        bits: 0,
+    }
 }
 
 /// Iterator of [`take_pending`].
@@ -244,7 +277,9 @@ pub(crate) fn wait_deferring(deadline: Instant) {
 fn take_port(port: EvtchnPort) -> bool {
     collect();
     let mut deferred = DEFERRED.lock();
-    let Some(word) = deferred.words.get_mut(port as usize / 64) else { return false };
+    let Some(word) = deferred.words.get_mut(port as usize / 64) else {
+        return false;
+    };
     let bit = 1 << (port % 64);
     let found = *word & bit != 0;
     *word &= !bit;
@@ -301,10 +336,17 @@ fn arm_timer(deadline: Instant) -> Result<(), Errno> {
         timer.port = Some(Port::bind_virq(VIRQ_TIMER)?);
     }
     // A timer that fired is not armed any more, whatever we last asked for.
-    if timer.armed.is_some_and(|armed| armed == deadline && Instant::now() < armed) {
+    if timer
+        .armed
+        .is_some_and(|armed| armed == deadline && Instant::now() < armed)
+    {
         return Ok(());
     }
-    let mut op = VcpuSetSingleshotTimer { timeout_abs_ns: deadline.as_nanos(), flags: SingleshotFlags::empty(), _pad: 0 };
+    let mut op = VcpuSetSingleshotTimer {
+        timeout_abs_ns: deadline.as_nanos(),
+        flags: SingleshotFlags::empty(),
+        _pad: 0,
+    };
     // SAFETY: the structure carries no address.
     unsafe { hypercall::vcpu_op(VCPUOP_SET_SINGLESHOT_TIMER, &mut op) }?;
     timer.armed = Some(deadline);
@@ -322,7 +364,11 @@ fn disarm_timer() {
 
 /// The timer's port: [`take_pending`] yields it when a deadline passed. Nobody else need care about it.
 pub fn is_timer(port: EvtchnPort) -> bool {
-    TIMER.lock().port.as_ref().is_some_and(|timer| timer.number() == port)
+    TIMER
+        .lock()
+        .port
+        .as_ref()
+        .is_some_and(|timer| timer.number() == port)
 }
 
 /// Lets others run.

@@ -1,6 +1,9 @@
 //! Grants: giving others access to our pages ([`Grant`]), and using pages that others gave us ([`map_batch`], [`map_range`],
 //! [`copy_batch`]).
-#![expect(unsafe_code, reason = "changes what is mapped at addresses of this domain")]
+#![expect(
+    unsafe_code,
+    reason = "changes what is mapped at addresses of this domain"
+)]
 
 use crate::hypercall;
 use crate::memory::WindowRange;
@@ -43,7 +46,11 @@ impl From<GrantError> for Errno {
 }
 
 fn checked(status: i16) -> Result<(), GrantError> {
-    if status == GNTST_OKAY { Ok(()) } else { Err(GrantError(status)) }
+    if status == GNTST_OKAY {
+        Ok(())
+    } else {
+        Err(GrantError(status))
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- giving access
@@ -57,18 +64,29 @@ struct Table {
     dying: Vec<GrantRef>,
 }
 
-static TABLE: Mutex<Table> = Mutex::new(Table { frames: Vec::new(), free: Vec::new(), max_frames: 0, dying: Vec::new() });
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    frames: Vec::new(),
+    free: Vec::new(),
+    max_frames: 0,
+    dying: Vec::new(),
+});
 
 impl Table {
     fn entry_flags(&self, gref: GrantRef) -> Option<&core::sync::atomic::AtomicU16> {
         let offset = gref as usize % GRANT_ENTRIES_PER_FRAME * size_of::<GrantEntryV1>();
-        self.frames.get(gref as usize / GRANT_ENTRIES_PER_FRAME)?.atomic_u16(offset).ok()
+        self.frames
+            .get(gref as usize / GRANT_ENTRIES_PER_FRAME)?
+            .atomic_u16(offset)
+            .ok()
     }
 
     /// Maps one more frame of the table.
     fn grow(&mut self) -> Result<(), Errno> {
         if self.max_frames == 0 {
-            let mut size = [GnttabQuerySize { dom: DOMID_SELF, ..Default::default() }];
+            let mut size = [GnttabQuerySize {
+                dom: DOMID_SELF,
+                ..Default::default()
+            }];
             // SAFETY: the structure carries no address.
             unsafe { hypercall::grant_table_op(GNTTABOP_QUERY_SIZE, &mut size) }?;
             checked(size[0].status)?;
@@ -82,7 +100,11 @@ impl Table {
         self.frames.push(frame);
         let first = (index * GRANT_ENTRIES_PER_FRAME) as GrantRef;
         // Highest first, so that low references are used first.
-        self.free.extend((first..first + GRANT_ENTRIES_PER_FRAME as GrantRef).rev().filter(|&gref| gref >= GNTTAB_NR_RESERVED_ENTRIES));
+        self.free.extend(
+            (first..first + GRANT_ENTRIES_PER_FRAME as GrantRef)
+                .rev()
+                .filter(|&gref| gref >= GNTTAB_NR_RESERVED_ENTRIES),
+        );
         Ok(())
     }
 
@@ -100,7 +122,9 @@ impl Table {
 
     /// Revokes unless the other side has the page mapped.
     fn try_end(&self, gref: GrantRef) -> bool {
-        let Some(flags) = self.entry_flags(gref) else { return true };
+        let Some(flags) = self.entry_flags(gref) else {
+            return true;
+        };
         let busy = GrantFlags::READING.bits() | GrantFlags::WRITING.bits();
         let mut seen = flags.load(Ordering::SeqCst);
         while seen & busy == 0 {
@@ -116,7 +140,13 @@ impl Table {
 /// Maps a page of the hypervisor's (shared info, grant table) into our window, for ever.
 pub(crate) fn map_own(space: u32, index: u64) -> Result<SharedMemory, Errno> {
     let window = WindowRange::new(1).ok_or(Errno::ENOMEM)?;
-    let mut op = AddToPhysmap { domid: DOMID_SELF, space, idx: index, gpfn: window.gfn(), ..Default::default() };
+    let mut op = AddToPhysmap {
+        domid: DOMID_SELF,
+        space,
+        idx: index,
+        gpfn: window.gfn(),
+        ..Default::default()
+    };
     // SAFETY: the frame is in our window, where nothing is mapped.
     unsafe { hypercall::memory_op(XENMEM_ADD_TO_PHYSMAP, &mut op) }?;
     // SAFETY: mapped just now, and never unmapped since the window range is forgotten.
@@ -145,11 +175,25 @@ impl Grant {
         let gref = table.free.pop().ok_or(Errno::ENOSPC)?;
         let offset = gref as usize % GRANT_ENTRIES_PER_FRAME * size_of::<GrantEntryV1>();
         if let Some(memory) = table.frames.get(gref as usize / GRANT_ENTRIES_PER_FRAME) {
-            memory.write(offset, &GrantEntryV1 { flags: GrantFlags::empty(), domid: dom, frame })?;
+            memory.write(
+                offset,
+                &GrantEntryV1 {
+                    flags: GrantFlags::empty(),
+                    domid: dom,
+                    frame,
+                },
+            )?;
         }
-        let flags = if readonly { GrantFlags::PERMIT_ACCESS | GrantFlags::READONLY } else { GrantFlags::PERMIT_ACCESS };
+        let flags = if readonly {
+            GrantFlags::PERMIT_ACCESS | GrantFlags::READONLY
+        } else {
+            GrantFlags::PERMIT_ACCESS
+        };
         // Release: frame and domain are in place before the entry becomes valid.
-        table.entry_flags(gref).ok_or(Errno::EINVAL)?.store(flags.bits(), Ordering::Release);
+        table
+            .entry_flags(gref)
+            .ok_or(Errno::EINVAL)?
+            .store(flags.bits(), Ordering::Release);
         Ok(Grant(gref))
     }
 
@@ -247,7 +291,9 @@ pub fn map_batch(requests: &[MapRequest], out: &mut Vec<Result<MappedPage, Grant
         let mut windows: [Option<WindowRange>; CHUNK] = [const { None }; CHUNK];
         let mut count = 0;
         for request in chunk {
-            let Some(window) = WindowRange::new(1) else { break };
+            let Some(window) = WindowRange::new(1) else {
+                break;
+            };
             operations[count] = map_operation(&window, 0, request);
             windows[count] = Some(window);
             count += 1;
@@ -258,7 +304,11 @@ pub fn map_batch(requests: &[MapRequest], out: &mut Vec<Result<MappedPage, Grant
                 (Ok(()), Some(window)) => {
                     // SAFETY: mapped just now; unmapped only when the `MappedPage` that owns the view is dropped.
                     let memory = unsafe { window.view() };
-                    Ok(MappedPage { window, handle: operation.handle, memory })
+                    Ok(MappedPage {
+                        window,
+                        handle: operation.handle,
+                        memory,
+                    })
                 }
                 (Err(error), _) => Err(error),
                 (Ok(()), None) => Err(GrantError(GNTST_GENERAL_ERROR)),
@@ -338,13 +388,25 @@ pub fn map_range(dom: DomId, grefs: &[GrantRef], readonly: bool) -> Result<Mappe
     for (chunk_index, chunk) in grefs.chunks(CHUNK).enumerate() {
         let mut operations = [GnttabMapGrantRef::default(); CHUNK];
         for (index, &gref) in chunk.iter().enumerate() {
-            operations[index] = map_operation(&window, chunk_index * CHUNK + index, &MapRequest { dom, gref, readonly });
+            operations[index] = map_operation(
+                &window,
+                chunk_index * CHUNK + index,
+                &MapRequest {
+                    dom,
+                    gref,
+                    readonly,
+                },
+            );
         }
         map(&mut operations[..chunk.len()]);
         for (index, operation) in operations[..chunk.len()].iter().enumerate() {
             match checked(operation.status) {
                 Ok(()) if failed.is_none() => handles.push(operation.handle),
-                Ok(()) => unmap(&mut [unmap_operation(&window, chunk_index * CHUNK + index, operation.handle)]),
+                Ok(()) => unmap(&mut [unmap_operation(
+                    &window,
+                    chunk_index * CHUNK + index,
+                    operation.handle,
+                )]),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -358,7 +420,11 @@ pub fn map_range(dom: DomId, grefs: &[GrantRef], readonly: bool) -> Result<Mappe
     }
     // SAFETY: all of it is mapped, until the `MappedRange` is dropped.
     let memory = unsafe { window.view() };
-    Ok(MappedRange { window, handles, memory })
+    Ok(MappedRange {
+        window,
+        handles,
+        memory,
+    })
 }
 
 fn unmap_range(window: &WindowRange, handles: &[GrantHandle]) {
@@ -386,7 +452,11 @@ fn map_operation(window: &WindowRange, page: usize, request: &MapRequest) -> Gnt
 }
 
 fn unmap_operation(window: &WindowRange, page: usize, handle: GrantHandle) -> GnttabUnmapGrantRef {
-    GnttabUnmapGrantRef { host_addr: window.gpa() + (page * PAGE_SIZE) as u64, handle, ..Default::default() }
+    GnttabUnmapGrantRef {
+        host_addr: window.gpa() + (page * PAGE_SIZE) as u64,
+        handle,
+        ..Default::default()
+    }
 }
 
 fn map(operations: &mut [GnttabMapGrantRef]) {
@@ -408,8 +478,15 @@ fn unmap(operations: &mut [GnttabUnmapGrantRef]) {
     if let Err(errno) = result {
         log::error!("GNTTABOP_unmap_grant_ref: {errno}");
     }
-    for operation in operations.iter().filter(|operation| operation.status != GNTST_OKAY) {
-        log::error!("unmapping grant handle {}: {}", operation.handle, GrantError(operation.status));
+    for operation in operations
+        .iter()
+        .filter(|operation| operation.status != GNTST_OKAY)
+    {
+        log::error!(
+            "unmapping grant handle {}: {}",
+            operation.handle,
+            GrantError(operation.status)
+        );
     }
 }
 
@@ -432,7 +509,11 @@ pub fn copy_batch(operations: &mut [GnttabCopy]) -> Result<(), Errno> {
 /// An end of a copy in our own shared memory, at `offset` bytes into `memory` (which starts on a page).
 pub fn own_page(memory: &SharedMemory, offset: usize) -> GnttabCopyPtr {
     let gpa = memory.address() + offset as u64;
-    GnttabCopyPtr::gmfn(DOMID_SELF, gpa / PAGE_SIZE as u64, (gpa % PAGE_SIZE as u64) as u16)
+    GnttabCopyPtr::gmfn(
+        DOMID_SELF,
+        gpa / PAGE_SIZE as u64,
+        (gpa % PAGE_SIZE as u64) as u16,
+    )
 }
 
 /// The outcome of one copy.

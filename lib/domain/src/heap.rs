@@ -14,7 +14,12 @@ struct Grow;
 impl OomHandler for Grow {
     fn handle_oom(talc: &mut Talc<Self>, layout: Layout) -> Result<(), ()> {
         // Room for the allocator's own bookkeeping and for the alignment.
-        let wanted = layout.size().checked_add(layout.align()).ok_or(())?.checked_add(PAGE_SIZE).ok_or(())?;
+        let wanted = layout
+            .size()
+            .checked_add(layout.align())
+            .ok_or(())?
+            .checked_add(PAGE_SIZE)
+            .ok_or(())?;
         let pages = wanted.div_ceil(PAGE_SIZE).max(STEP_PAGES);
         let range = PageRange::uninit(pages, 1)
             .or_else(|| PageRange::uninit(wanted.div_ceil(PAGE_SIZE), 1))

@@ -2,7 +2,10 @@
 //!
 //! A call goes through the page that the hypervisor filled at boot ([`crate::boot`]), so the runtime need not know
 //! which instruction the processor wants. On the host (tests) every hypercall answers `ENOSYS`.
-#![expect(unsafe_code, reason = "hypercalls let the hypervisor read and write memory by address")]
+#![expect(
+    unsafe_code,
+    reason = "hypercalls let the hypervisor read and write memory by address"
+)]
 
 use xen_abi::Errno;
 use xen_abi::hypercall::*;
@@ -101,14 +104,22 @@ pub(crate) unsafe fn vcpu_op<T>(cmd: u32, argument: &mut T) -> Result<u64, Errno
 pub fn console_write(bytes: &[u8]) -> Result<u64, Errno> {
     let start = bytes.as_ptr() as u64;
     // SAFETY: reads `bytes.len()` bytes of a borrowed slice.
-    unsafe { call::<HYPERVISOR_CONSOLE_IO>(u64::from(xen_abi::xen::CONSOLEIO_WRITE), bytes.len() as u64, start) }
+    unsafe {
+        call::<HYPERVISOR_CONSOLE_IO>(
+            u64::from(xen_abi::xen::CONSOLEIO_WRITE),
+            bytes.len() as u64,
+            start,
+        )
+    }
 }
 
 /// `CONSOLEIO_read`: fills the front of `buffer`, returns the number of bytes.
 pub fn console_read(buffer: &mut [u8]) -> Result<usize, Errno> {
     let (length, start) = (buffer.len() as u64, buffer.as_mut_ptr() as u64);
     // SAFETY: writes at most `length` bytes of a slice that is borrowed mutably.
-    let read = unsafe { call::<HYPERVISOR_CONSOLE_IO>(u64::from(xen_abi::xen::CONSOLEIO_READ), length, start) }?;
+    let read = unsafe {
+        call::<HYPERVISOR_CONSOLE_IO>(u64::from(xen_abi::xen::CONSOLEIO_READ), length, start)
+    }?;
     Ok((read as usize).min(buffer.len()))
 }
 

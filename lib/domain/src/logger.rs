@@ -12,7 +12,12 @@ impl Log for ConsoleLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        crate::console::write_line(format_args!("{} {}: {}", record.level(), record.target(), record.args()));
+        crate::console::write_line(format_args!(
+            "{} {}: {}",
+            record.level(),
+            record.target(),
+            record.args()
+        ));
     }
 
     fn flush(&self) {}
@@ -26,7 +31,9 @@ pub(crate) fn init(cmdline: &str) {
 }
 
 fn level(cmdline: &str) -> LevelFilter {
-    crate::boot::argument_in(cmdline, "log").and_then(|value| value.parse().ok()).unwrap_or(LevelFilter::Info)
+    crate::boot::argument_in(cmdline, "log")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(LevelFilter::Info)
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ impl Pages {
     }
 
     fn release(&mut self, gpa: u64, count: usize) {
-        self.bitmap.release((gpa - self.base) as usize / PAGE_SIZE, count);
+        self.bitmap
+            .release((gpa - self.base) as usize / PAGE_SIZE, count);
     }
 }
 
@@ -38,18 +39,28 @@ pub const WINDOW_BYTES: u64 = 512 << 20;
 
 /// Gives the allocator its RAM: a bitmap for `[base, base + pages)`, all used until [`free_ram`].
 pub(crate) fn init_ram(base: u64, words: &'static mut [u64], pages: usize) {
-    *RAM.lock() = Some(Pages { base, bitmap: Bitmap::new(words, pages) });
+    *RAM.lock() = Some(Pages {
+        base,
+        bitmap: Bitmap::new(words, pages),
+    });
 }
 
 /// Marks RAM `[start, end)` as free (inner whole pages) or used (outer whole pages).
 pub(crate) fn mark_ram(start: u64, end: u64, free: bool) {
     let page = PAGE_SIZE as u64;
     if let Some(ram) = RAM.lock().as_mut() {
-        let (start, end) =
-            if free { (start.next_multiple_of(page), end / page * page) } else { (start / page * page, end.next_multiple_of(page)) };
+        let (start, end) = if free {
+            (start.next_multiple_of(page), end / page * page)
+        } else {
+            (start / page * page, end.next_multiple_of(page))
+        };
         let (start, end) = (start.max(ram.base), end.max(ram.base));
         if start < end {
-            ram.bitmap.set_free(((start - ram.base) / page) as usize, ((end - start) / page) as usize, free);
+            ram.bitmap.set_free(
+                ((start - ram.base) / page) as usize,
+                ((end - start) / page) as usize,
+                free,
+            );
         }
     }
 }
@@ -60,12 +71,17 @@ pub(crate) fn init_window() {
     let words = alloc::vec![0; Bitmap::words_for(pages)].leak();
     let mut bitmap = Bitmap::new(words, pages);
     bitmap.set_free(0, pages, true);
-    *WINDOW.lock() = Some(Pages { base: WINDOW_BASE, bitmap });
+    *WINDOW.lock() = Some(Pages {
+        base: WINDOW_BASE,
+        bitmap,
+    });
 }
 
 /// Free and total pages of the domain's RAM (total without holes and image).
 pub fn ram_pages() -> (usize, usize) {
-    RAM.lock().as_ref().map_or((0, 0), |ram| (ram.bitmap.free_pages(), ram.bitmap.pages()))
+    RAM.lock()
+        .as_ref()
+        .map_or((0, 0), |ram| (ram.bitmap.free_pages(), ram.bitmap.pages()))
 }
 
 /// Contiguous zeroed pages of the domain's own RAM. Meant to be shared (rings, DMA buffers), so their contents are reached only
@@ -171,7 +187,11 @@ fn alloc_ram(pages: usize, align: usize) -> Option<u64> {
 
 #[cfg(not(target_os = "none"))]
 fn host_layout(pages: usize, _align: usize) -> Option<core::alloc::Layout> {
-    core::alloc::Layout::from_size_align(pages.checked_mul(PAGE_SIZE).filter(|&n| n > 0)?, PAGE_SIZE).ok()
+    core::alloc::Layout::from_size_align(
+        pages.checked_mul(PAGE_SIZE).filter(|&n| n > 0)?,
+        PAGE_SIZE,
+    )
+    .ok()
 }
 
 #[cfg(not(target_os = "none"))]
@@ -218,7 +238,12 @@ impl WindowRange {
     /// Something is mapped at all of the range, and stays while the view is used.
     pub(crate) unsafe fn view(&self) -> SharedMemory {
         // SAFETY: the window is identity-mapped, page-aligned and not null; the rest is the caller's promise.
-        unsafe { SharedMemory::new(NonNull::without_provenance(core::num::NonZero::new_unchecked(self.gpa as usize)), self.pages * PAGE_SIZE) }
+        unsafe {
+            SharedMemory::new(
+                NonNull::without_provenance(core::num::NonZero::new_unchecked(self.gpa as usize)),
+                self.pages * PAGE_SIZE,
+            )
+        }
     }
 }
 

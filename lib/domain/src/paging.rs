@@ -62,7 +62,11 @@ struct Tables {
     flush: bool,
 }
 
-static TABLES: Mutex<Tables> = Mutex::new(Tables { early_used: 0, gigabyte_pages: false, flush: false });
+static TABLES: Mutex<Tables> = Mutex::new(Tables {
+    early_used: 0,
+    gigabyte_pages: false,
+    flush: false,
+});
 
 impl Tables {
     /// A zeroed table.
@@ -73,7 +77,9 @@ impl Tables {
             // SAFETY: only an address inside the static is computed; each table is handed out once, under the lock.
             return Ok(unsafe { &raw mut (*table).0[self.early_used - 1] } as u64);
         }
-        PageRange::new(1).map(|page| page.into_raw().0).ok_or(Errno::ENOMEM)
+        PageRange::new(1)
+            .map(|page| page.into_raw().0)
+            .ok_or(Errno::ENOMEM)
     }
 
     /// The entry for `address` at `level` (1: 4 KiB, 2: 2 MiB, 3: 1 GiB), creating tables and splitting large pages on the way.
@@ -83,7 +89,11 @@ impl Tables {
         loop {
             let index = (address >> (12 + 9 * (at - 1)) & 511) as usize;
             // SAFETY: `table` is the identity-mapped address of a page table, 512 entries long.
-            let entry = unsafe { NonNull::new(table as *mut u64).ok_or(Errno::EFAULT)?.add(index) };
+            let entry = unsafe {
+                NonNull::new(table as *mut u64)
+                    .ok_or(Errno::EFAULT)?
+                    .add(index)
+            };
             if at == level {
                 return Ok(entry);
             }
@@ -100,7 +110,11 @@ impl Tables {
                 let drop_large = if at == 2 { LARGE } else { 0 };
                 for part in 0..512 {
                     // SAFETY: the new table has 512 entries and is not in use yet.
-                    unsafe { (new as *mut u64).add(part as usize).write_volatile((value ^ drop_large) + part * step) };
+                    unsafe {
+                        (new as *mut u64)
+                            .add(part as usize)
+                            .write_volatile((value ^ drop_large) + part * step)
+                    };
                 }
                 // SAFETY: as above; the new table maps exactly what the large page did.
                 unsafe { entry.write_volatile(new | PRESENT | WRITABLE) };
@@ -117,19 +131,23 @@ impl Tables {
         const GIB: u64 = 1 << 30;
         const MIB2: u64 = 2 << 20;
         let page = PAGE_SIZE as u64;
-        let (mut at, end) = (start / page * page, end.checked_next_multiple_of(page).ok_or(Errno::EINVAL)?);
+        let (mut at, end) = (
+            start / page * page,
+            end.checked_next_multiple_of(page).ok_or(Errno::EINVAL)?,
+        );
         if end > 1 << 47 {
             return Err(Errno::EINVAL);
         }
         while at < end {
             let room = end - at;
-            let (level, size, large) = if at.is_multiple_of(GIB) && room >= GIB && self.gigabyte_pages {
-                (3, GIB, LARGE)
-            } else if at.is_multiple_of(MIB2) && room >= MIB2 {
-                (2, MIB2, LARGE)
-            } else {
-                (1, page, 0)
-            };
+            let (level, size, large) =
+                if at.is_multiple_of(GIB) && room >= GIB && self.gigabyte_pages {
+                    (3, GIB, LARGE)
+                } else if at.is_multiple_of(MIB2) && room >= MIB2 {
+                    (2, MIB2, LARGE)
+                } else {
+                    (1, page, 0)
+                };
             let bits = access.bits();
             let value = if bits == 0 { 0 } else { at | bits | large };
             let entry = self.entry(at, level)?;
@@ -165,7 +183,11 @@ pub(crate) unsafe fn init(image: &Image) -> Result<(), Errno> {
     tables.map(image.start, image.text_end, Access::Text)?;
     tables.map(image.text_end, image.rodata_end, Access::ReadOnly)?;
     tables.map(image.rodata_end, image.end, Access::Ram)?;
-    tables.map(image.stack_guard, image.stack_guard + PAGE_SIZE as u64, Access::None)?;
+    tables.map(
+        image.stack_guard,
+        image.stack_guard + PAGE_SIZE as u64,
+        Access::None,
+    )?;
     if first == 0 {
         tables.map(0, PAGE_SIZE as u64, Access::None)?;
     }

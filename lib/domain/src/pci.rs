@@ -33,7 +33,14 @@ impl Sbdf {
 
 impl fmt::Debug for Sbdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}.{}", self.0 >> 16, self.bus(), self.device(), self.function())
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{}",
+            self.0 >> 16,
+            self.bus(),
+            self.device(),
+            self.function()
+        )
     }
 }
 
@@ -50,7 +57,10 @@ const MAX_DEVICES: u32 = 64;
 pub fn devices() -> Result<Vec<GetDevice>, Errno> {
     let mut devices = Vec::new();
     for index in 0..MAX_DEVICES {
-        let mut op = GetDevice { index, ..Default::default() };
+        let mut op = GetDevice {
+            index,
+            ..Default::default()
+        };
         // SAFETY: the structure carries no address.
         match unsafe { hypercall::microhv_op(MICROHV_GET_DEVICE, &mut op) } {
             Ok(_) => devices.push(op),
@@ -63,7 +73,11 @@ pub fn devices() -> Result<Vec<GetDevice>, Errno> {
 
 /// Binds an MSI-X table entry to a new event channel; microhv writes the table and enables MSI-X.
 pub fn msix_bind(device: Sbdf, entry: u32) -> Result<Port, Errno> {
-    let mut op = MsixBind { sbdf: device.0, entry, ..Default::default() };
+    let mut op = MsixBind {
+        sbdf: device.0,
+        entry,
+        ..Default::default()
+    };
     // SAFETY: the structure carries no address.
     unsafe { hypercall::microhv_op(MICROHV_MSIX_BIND, &mut op) }?;
     Ok(Port::from_number(op.port))

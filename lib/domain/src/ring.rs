@@ -39,7 +39,10 @@ impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RingError::Overrun { producer, consumer } => {
-                write!(f, "ring producer {producer} is too far ahead of consumer {consumer}")
+                write!(
+                    f,
+                    "ring producer {producer} is too far ahead of consumer {consumer}"
+                )
             }
             RingError::Full => f.write_str("ring full"),
             RingError::TooSmall => f.write_str("ring memory too small"),
@@ -74,7 +77,11 @@ impl<M: AsRef<SharedMemory>> Slots<M> {
     fn new(memory: M, slot_bytes: usize) -> Result<Self, RingError> {
         match ring::ring_size(slot_bytes, memory.as_ref().len()) {
             0 => Err(RingError::TooSmall),
-            size => Ok(Slots { memory, size, slot_bytes }),
+            size => Ok(Slots {
+                memory,
+                size,
+                slot_bytes,
+            }),
         }
     }
 
@@ -85,7 +92,10 @@ impl<M: AsRef<SharedMemory>> Slots<M> {
     /// Reads an index; what the other end wrote before it is visible afterwards.
     fn load(&self, field: usize) -> u32 {
         // The header is inside: `new` has checked the length. An unreadable index would read as zero.
-        self.memory.as_ref().atomic_u32(field).map_or(0, |index| index.load(Ordering::Acquire))
+        self.memory
+            .as_ref()
+            .atomic_u32(field)
+            .map_or(0, |index| index.load(Ordering::Acquire))
     }
 
     /// Writes an index after everything written before.
@@ -122,7 +132,13 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
     pub fn attach(memory: M) -> Result<Self, RingError> {
         let slots = Slots::new(memory, size_of::<Req>().max(size_of::<Rsp>()))?;
         let at = slots.load(RSP_PROD);
-        Ok(BackRing { slots, req_cons: at, rsp_prod_pvt: at, rsp_prod_published: at, types: PhantomData })
+        Ok(BackRing {
+            slots,
+            req_cons: at,
+            rsp_prod_pvt: at,
+            rsp_prod_published: at,
+            types: PhantomData,
+        })
     }
 
     /// Slots, a power of two.
@@ -150,12 +166,18 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
         let producer = self.slots.load(REQ_PROD);
         // Every request without a response occupies a slot, so the producer may be at most a ring ahead of our responses.
         if producer.wrapping_sub(self.rsp_prod_pvt) > self.slots.size {
-            return Err(RingError::Overrun { producer, consumer: self.req_cons });
+            return Err(RingError::Overrun {
+                producer,
+                consumer: self.req_cons,
+            });
         }
         // A producer behind what was consumed already went backwards.
         let waiting = producer.wrapping_sub(self.req_cons);
         if waiting > self.slots.size - self.outstanding() {
-            return Err(RingError::Overrun { producer, consumer: self.req_cons });
+            return Err(RingError::Overrun {
+                producer,
+                consumer: self.req_cons,
+            });
         }
         Ok(waiting)
     }
@@ -165,7 +187,11 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
         if self.unconsumed()? == 0 {
             return Ok(None);
         }
-        let request = self.slots.memory.as_ref().read(self.slots.slot(self.req_cons))?;
+        let request = self
+            .slots
+            .memory
+            .as_ref()
+            .read(self.slots.slot(self.req_cons))?;
         self.req_cons = self.req_cons.wrapping_add(1);
         Ok(Some(request))
     }
@@ -175,7 +201,9 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
         if self.unconsumed()? <= ahead {
             return Ok(None);
         }
-        Ok(Some(self.slots.memory.as_ref().read(self.slots.slot(self.req_cons.wrapping_add(ahead)))?))
+        Ok(Some(self.slots.memory.as_ref().read(
+            self.slots.slot(self.req_cons.wrapping_add(ahead)),
+        )?))
     }
 
     /// Queues a response. [`RingError::Full`] if every request taken has been answered.
@@ -184,14 +212,20 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
     }
 
     /// Queues something else of at most a slot's size, such as netif's extra info.
-    pub fn push_response_as<T: IntoBytes + Immutable>(&mut self, response: &T) -> Result<(), RingError> {
+    pub fn push_response_as<T: IntoBytes + Immutable>(
+        &mut self,
+        response: &T,
+    ) -> Result<(), RingError> {
         if size_of::<T>() > self.slots.slot_bytes {
             return Err(RingError::TooSmall);
         }
         if self.outstanding() == 0 {
             return Err(RingError::Full);
         }
-        self.slots.memory.as_ref().write(self.slots.slot(self.rsp_prod_pvt), response)?;
+        self.slots
+            .memory
+            .as_ref()
+            .write(self.slots.slot(self.rsp_prod_pvt), response)?;
         self.rsp_prod_pvt = self.rsp_prod_pvt.wrapping_add(1);
         Ok(())
     }
@@ -200,7 +234,8 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
     pub fn flush(&mut self) -> bool {
         let old = self.rsp_prod_published;
         self.rsp_prod_published = self.rsp_prod_pvt;
-        self.slots.publish(RSP_PROD, RSP_EVENT, old, self.rsp_prod_pvt)
+        self.slots
+            .publish(RSP_PROD, RSP_EVENT, old, self.rsp_prod_pvt)
     }
 
     /// To be asked before waiting for events: true if more requests are there; false has asked the frontend to notify
@@ -231,7 +266,13 @@ impl<Req: IntoBytes + Immutable, Rsp: FromBytes, M: AsRef<SharedMemory>> FrontRi
         slots.memory.as_ref().fill(0, RING, 0)?;
         slots.store(REQ_EVENT, 1);
         slots.store(RSP_EVENT, 1);
-        Ok(FrontRing { slots, req_prod_pvt: 0, req_prod_published: 0, rsp_cons: 0, types: PhantomData })
+        Ok(FrontRing {
+            slots,
+            req_prod_pvt: 0,
+            req_prod_published: 0,
+            rsp_cons: 0,
+            types: PhantomData,
+        })
     }
 
     /// Slots, a power of two.
@@ -260,7 +301,10 @@ impl<Req: IntoBytes + Immutable, Rsp: FromBytes, M: AsRef<SharedMemory>> FrontRi
     }
 
     /// Queues something else of at most a slot's size, such as netif's extra info.
-    pub fn push_request_as<T: IntoBytes + Immutable>(&mut self, request: &T) -> Result<u32, RingError> {
+    pub fn push_request_as<T: IntoBytes + Immutable>(
+        &mut self,
+        request: &T,
+    ) -> Result<u32, RingError> {
         if size_of::<T>() > self.slots.slot_bytes {
             return Err(RingError::TooSmall);
         }
@@ -268,7 +312,10 @@ impl<Req: IntoBytes + Immutable, Rsp: FromBytes, M: AsRef<SharedMemory>> FrontRi
             return Err(RingError::Full);
         }
         let index = self.req_prod_pvt;
-        self.slots.memory.as_ref().write(self.slots.slot(index), request)?;
+        self.slots
+            .memory
+            .as_ref()
+            .write(self.slots.slot(index), request)?;
         self.req_prod_pvt = index.wrapping_add(1);
         Ok(index)
     }
@@ -277,7 +324,8 @@ impl<Req: IntoBytes + Immutable, Rsp: FromBytes, M: AsRef<SharedMemory>> FrontRi
     pub fn flush(&mut self) -> bool {
         let old = self.req_prod_published;
         self.req_prod_published = self.req_prod_pvt;
-        self.slots.publish(REQ_PROD, REQ_EVENT, old, self.req_prod_pvt)
+        self.slots
+            .publish(REQ_PROD, REQ_EVENT, old, self.req_prod_pvt)
     }
 
     /// Responses that wait, checked: there are never more than requests without one.
@@ -285,7 +333,10 @@ impl<Req: IntoBytes + Immutable, Rsp: FromBytes, M: AsRef<SharedMemory>> FrontRi
         let producer = self.slots.load(RSP_PROD);
         let waiting = producer.wrapping_sub(self.rsp_cons);
         if waiting > self.req_prod_published.wrapping_sub(self.rsp_cons) {
-            return Err(RingError::Overrun { producer, consumer: self.rsp_cons });
+            return Err(RingError::Overrun {
+                producer,
+                consumer: self.rsp_cons,
+            });
         }
         Ok(waiting)
     }
@@ -295,7 +346,11 @@ impl<Req: IntoBytes + Immutable, Rsp: FromBytes, M: AsRef<SharedMemory>> FrontRi
         if self.unconsumed()? == 0 {
             return Ok(None);
         }
-        let response = self.slots.memory.as_ref().read(self.slots.slot(self.rsp_cons))?;
+        let response = self
+            .slots
+            .memory
+            .as_ref()
+            .read(self.slots.slot(self.rsp_cons))?;
         self.rsp_cons = self.rsp_cons.wrapping_add(1);
         Ok(Some(response))
     }

@@ -34,7 +34,11 @@ fn a_full_ring_says_so() {
         front.push_request(&[0; 3]).unwrap();
     }
     assert_eq!(front.push_request(&[0; 3]), Err(RingError::Full));
-    assert_eq!(back.push_response(&0), Err(RingError::Full), "no request was taken");
+    assert_eq!(
+        back.push_response(&0),
+        Err(RingError::Full),
+        "no request was taken"
+    );
     front.flush();
     assert_eq!(back.unconsumed(), Ok(256));
     for _ in 0..256 {
@@ -74,7 +78,11 @@ fn a_new_backend_continues_where_the_old_one_stopped() {
     back.push_response(&10).unwrap();
     back.flush();
     let mut restarted = Back::attach(&memory).unwrap();
-    assert_eq!(restarted.next_request(), Ok(Some([1; 3])), "taken but unanswered: seen again");
+    assert_eq!(
+        restarted.next_request(),
+        Ok(Some([1; 3])),
+        "taken but unanswered: seen again"
+    );
     assert_eq!(front.next_response(), Ok(Some(10)));
 }
 

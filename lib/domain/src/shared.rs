@@ -2,7 +2,10 @@
 //!
 //! [`SharedMemory`] never hands out a plain reference into such memory. Values are copied out once and then belong to
 //! the caller; 32- and 64-bit words can be used as atomics.
-#![expect(unsafe_code, reason = "raw access to memory that others change; the only module that does it")]
+#![expect(
+    unsafe_code,
+    reason = "raw access to memory that others change; the only module that does it"
+)]
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -118,7 +121,11 @@ impl SharedMemory {
     }
 
     /// Copies a value in.
-    pub fn write<T: IntoBytes + Immutable>(&self, offset: usize, value: &T) -> Result<(), OutOfBounds> {
+    pub fn write<T: IntoBytes + Immutable>(
+        &self,
+        offset: usize,
+        value: &T,
+    ) -> Result<(), OutOfBounds> {
         self.write_bytes(offset, value.as_bytes())
     }
 
@@ -139,7 +146,13 @@ impl SharedMemory {
     }
 
     /// Copies `len` bytes from `source` (another view) to this one.
-    pub fn copy_from(&self, offset: usize, source: &SharedMemory, source_offset: usize, len: usize) -> Result<(), OutOfBounds> {
+    pub fn copy_from(
+        &self,
+        offset: usize,
+        source: &SharedMemory,
+        source_offset: usize,
+        len: usize,
+    ) -> Result<(), OutOfBounds> {
         let from = source.at(source_offset, len)?;
         let to = self.at(offset, len)?;
         // SAFETY: both ranges are inside their memories; overlap only repeats bytes.

@@ -1,5 +1,8 @@
 //! From the entry stub to the domain's `main`.
-#![expect(unsafe_code, reason = "reads what the builder placed in memory, and the linker script's symbols")]
+#![expect(
+    unsafe_code,
+    reason = "reads what the builder placed in memory, and the linker script's symbols"
+)]
 
 use crate::boot::{Boot, Module};
 use crate::paging::{self, Access, Image};
@@ -73,18 +76,27 @@ fn run(start_info: u64) -> Result<&'static Boot, (&'static str, Errno)> {
     unsafe { paging::init(&image) }.map_err(|errno| ("page tables", errno))?;
     crate::trap::init();
 
-    let info: HvmStartInfo = view(start_info, size_of::<HvmStartInfo>())?.read(0).map_err(|_| BAD_START_INFO)?;
+    let info: HvmStartInfo = view(start_info, size_of::<HvmStartInfo>())?
+        .read(0)
+        .map_err(|_| BAD_START_INFO)?;
     if info.magic != XEN_HVM_START_MAGIC_VALUE || info.version < XEN_HVM_START_INFO_VERSION {
         return Err(BAD_START_INFO);
     }
     let top = init_memory(&image, start_info, &info)?;
     if top > 4 << 30 {
-        paging::map(4 << 30, top, Access::Ram).map_err(|errno| ("mapping RAM above 4 GiB", errno))?;
+        paging::map(4 << 30, top, Access::Ram)
+            .map_err(|errno| ("mapping RAM above 4 GiB", errno))?;
     }
-    paging::map(memory::WINDOW_BASE, memory::WINDOW_BASE + memory::WINDOW_BYTES, Access::Ram)
-        .map_err(|errno| ("mapping the window", errno))?;
+    paging::map(
+        memory::WINDOW_BASE,
+        memory::WINDOW_BASE + memory::WINDOW_BYTES,
+        Access::Ram,
+    )
+    .map_err(|errno| ("mapping the window", errno))?;
     memory::init_window();
-    event::init(grant::map_own(XENMAPSPACE_SHARED_INFO, 0).map_err(|errno| ("shared info", errno))?);
+    event::init(
+        grant::map_own(XENMAPSPACE_SHARED_INFO, 0).map_err(|errno| ("shared info", errno))?,
+    );
 
     let cmdline = text(info.cmdline_paddr);
     crate::logger::init(cmdline);
@@ -96,8 +108,17 @@ fn run(start_info: u64) -> Result<&'static Boot, (&'static str, Errno)> {
     for index in 0..u64::from(info.nr_modules) {
         modules.push(module(&modlist_entry(&info, index)?)?);
     }
-    log::debug!("{} of {} pages free, modules {modules:?}", memory::ram_pages().0, memory::ram_pages().1);
-    Ok(Box::leak(Box::new(Boot { cmdline, modules, memory_map, rsdp: info.rsdp_paddr })))
+    log::debug!(
+        "{} of {} pages free, modules {modules:?}",
+        memory::ram_pages().0,
+        memory::ram_pages().1
+    );
+    Ok(Box::leak(Box::new(Boot {
+        cmdline,
+        modules,
+        memory_map,
+        rsdp: info.rsdp_paddr,
+    })))
 }
 
 const BAD_START_INFO: (&str, Errno) = ("bad start info", Errno::EINVAL);
@@ -107,13 +128,18 @@ fn install_hypercall_page() -> Option<()> {
     let base = crate::identity::leaf_base()?;
     let msr = __cpuid(base + (XEN_CPUID_LEAF_HYPERCALL - XEN_CPUID_FIRST_LEAF)).ebx;
     // SAFETY: the page is reserved for the hypervisor's stubs; nothing calls into it before.
-    unsafe { x86_64::registers::model_specific::Msr::new(msr).write(&raw const hypercall::hypercall_page as u64) };
+    unsafe {
+        x86_64::registers::model_specific::Msr::new(msr)
+            .write(&raw const hypercall::hypercall_page as u64)
+    };
     Some(())
 }
 
 /// A view of what the builder placed at `gpa`, which must be below 4 GiB (Xen places everything there).
 fn view(gpa: u64, len: usize) -> Result<SharedMemory, (&'static str, Errno)> {
-    let base = NonNull::new(gpa as *mut u8).filter(|_| gpa >= PAGE && gpa % 8 == 0).ok_or(BAD_START_INFO)?;
+    let base = NonNull::new(gpa as *mut u8)
+        .filter(|_| gpa >= PAGE && gpa % 8 == 0)
+        .ok_or(BAD_START_INFO)?;
     if gpa.checked_add(len as u64).is_none_or(|end| end > 4 << 30) {
         return Err(BAD_START_INFO);
     }
@@ -121,14 +147,24 @@ fn view(gpa: u64, len: usize) -> Result<SharedMemory, (&'static str, Errno)> {
     Ok(unsafe { SharedMemory::new(base, len) })
 }
 
-fn memmap_entry(info: &HvmStartInfo, index: u64) -> Result<HvmMemmapTableEntry, (&'static str, Errno)> {
+fn memmap_entry(
+    info: &HvmStartInfo,
+    index: u64,
+) -> Result<HvmMemmapTableEntry, (&'static str, Errno)> {
     let size = size_of::<HvmMemmapTableEntry>();
-    view(info.memmap_paddr + index * size as u64, size)?.read(0).map_err(|_| BAD_START_INFO)
+    view(info.memmap_paddr + index * size as u64, size)?
+        .read(0)
+        .map_err(|_| BAD_START_INFO)
 }
 
-fn modlist_entry(info: &HvmStartInfo, index: u64) -> Result<HvmModlistEntry, (&'static str, Errno)> {
+fn modlist_entry(
+    info: &HvmStartInfo,
+    index: u64,
+) -> Result<HvmModlistEntry, (&'static str, Errno)> {
     let size = size_of::<HvmModlistEntry>();
-    view(info.modlist_paddr + index * size as u64, size)?.read(0).map_err(|_| BAD_START_INFO)
+    view(info.modlist_paddr + index * size as u64, size)?
+        .read(0)
+        .map_err(|_| BAD_START_INFO)
 }
 
 /// The zero-terminated string at `gpa`; empty if absent or not UTF-8.
@@ -137,7 +173,9 @@ fn text(gpa: u64) -> &'static str {
         return "";
     }
     // SAFETY: the builder's string, zero-terminated, in memory that `init_memory` reserves and nobody writes.
-    unsafe { core::ffi::CStr::from_ptr(gpa as *const _) }.to_str().unwrap_or("")
+    unsafe { core::ffi::CStr::from_ptr(gpa as *const _) }
+        .to_str()
+        .unwrap_or("")
 }
 
 fn module(entry: &HvmModlistEntry) -> Result<Module, (&'static str, Errno)> {
@@ -147,34 +185,59 @@ fn module(entry: &HvmModlistEntry) -> Result<Module, (&'static str, Errno)> {
     }
     // The boot archive may lie beyond everything else that is mapped.
     if end > 4 << 30 {
-        paging::map(entry.paddr, end, Access::ReadOnly).map_err(|errno| ("mapping a module", errno))?;
+        paging::map(entry.paddr, end, Access::ReadOnly)
+            .map_err(|errno| ("mapping a module", errno))?;
     }
     // SAFETY: the builder's module, in memory that is reserved and nobody writes.
-    let data = unsafe { core::slice::from_raw_parts(entry.paddr as *const u8, entry.size as usize) };
-    Ok(Module { data, cmdline: text(entry.cmdline_paddr), gpa: entry.paddr })
+    let data =
+        unsafe { core::slice::from_raw_parts(entry.paddr as *const u8, entry.size as usize) };
+    Ok(Module {
+        data,
+        cmdline: text(entry.cmdline_paddr),
+        gpa: entry.paddr,
+    })
 }
 
 /// Gives all RAM that is not in use to the page allocator; returns the end of RAM.
-fn init_memory(image: &Image, start_info: u64, info: &HvmStartInfo) -> Result<u64, (&'static str, Errno)> {
+fn init_memory(
+    image: &Image,
+    start_info: u64,
+    info: &HvmStartInfo,
+) -> Result<u64, (&'static str, Errno)> {
     let mut reserved: Reserved = [(0, 0); 48];
     let mut count = 0;
     let mut reserve = |start: u64, len: u64| {
         if count == reserved.len() {
             return Err(("too many modules", Errno::E2BIG));
         }
-        reserved[count] = (start / PAGE * PAGE, start.saturating_add(len).next_multiple_of(PAGE));
+        reserved[count] = (
+            start / PAGE * PAGE,
+            start.saturating_add(len).next_multiple_of(PAGE),
+        );
         count += 1;
         Ok(())
     };
     reserve(image.start, image.end - image.start)?;
     reserve(start_info, size_of::<HvmStartInfo>() as u64)?;
-    reserve(info.memmap_paddr, u64::from(info.memmap_entries) * size_of::<HvmMemmapTableEntry>() as u64)?;
-    reserve(info.modlist_paddr, u64::from(info.nr_modules) * size_of::<HvmModlistEntry>() as u64)?;
-    reserve(info.cmdline_paddr, text(info.cmdline_paddr).len() as u64 + 1)?;
+    reserve(
+        info.memmap_paddr,
+        u64::from(info.memmap_entries) * size_of::<HvmMemmapTableEntry>() as u64,
+    )?;
+    reserve(
+        info.modlist_paddr,
+        u64::from(info.nr_modules) * size_of::<HvmModlistEntry>() as u64,
+    )?;
+    reserve(
+        info.cmdline_paddr,
+        text(info.cmdline_paddr).len() as u64 + 1,
+    )?;
     for index in 0..u64::from(info.nr_modules) {
         let entry = modlist_entry(info, index)?;
         reserve(entry.paddr, entry.size)?;
-        reserve(entry.cmdline_paddr, text(entry.cmdline_paddr).len() as u64 + 1)?;
+        reserve(
+            entry.cmdline_paddr,
+            text(entry.cmdline_paddr).len() as u64 + 1,
+        )?;
     }
     let (mut base, mut top) = (u64::MAX, 0);
     for index in 0..u64::from(info.memmap_entries) {
@@ -190,12 +253,16 @@ fn init_memory(image: &Image, start_info: u64, info: &HvmStartInfo) -> Result<u6
     let pages = ((top - base) / PAGE) as usize;
     let bytes = (crate::bitmap::Bitmap::words_for(pages) * 8) as u64;
     let mut place = image.end;
-    while let Some(&(_, end)) = reserved.iter().find(|&&(start, end)| place < end && start < place + bytes) {
+    while let Some(&(_, end)) = reserved
+        .iter()
+        .find(|&&(start, end)| place < end && start < place + bytes)
+    {
         place = end;
     }
     let mut fits = false;
     for index in 0..u64::from(info.memmap_entries) {
-        fits |= ram(&memmap_entry(info, index)?).is_some_and(|(start, end)| start <= place && place + bytes <= end);
+        fits |= ram(&memmap_entry(info, index)?)
+            .is_some_and(|(start, end)| start <= place && place + bytes <= end);
     }
     if !fits || place + bytes > 4 << 30 {
         return Err(("no room for the page bitmap", Errno::ENOMEM));
@@ -226,7 +293,9 @@ fn ram(entry: &HvmMemmapTableEntry) -> Option<(u64, u64)> {
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     // Like Rust's own message, on one line, without the heap.
     match info.location() {
-        Some(at) => crate::console::write_line(format_args!("ERROR panicked at {at}: {}", info.message())),
+        Some(at) => {
+            crate::console::write_line(format_args!("ERROR panicked at {at}: {}", info.message()))
+        }
         None => crate::console::write_line(format_args!("ERROR panicked: {}", info.message())),
     }
     event::shutdown(SHUTDOWN_CRASH)

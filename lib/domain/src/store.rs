@@ -50,7 +50,10 @@ pub trait StoreAccess {
 
     /// The value of `path` as a decimal number; `EINVAL` if it is not one.
     fn read_number(&mut self, path: &str) -> Result<u64, Errno> {
-        self.read_string(path)?.trim().parse().map_err(|_| Errno::EINVAL)
+        self.read_string(path)?
+            .trim()
+            .parse()
+            .map_err(|_| Errno::EINVAL)
     }
 
     /// Like [`Self::read_number`], with `default` where the key is absent or no number.
@@ -68,7 +71,8 @@ pub trait StoreAccess {
     where
         Self: Sized,
     {
-        self.request(XS_WRITE, &[path.as_bytes(), b"\0", value.as_ref()]).map(drop)
+        self.request(XS_WRITE, &[path.as_bytes(), b"\0", value.as_ref()])
+            .map(drop)
     }
 
     /// Sets `path` to a decimal number.
@@ -140,7 +144,12 @@ impl Store {
 
     /// Uses another transport (tests).
     pub fn over(transport: Box<dyn Transport>) -> Store {
-        Store { transport, decoder: Decoder::default(), events: VecDeque::new(), next_request: 1 }
+        Store {
+            transport,
+            decoder: Decoder::default(),
+            events: VecDeque::new(),
+            next_request: 1,
+        }
     }
 
     /// The port on which replies and watch events are signalled: when [`crate::event::take_pending`] yields it, call
@@ -160,19 +169,28 @@ impl Store {
     /// Asks for an event whenever `path` or something below changes, and one at once. `token` comes back with each event.
     /// `EEXIST` if this path and token are watched already.
     pub fn watch(&mut self, path: &str, token: &str) -> Result<(), Errno> {
-        self.request(XS_WATCH, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"]).map(drop)
+        self.request(XS_WATCH, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"])
+            .map(drop)
     }
 
     /// Ends a watch, and forgets its events that were not taken yet.
     pub fn unwatch(&mut self, path: &str, token: &str) -> Result<(), Errno> {
-        let result = self.request(XS_UNWATCH, &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"]).map(drop);
+        let result = self
+            .request(
+                XS_UNWATCH,
+                &[path.as_bytes(), b"\0", token.as_bytes(), b"\0"],
+            )
+            .map(drop);
         self.events.retain(|event| event.token != token);
         result
     }
 
     /// Runs `body` in a transaction and commits; if it conflicted with somebody else's, runs it again. If `body` fails, the
     /// transaction is given up.
-    pub fn transaction<T>(&mut self, mut body: impl FnMut(&mut Transaction<'_>) -> Result<T, Errno>) -> Result<T, Errno> {
+    pub fn transaction<T>(
+        &mut self,
+        mut body: impl FnMut(&mut Transaction<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         for _ in 0..MAX_RETRIES {
             let reply = self.request(XS_TRANSACTION_START, &[b"\0"])?;
             let id = wire::number(&reply)?;
@@ -191,7 +209,8 @@ impl Store {
 
     /// This domain's number, as the store knows it (`domid`).
     pub fn own_domid(&mut self) -> Result<DomId, Errno> {
-        self.read_number("domid").and_then(|number| DomId::try_from(number).map_err(|_| Errno::EINVAL))
+        self.read_number("domid")
+            .and_then(|number| DomId::try_from(number).map_err(|_| Errno::EINVAL))
     }
 
     /// Tells the store of a new domain's ring page and port (Domain-0).
@@ -202,22 +221,34 @@ impl Store {
 
     /// Tells the store that a domain is gone (Domain-0).
     pub fn release(&mut self, domain: DomId) -> Result<(), Errno> {
-        self.request(XS_RELEASE, &[alloc::format!("{domain}\0").as_bytes()]).map(drop)
+        self.request(XS_RELEASE, &[alloc::format!("{domain}\0").as_bytes()])
+            .map(drop)
     }
 
     /// `/local/domain/<domain>`, as the store says.
     pub fn domain_path(&mut self, domain: DomId) -> Result<String, Errno> {
-        let reply = self.request(XS_GET_DOMAIN_PATH, &[alloc::format!("{domain}\0").as_bytes()])?;
+        let reply = self.request(
+            XS_GET_DOMAIN_PATH,
+            &[alloc::format!("{domain}\0").as_bytes()],
+        )?;
         wire::strings(&reply)?.into_iter().next().ok_or(Errno::EIO)
     }
 
     /// Whether the store serves `domain`.
     pub fn is_introduced(&mut self, domain: DomId) -> Result<bool, Errno> {
-        let reply = self.request(XS_IS_DOMAIN_INTRODUCED, &[alloc::format!("{domain}\0").as_bytes()])?;
+        let reply = self.request(
+            XS_IS_DOMAIN_INTRODUCED,
+            &[alloc::format!("{domain}\0").as_bytes()],
+        )?;
         Ok(reply.first() == Some(&b'T'))
     }
 
-    fn exchange(&mut self, message: u32, transaction: u32, parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    fn exchange(
+        &mut self,
+        message: u32,
+        transaction: u32,
+        parts: &[&[u8]],
+    ) -> Result<Vec<u8>, Errno> {
         let request = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
         let bytes = wire::encode(message, request, transaction, parts)?;

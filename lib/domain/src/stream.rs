@@ -55,7 +55,10 @@ impl StreamLayout {
         let cons = memory.atomic_u32(self.cons)?.load(Ordering::Acquire);
         let prod = memory.atomic_u32(self.prod)?.load(Ordering::Acquire);
         if prod.wrapping_sub(cons) > self.size {
-            return Err(RingError::Overrun { producer: prod, consumer: cons });
+            return Err(RingError::Overrun {
+                producer: prod,
+                consumer: cons,
+            });
         }
         Ok((cons, prod))
     }
@@ -82,7 +85,9 @@ impl StreamLayout {
         memory.read_bytes(self.data, &mut out[first..count])?;
         // The bytes are copied before the producer may overwrite them.
         fence(Ordering::SeqCst);
-        memory.atomic_u32(self.cons)?.store(cons.wrapping_add(count as u32), Ordering::Release);
+        memory
+            .atomic_u32(self.cons)?
+            .store(cons.wrapping_add(count as u32), Ordering::Release);
         // The producer sees the room before the caller looks whether it filled the ring again meanwhile (as in `write`).
         fence(Ordering::SeqCst);
         Ok(count)
@@ -91,12 +96,16 @@ impl StreamLayout {
     /// Puts up to `bytes.len()` bytes; returns how many. The other end should be notified if it was not zero.
     pub fn write(&self, memory: &SharedMemory, bytes: &[u8]) -> Result<usize, RingError> {
         let (cons, prod) = self.indexes(memory)?;
-        let count = bytes.len().min((self.size - prod.wrapping_sub(cons)) as usize);
+        let count = bytes
+            .len()
+            .min((self.size - prod.wrapping_sub(cons)) as usize);
         let at = (prod & (self.size - 1)) as usize;
         let first = count.min(self.size as usize - at);
         memory.write_bytes(self.data + at, &bytes[..first])?;
         memory.write_bytes(self.data, &bytes[first..count])?;
-        memory.atomic_u32(self.prod)?.store(prod.wrapping_add(count as u32), Ordering::Release);
+        memory
+            .atomic_u32(self.prod)?
+            .store(prod.wrapping_add(count as u32), Ordering::Release);
         fence(Ordering::SeqCst);
         Ok(count)
     }

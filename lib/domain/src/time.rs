@@ -42,7 +42,10 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Instant;
     fn add(self, duration: Duration) -> Instant {
-        Instant(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        Instant(
+            self.0
+                .saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 
@@ -55,13 +58,20 @@ impl Sub<Instant> for Instant {
 
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+        write!(
+            f,
+            "{}.{:09}s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000
+        )
     }
 }
 
 /// Wall-clock time since 1970-01-01 UTC.
 pub fn wall_clock() -> Duration {
-    crate::event::shared_info().map_or(Duration::ZERO, |info| boot_wall_clock(info) + Duration::from_nanos(Instant::now().0))
+    crate::event::shared_info().map_or(Duration::ZERO, |info| {
+        boot_wall_clock(info) + Duration::from_nanos(Instant::now().0)
+    })
 }
 
 /// Waits until `deadline` has passed. Events stay pending for [`crate::event::take_pending`].
@@ -74,7 +84,9 @@ pub fn sleep_until(deadline: Instant) {
 /// A consistent copy of vCPU 0's clock, then its value now.
 fn system_time(info: &SharedMemory) -> u64 {
     const TIME: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, time);
-    let Ok(version) = info.atomic_u32(TIME + offset_of!(VcpuTimeInfo, version)) else { return 0 };
+    let Ok(version) = info.atomic_u32(TIME + offset_of!(VcpuTimeInfo, version)) else {
+        return 0;
+    };
     loop {
         let before = version.load(Ordering::Acquire);
         let time: VcpuTimeInfo = info.read(TIME).unwrap_or_default();
@@ -90,14 +102,21 @@ fn system_time(info: &SharedMemory) -> u64 {
 
 /// Wall-clock time when system time was zero.
 fn boot_wall_clock(info: &SharedMemory) -> Duration {
-    let Ok(version) = info.atomic_u32(offset_of!(SharedInfo, wc_version)) else { return Duration::ZERO };
+    let Ok(version) = info.atomic_u32(offset_of!(SharedInfo, wc_version)) else {
+        return Duration::ZERO;
+    };
     loop {
         let before = version.load(Ordering::Acquire);
-        let words: [u32; 3] = info.read(offset_of!(SharedInfo, wc_sec)).unwrap_or_default();
+        let words: [u32; 3] = info
+            .read(offset_of!(SharedInfo, wc_sec))
+            .unwrap_or_default();
         fence(Ordering::Acquire);
         if before & 1 == 0 && version.load(Ordering::Acquire) == before {
             let [seconds, nanoseconds, seconds_high] = words;
-            return Duration::new(u64::from(seconds) | u64::from(seconds_high) << 32, nanoseconds);
+            return Duration::new(
+                u64::from(seconds) | u64::from(seconds_high) << 32,
+                nanoseconds,
+            );
         }
         core::hint::spin_loop();
     }
@@ -117,7 +136,8 @@ mod tests {
     #[test]
     fn wall_clock_starts_at_the_shared_seconds() {
         let info = leaked(4096);
-        info.write(offset_of!(SharedInfo, wc_sec), &[5_u32, 6, 1]).unwrap();
+        info.write(offset_of!(SharedInfo, wc_sec), &[5_u32, 6, 1])
+            .unwrap();
         assert_eq!(boot_wall_clock(&info), Duration::new((1 << 32) + 5, 6));
     }
 
@@ -127,6 +147,9 @@ mod tests {
         assert!(a < b);
         assert_eq!(b - a, Duration::from_nanos(4));
         assert_eq!(a - b, Duration::ZERO);
-        assert_eq!(std::format!("{:?}", Instant::from_nanos(1_500_000_000)), "1.500000000s");
+        assert_eq!(
+            std::format!("{:?}", Instant::from_nanos(1_500_000_000)),
+            "1.500000000s"
+        );
     }
 }

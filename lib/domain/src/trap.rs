@@ -56,7 +56,8 @@ pub(crate) fn init() {
     let tss = TSS.call_once(|| {
         let mut tss = TaskStateSegment::new();
         let stack = &raw const EXCEPTION_STACK;
-        tss.interrupt_stack_table[0] = VirtAddr::from_ptr(stack) + size_of::<ExceptionStack>() as u64;
+        tss.interrupt_stack_table[0] =
+            VirtAddr::from_ptr(stack) + size_of::<ExceptionStack>() as u64;
         tss
     });
     let mut code = x86_64::registers::segmentation::SegmentSelector::NULL;
@@ -112,22 +113,43 @@ fn idt() -> InterruptDescriptorTable {
 }
 
 const NAMES: [&str; 20] = [
-    "divide error", "debug exception", "NMI", "breakpoint", "overflow", "bound range exceeded", "invalid opcode",
-    "device not available", "double fault", "coprocessor overrun", "invalid TSS", "segment not present",
-    "stack-segment fault", "general protection fault", "page fault", "reserved", "x87 error", "alignment check",
-    "machine check", "SIMD error",
+    "divide error",
+    "debug exception",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range exceeded",
+    "invalid opcode",
+    "device not available",
+    "double fault",
+    "coprocessor overrun",
+    "invalid TSS",
+    "segment not present",
+    "stack-segment fault",
+    "general protection fault",
+    "page fault",
+    "reserved",
+    "x87 error",
+    "alignment check",
+    "machine check",
+    "SIMD error",
 ];
 
 /// Where the stubs go: log the registers, end the domain.
 #[unsafe(no_mangle)]
 extern "C" fn exception_entry(frame: &Frame) -> ! {
-    let name = NAMES.get(frame.vector as usize).copied().unwrap_or("unknown exception");
+    let name = NAMES
+        .get(frame.vector as usize)
+        .copied()
+        .unwrap_or("unknown exception");
     let guard = crate::start::stack_guard();
     let cr2 = Cr2::read_raw();
     let overflow = frame.vector == 14 && (guard..guard + 4096).contains(&cr2);
     crate::console::write_line(format_args!(
         "ERROR panicked at {:#x}: {name} (error code {:#x}, cr2 {cr2:#x}){}",
-        frame.rip, frame.error_code, if overflow { ": stack overflow" } else { "" },
+        frame.rip,
+        frame.error_code,
+        if overflow { ": stack overflow" } else { "" },
     ));
     crate::console::write_line(format_args!(
         "ERROR rax {:x} rbx {:x} rcx {:x} rdx {:x} rsi {:x} rdi {:x} rbp {:x} rsp {:x}",
@@ -135,7 +157,17 @@ extern "C" fn exception_entry(frame: &Frame) -> ! {
     ));
     crate::console::write_line(format_args!(
         "ERROR r8 {:x} r9 {:x} r10 {:x} r11 {:x} r12 {:x} r13 {:x} r14 {:x} r15 {:x} rflags {:x} cs {:x} ss {:x}",
-        frame.r8, frame.r9, frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15, frame.rflags, frame.cs, frame.ss,
+        frame.r8,
+        frame.r9,
+        frame.r10,
+        frame.r11,
+        frame.r12,
+        frame.r13,
+        frame.r14,
+        frame.r15,
+        frame.rflags,
+        frame.cs,
+        frame.ss,
     ));
     crate::event::shutdown(xen_abi::sched::SHUTDOWN_CRASH)
 }

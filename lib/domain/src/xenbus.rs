@@ -34,7 +34,11 @@ impl Device {
         let other_path = store.read_string(&format!("{path}/{other}"))?;
         let other_domid = store.read_number(&format!("{path}/{other}-id"))?;
         let other_domid = DomId::try_from(other_domid).map_err(|_| Errno::EINVAL)?;
-        Ok(Device { path: path.to_string(), other_path, other_domid })
+        Ok(Device {
+            path: path.to_string(),
+            other_path,
+            other_domid,
+        })
     }
 
     /// Path of one of our keys.
@@ -78,7 +82,12 @@ impl Device {
 
     /// Blocks until the other end's state is one of `wanted`, or until `deadline` (`ETIMEDOUT`). For start-up code: an event loop uses
     /// [`Self::watch_other`] instead. Watch events of others are kept.
-    pub fn wait_other(&self, store: &mut Store, wanted: &[XenbusState], deadline: Instant) -> Result<XenbusState, Errno> {
+    pub fn wait_other(
+        &self,
+        store: &mut Store,
+        wanted: &[XenbusState],
+        deadline: Instant,
+    ) -> Result<XenbusState, Errno> {
         let token = format!("wait:{}", self.path);
         self.watch_other(store, &token)?;
         let result = loop {
@@ -102,7 +111,9 @@ impl Device {
 
 /// The state in `path`/state.
 pub fn state(store: &mut Store, path: &str) -> XenbusState {
-    store.read(&format!("{path}/state")).map_or(XenbusState::Unknown, |value| XenbusState::parse(&value))
+    store
+        .read(&format!("{path}/state"))
+        .map_or(XenbusState::Unknown, |value| XenbusState::parse(&value))
 }
 
 /// Splits the path of a watch event under `backend/<kind>`: `backend/vif/5/0/state` with root `backend/vif` gives
@@ -111,7 +122,11 @@ pub fn backend_event<'a>(root: &str, path: &'a str) -> Option<(DomId, &'a str, &
     let rest = path.strip_prefix(root)?.strip_prefix('/')?;
     let mut parts = rest.splitn(3, '/');
     let domain = parts.next()?.parse().ok()?;
-    Some((domain, parts.next().unwrap_or(""), parts.next().unwrap_or("")))
+    Some((
+        domain,
+        parts.next().unwrap_or(""),
+        parts.next().unwrap_or(""),
+    ))
 }
 
 #[cfg(test)]
@@ -120,9 +135,18 @@ mod tests {
 
     #[test]
     fn event_paths_split_into_domain_device_and_key() {
-        assert_eq!(backend_event("backend/vif", "backend/vif/5/0/state"), Some((5, "0", "state")));
-        assert_eq!(backend_event("backend/vif", "backend/vif/5/0/a/b"), Some((5, "0", "a/b")));
-        assert_eq!(backend_event("backend/vif", "backend/vif/5"), Some((5, "", "")));
+        assert_eq!(
+            backend_event("backend/vif", "backend/vif/5/0/state"),
+            Some((5, "0", "state"))
+        );
+        assert_eq!(
+            backend_event("backend/vif", "backend/vif/5/0/a/b"),
+            Some((5, "0", "a/b"))
+        );
+        assert_eq!(
+            backend_event("backend/vif", "backend/vif/5"),
+            Some((5, "", ""))
+        );
         assert_eq!(backend_event("backend/vif", "backend/vif"), None);
         assert_eq!(backend_event("backend/vif", "backend/vifx/5"), None);
         assert_eq!(backend_event("backend/vif", "backend/vif/x/0"), None);

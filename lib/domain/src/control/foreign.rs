@@ -1,5 +1,8 @@
 //! Other domains' memory in our address space (`XENMAPSPACE_gmfn_foreign`).
-#![expect(unsafe_code, reason = "changes what is mapped at addresses of this domain")]
+#![expect(
+    unsafe_code,
+    reason = "changes what is mapped at addresses of this domain"
+)]
 
 use crate::hypercall;
 use crate::memory::WindowRange;
@@ -26,7 +29,11 @@ impl ForeignWindow {
         let window = WindowRange::new(pages).ok_or(Errno::ENOMEM)?;
         // SAFETY: nothing is mapped yet, so the view is not lent before `map` has mapped all that `map` lends.
         let memory = unsafe { window.view() };
-        Ok(ForeignWindow { window, memory, mapped: 0 })
+        Ok(ForeignWindow {
+            window,
+            memory,
+            mapped: 0,
+        })
     }
 
     /// Pages that can be mapped at once.
@@ -62,18 +69,32 @@ impl ForeignWindow {
             // since `self` is borrowed mutably.
             unsafe { hypercall::memory_op(XENMEM_ADD_TO_PHYSMAP_BATCH, &mut op) }?;
             if let Some(&error) = errs.iter().find(|&&error| error != 0) {
-                return Err(Errno::from_ret(i64::from(error)).err().unwrap_or(Errno::EINVAL));
+                return Err(Errno::from_ret(i64::from(error))
+                    .err()
+                    .unwrap_or(Errno::EINVAL));
             }
         }
         // SAFETY: mapped just now; the view's lifetime keeps the window from being changed.
-        let memory = unsafe { SharedMemory::new(core::ptr::NonNull::new(self.memory.address() as *mut u8).ok_or(Errno::EINVAL)?, gfns.len() * PAGE_SIZE) };
-        Ok(ForeignView { memory, window: core::marker::PhantomData })
+        let memory = unsafe {
+            SharedMemory::new(
+                core::ptr::NonNull::new(self.memory.address() as *mut u8).ok_or(Errno::EINVAL)?,
+                gfns.len() * PAGE_SIZE,
+            )
+        };
+        Ok(ForeignView {
+            memory,
+            window: core::marker::PhantomData,
+        })
     }
 
     /// Unmaps everything, so that a destroyed domain's pages are not kept alive.
     pub fn clear(&mut self) {
         for page in 0..self.mapped as u64 {
-            let mut op = RemoveFromPhysmap { domid: DOMID_SELF, gpfn: self.window.gfn() + page, ..Default::default() };
+            let mut op = RemoveFromPhysmap {
+                domid: DOMID_SELF,
+                gpfn: self.window.gfn() + page,
+                ..Default::default()
+            };
             // SAFETY: a frame of our window without a view. A page that was never mapped is an error without effect.
             let _ = unsafe { hypercall::memory_op(XENMEM_REMOVE_FROM_PHYSMAP, &mut op) };
         }

@@ -30,7 +30,9 @@ pub fn domains() -> Result<Vec<XenDomctlGetdomaininfo>, Errno> {
         let count = (request.get::<XenSysctlGetdomaininfolist>().num_domains as usize).min(BATCH);
         all.extend_from_slice(&buffer[..count]);
         match all.last() {
-            Some(last) if count == BATCH && last.domain < DomId::MAX => first_domain = last.domain + 1,
+            Some(last) if count == BATCH && last.domain < DomId::MAX => {
+                first_domain = last.domain + 1
+            }
             _ => return Ok(all),
         }
     }
@@ -47,7 +49,11 @@ pub fn physinfo() -> Result<XenSysctlPhysinfo, Errno> {
 /// Idle nanoseconds of each CPU, at most `max_cpus`.
 pub fn cpu_idle_times(max_cpus: usize) -> Result<Vec<u64>, Errno> {
     let mut buffer = vec![XenSysctlCpuinfo::default(); max_cpus];
-    let arm = XenSysctlGetcpuinfo { max_cpus: max_cpus as u32, info: buffer.as_mut_ptr() as u64, ..Default::default() };
+    let arm = XenSysctlGetcpuinfo {
+        max_cpus: max_cpus as u32,
+        info: buffer.as_mut_ptr() as u64,
+        ..Default::default()
+    };
     let mut request = Sysctl::new(XEN_SYSCTL_GETCPUINFO).with(&arm);
     // SAFETY: the buffer is borrowed mutably and has as many elements as said.
     unsafe { hypercall::sysctl(&mut request) }?;
@@ -75,7 +81,10 @@ pub fn read_log(index: Option<u32>, clear: bool, buffer: &mut [u8]) -> Result<(u
 
 /// A domain's counters of exits, hypercalls, events and grants.
 pub fn exits(domid: DomId) -> Result<Exits, Errno> {
-    let mut op = Exits { domid, ..Default::default() };
+    let mut op = Exits {
+        domid,
+        ..Default::default()
+    };
     // SAFETY: the structure carries no address.
     unsafe { hypercall::microhv_op(MICROHV_EXITS, &mut op) }?;
     Ok(op)
@@ -100,12 +109,18 @@ pub fn version() -> Result<(u16, u16), Errno> {
 pub fn version_text(cmd: u32) -> Result<String, Errno> {
     // Longer than any of them: nothing is written outside.
     let mut buffer = [0_u8; XEN_CAPABILITIES_INFO_LEN];
-    if !matches!(cmd, XENVER_EXTRAVERSION | XENVER_CAPABILITIES | XENVER_CHANGESET | XENVER_COMMANDLINE) {
+    if !matches!(
+        cmd,
+        XENVER_EXTRAVERSION | XENVER_CAPABILITIES | XENVER_CHANGESET | XENVER_COMMANDLINE
+    ) {
         return Err(Errno::EINVAL);
     }
     // SAFETY: the command writes at most 1024 bytes.
     unsafe { hypercall::xen_version(cmd, &mut buffer) }?;
-    let length = buffer.iter().position(|&byte| byte == 0).unwrap_or(buffer.len());
+    let length = buffer
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(buffer.len());
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 

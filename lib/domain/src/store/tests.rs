@@ -27,9 +27,11 @@ impl Transport for Script {
             }
             let request = u32::from_le_bytes(header[4..8].try_into().unwrap());
             self.expect += 16 + len;
-            self.incoming.extend(encode(XS_WATCH_EVENT, 0, 0, &[b"a/b\0tok\0"]).unwrap());
+            self.incoming
+                .extend(encode(XS_WATCH_EVENT, 0, 0, &[b"a/b\0tok\0"]).unwrap());
             let (kind, payload) = self.answers.pop_front().unwrap();
-            self.incoming.extend(encode(kind, request, 0, &[&payload]).unwrap());
+            self.incoming
+                .extend(encode(kind, request, 0, &[&payload]).unwrap());
         }
         Ok(count)
     }
@@ -55,8 +57,17 @@ impl Transport for Script {
 
 fn store(piece: usize, answers: &[(u32, &[u8])]) -> (Store, Rc<RefCell<Vec<u8>>>) {
     let sent = Rc::new(RefCell::new(Vec::new()));
-    let answers = answers.iter().map(|(kind, payload)| (*kind, payload.to_vec())).collect();
-    let script = Script { sent: sent.clone(), answers, incoming: VecDeque::new(), piece, expect: 0 };
+    let answers = answers
+        .iter()
+        .map(|(kind, payload)| (*kind, payload.to_vec()))
+        .collect();
+    let script = Script {
+        sent: sent.clone(),
+        answers,
+        incoming: VecDeque::new(),
+        piece,
+        expect: 0,
+    };
     (Store::over(Box::new(script)), sent)
 }
 
@@ -65,19 +76,33 @@ fn values_errors_and_events_arrive_in_any_pieces() {
     for piece in [1, 3, 16, 4096] {
         let (mut store, sent) = store(
             piece,
-            &[(XS_READ, b"42"), (XS_ERROR, b"ENOENT\0"), (XS_DIRECTORY, b"0\01\0vif\0"), (XS_WRITE, b"OK\0"), (XS_DIRECTORY, b"")],
+            &[
+                (XS_READ, b"42"),
+                (XS_ERROR, b"ENOENT\0"),
+                (XS_DIRECTORY, b"0\01\0vif\0"),
+                (XS_WRITE, b"OK\0"),
+                (XS_DIRECTORY, b""),
+            ],
         );
         assert_eq!(store.read_number("domid"), Ok(42));
         assert_eq!(store.read("x"), Err(Errno::ENOENT));
         assert_eq!(store.directory("y").unwrap(), ["0", "1", "vif"]);
         assert_eq!(store.write("key", "value"), Ok(()));
         assert_eq!(store.directory("empty").unwrap(), Vec::<String>::new());
-        let event = WatchEvent { path: "a/b".to_string(), token: "tok".to_string() };
+        let event = WatchEvent {
+            path: "a/b".to_string(),
+            token: "tok".to_string(),
+        };
         for _ in 0..5 {
             assert_eq!(store.next_event(), Ok(Some(event.clone())));
         }
         assert_eq!(store.next_event(), Ok(None));
-        assert!(sent.borrow().windows(9).any(|window| window == b"key\0value"), "no zero after a value");
+        assert!(
+            sent.borrow()
+                .windows(9)
+                .any(|window| window == b"key\0value"),
+            "no zero after a value"
+        );
     }
 }
 
@@ -106,9 +131,18 @@ fn a_conflicting_transaction_is_run_again() {
 
 #[test]
 fn a_failing_transaction_is_given_up() {
-    let (mut store, sent) =
-        store(64, &[(XS_TRANSACTION_START, b"9\0"), (XS_ERROR, b"EACCES\0"), (XS_TRANSACTION_END, b"OK\0")]);
-    assert_eq!(store.transaction(|transaction| transaction.mkdir("x")), Err(Errno::EACCES));
+    let (mut store, sent) = store(
+        64,
+        &[
+            (XS_TRANSACTION_START, b"9\0"),
+            (XS_ERROR, b"EACCES\0"),
+            (XS_TRANSACTION_END, b"OK\0"),
+        ],
+    );
+    assert_eq!(
+        store.transaction(|transaction| transaction.mkdir("x")),
+        Err(Errno::EACCES)
+    );
     assert!(sent.borrow().ends_with(b"F\0"), "aborted, not committed");
 }
 

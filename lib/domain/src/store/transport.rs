@@ -37,11 +37,19 @@ impl RingTransport {
         use xen_abi::xen::PAGE_SIZE;
         let gfn = get_param(DOMID_SELF, HVM_PARAM_STORE_PFN)?;
         let port = get_param(DOMID_SELF, HVM_PARAM_STORE_EVTCHN)?;
-        let port = EvtchnPort::try_from(port).ok().filter(|&port| port != 0).ok_or(Errno::ENODEV)?;
-        let base = NonNull::new((gfn * PAGE_SIZE as u64) as *mut u8).filter(|_| gfn < 1 << 20).ok_or(Errno::ENODEV)?;
+        let port = EvtchnPort::try_from(port)
+            .ok()
+            .filter(|&port| port != 0)
+            .ok_or(Errno::ENODEV)?;
+        let base = NonNull::new((gfn * PAGE_SIZE as u64) as *mut u8)
+            .filter(|_| gfn < 1 << 20)
+            .ok_or(Errno::ENODEV)?;
         // SAFETY: a page of ours outside the allocator's RAM, below 4 GiB and so identity-mapped, there for this use.
         let page = unsafe { SharedMemory::new(base, PAGE_SIZE) };
-        Ok(RingTransport { page, port: Port::from_number(port) })
+        Ok(RingTransport {
+            page,
+            port: Port::from_number(port),
+        })
     }
 
     #[cfg(not(target_os = "none"))]
@@ -75,7 +83,11 @@ impl Transport for RingTransport {
     }
 
     fn rearm(&mut self, work: bool) {
-        if work || StreamLayout::STORE_RSP.readable(&self.page).is_ok_and(|bytes| bytes > 0) {
+        if work
+            || StreamLayout::STORE_RSP
+                .readable(&self.page)
+                .is_ok_and(|bytes| bytes > 0)
+        {
             event::mark_pending(self.port.number());
         }
     }

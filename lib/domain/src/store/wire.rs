@@ -27,10 +27,17 @@ impl Message {
     /// The payload if it answers a request of kind `expected`, or the error it carries.
     pub(super) fn into_result(self, expected: u32) -> Result<Vec<u8>, Errno> {
         if self.kind == XS_ERROR {
-            let name = strings(&self.payload)?.into_iter().next().unwrap_or_default();
+            let name = strings(&self.payload)?
+                .into_iter()
+                .next()
+                .unwrap_or_default();
             return Err(Errno::from_name(&name).unwrap_or(Errno::EIO));
         }
-        if self.kind == expected { Ok(self.payload) } else { Err(Errno::EIO) }
+        if self.kind == expected {
+            Ok(self.payload)
+        } else {
+            Err(Errno::EIO)
+        }
     }
 
     pub(super) fn into_event(self) -> Result<WatchEvent, Errno> {
@@ -45,12 +52,22 @@ impl Message {
 const HEADER: usize = size_of::<XsdSockmsg>();
 
 /// A whole request. `E2BIG` if the payload is longer than the protocol allows.
-pub(super) fn encode(kind: u32, request: u32, transaction: u32, parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+pub(super) fn encode(
+    kind: u32,
+    request: u32,
+    transaction: u32,
+    parts: &[&[u8]],
+) -> Result<Vec<u8>, Errno> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     if len > XENSTORE_PAYLOAD_MAX {
         return Err(Errno::E2BIG);
     }
-    let header = XsdSockmsg { r#type: kind, req_id: request, tx_id: transaction, len: len as u32 };
+    let header = XsdSockmsg {
+        r#type: kind,
+        req_id: request,
+        tx_id: transaction,
+        len: len as u32,
+    };
     let mut bytes = Vec::with_capacity(HEADER + len);
     bytes.extend_from_slice(header.as_bytes());
     for part in parts {
@@ -89,7 +106,11 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Where the next bytes go: never empty.
     pub(super) fn wanted(&mut self) -> &mut [u8] {
-        if self.header_filled < HEADER { &mut self.header[self.header_filled..] } else { &mut self.payload[self.payload_filled..] }
+        if self.header_filled < HEADER {
+            &mut self.header[self.header_filled..]
+        } else {
+            &mut self.payload[self.payload_filled..]
+        }
     }
 
     /// `count` bytes have been written to [`Self::wanted`]; returns the message they complete.
@@ -114,7 +135,11 @@ impl Decoder {
         }
         let header = self.parsed();
         self.header_filled = 0;
-        Ok(Some(Message { kind: header.r#type, request: header.req_id, payload: core::mem::take(&mut self.payload) }))
+        Ok(Some(Message {
+            kind: header.r#type,
+            request: header.req_id,
+            payload: core::mem::take(&mut self.payload),
+        }))
     }
 
     fn parsed(&self) -> XsdSockmsg {

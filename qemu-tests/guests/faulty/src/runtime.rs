@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use domain::grant::{self, Grant, MapRequest};
 use domain::ring::{BackRing, FrontRing};
-use domain::xen_abi::grant_table::{GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GntcopyFlags, GnttabCopy, GnttabCopyPtr};
+use domain::xen_abi::grant_table::{
+    GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GntcopyFlags, GnttabCopy, GnttabCopyPtr,
+};
 use domain::{Errno, Instant, PageRange, Port, control, event, pci};
 
 type Check = (&'static str, fn() -> Result<(), &'static str>);
@@ -61,7 +63,10 @@ fn time() -> Result<(), &'static str> {
     }
     // 2020-01-01 and 2100-01-01.
     let wall = domain::time::wall_clock().as_secs();
-    ensure((1_577_836_800..4_102_444_800).contains(&wall), "the wall clock is off")
+    ensure(
+        (1_577_836_800..4_102_444_800).contains(&wall),
+        "the wall clock is off",
+    )
 }
 
 fn timer() -> Result<(), &'static str> {
@@ -70,7 +75,10 @@ fn timer() -> Result<(), &'static str> {
     let slept = start.elapsed();
     ensure(slept >= Duration::from_millis(20), "woke early")?;
     ensure(slept < Duration::from_secs(5), "woke late")?;
-    ensure(event::take_pending().any(event::is_timer), "the timer's port was not pending")
+    ensure(
+        event::take_pending().any(event::is_timer),
+        "the timer's port was not pending",
+    )
 }
 
 fn loopback() -> Result<(Port, Port), &'static str> {
@@ -84,13 +92,19 @@ fn loopback() -> Result<(Port, Port), &'static str> {
 fn events() -> Result<(), &'static str> {
     let (near, far) = loopback()?;
     far.notify().map_err(|_| "notify")?;
-    ensure(event::take_pending().collect::<Vec<_>>() == [near.number()], "not exactly the other end is pending")?;
+    ensure(
+        event::take_pending().collect::<Vec<_>>() == [near.number()],
+        "not exactly the other end is pending",
+    )?;
     ensure(event::take_pending().next().is_none(), "pending twice")?;
     near.notify().map_err(|_| "notify back")?;
     ensure(event::wait_for(&far, None), "wait_for")?;
     far.notify().map_err(|_| "notify again")?;
     event::wait(None);
-    ensure(event::take_pending().next() == Some(near.number()), "wait returned without the event")?;
+    ensure(
+        event::take_pending().next() == Some(near.number()),
+        "wait returned without the event",
+    )?;
     let soon = Instant::now() + Duration::from_millis(5);
     ensure(!event::wait_for(&near, Some(soon)), "an event nobody sent")
 }
@@ -102,7 +116,10 @@ fn untaken() -> Result<(), &'static str> {
     far2.notify().map_err(|_| "notify")?;
     ensure(event::wait_for(&near2, None), "the second port")?;
     event::wait(None);
-    ensure(event::take_pending().collect::<Vec<_>>() == [near.number()], "the first port was lost")
+    ensure(
+        event::take_pending().collect::<Vec<_>>() == [near.number()],
+        "the first port was lost",
+    )
 }
 
 fn heap() -> Result<(), &'static str> {
@@ -111,11 +128,20 @@ fn heap() -> Result<(), &'static str> {
     for size in 1..200_usize {
         blocks.push(alloc::vec![size as u8; size * 101]);
     }
-    ensure(blocks.iter().enumerate().all(|(i, block)| block.iter().all(|&byte| byte == (i + 1) as u8)), "blocks overlap")?;
+    ensure(
+        blocks
+            .iter()
+            .enumerate()
+            .all(|(i, block)| block.iter().all(|&byte| byte == (i + 1) as u8)),
+        "blocks overlap",
+    )?;
     drop(blocks);
     let big = alloc::vec![1_u8; 4 << 20];
     ensure(big.iter().all(|&byte| byte == 1), "four MiB")?;
-    ensure(before >= domain::memory::ram_pages().0, "pages from nowhere")
+    ensure(
+        before >= domain::memory::ram_pages().0,
+        "pages from nowhere",
+    )
 }
 
 fn page_of(byte: u8) -> Result<PageRange, &'static str> {
@@ -127,11 +153,27 @@ fn page_of(byte: u8) -> Result<PageRange, &'static str> {
 fn map_one() -> Result<(), &'static str> {
     let page = page_of(7)?;
     let grant = Grant::access(own()?, page.gfn(0), false).map_err(|_| "grant")?;
-    let mapped = grant::map_page(MapRequest { dom: own()?, gref: grant.reference(), readonly: false }).map_err(|_| "map")?;
-    ensure(mapped.memory().read::<u8>(4095) == Ok(7), "the mapping shows something else")?;
-    mapped.memory().write(100, &0x1234_u16).map_err(|_| "write")?;
-    ensure(page.memory().read::<u16>(100) == Ok(0x1234), "the write went elsewhere")?;
-    let Err(grant) = grant.end() else { return Err("revoked while mapped") };
+    let mapped = grant::map_page(MapRequest {
+        dom: own()?,
+        gref: grant.reference(),
+        readonly: false,
+    })
+    .map_err(|_| "map")?;
+    ensure(
+        mapped.memory().read::<u8>(4095) == Ok(7),
+        "the mapping shows something else",
+    )?;
+    mapped
+        .memory()
+        .write(100, &0x1234_u16)
+        .map_err(|_| "write")?;
+    ensure(
+        page.memory().read::<u16>(100) == Ok(0x1234),
+        "the write went elsewhere",
+    )?;
+    let Err(grant) = grant.end() else {
+        return Err("revoked while mapped");
+    };
     drop(mapped);
     grant.end().map_err(|_| "not revoked after unmapping")
 }
@@ -141,28 +183,53 @@ fn map_many() -> Result<(), &'static str> {
     let pages = PageRange::new(COUNT).ok_or("no pages")?;
     let mut grants = Vec::new();
     for index in 0..COUNT {
-        pages.memory().write(index * 4096, &(index as u64)).map_err(|_| "write")?;
+        pages
+            .memory()
+            .write(index * 4096, &(index as u64))
+            .map_err(|_| "write")?;
         grants.push(Grant::access(own()?, pages.gfn(index), true).map_err(|_| "grant")?);
     }
     let dom = own()?;
-    let requests: Vec<_> = grants.iter().map(|grant| MapRequest { dom, gref: grant.reference(), readonly: true }).collect();
+    let requests: Vec<_> = grants
+        .iter()
+        .map(|grant| MapRequest {
+            dom,
+            gref: grant.reference(),
+            readonly: true,
+        })
+        .collect();
     for _ in 0..3 {
         let mut mapped = Vec::new();
         grant::map_batch(&requests, &mut mapped);
         let mapped: Vec<_> = mapped.into_iter().flatten().collect();
         ensure(mapped.len() == COUNT, "not all were mapped")?;
-        let right = |(index, page): (usize, &grant::MappedPage)| page.memory().read::<u64>(0) == Ok(index as u64);
-        ensure(mapped.iter().enumerate().all(right), "mapped in another order")?;
+        let right = |(index, page): (usize, &grant::MappedPage)| {
+            page.memory().read::<u64>(0) == Ok(index as u64)
+        };
+        ensure(
+            mapped.iter().enumerate().all(right),
+            "mapped in another order",
+        )?;
         grant::unmap_batch(mapped);
     }
-    ensure(grants.into_iter().all(|grant| grant.end().is_ok()), "still in use after unmapping")
+    ensure(
+        grants.into_iter().all(|grant| grant.end().is_ok()),
+        "still in use after unmapping",
+    )
 }
 
 fn map_wrong() -> Result<(), &'static str> {
     // An entry that grants nothing, and one that does not exist: Xen's statuses for them.
     for (gref, status) in [(400, GNTST_GENERAL_ERROR), (1 << 24, GNTST_BAD_GNTREF)] {
-        let result = grant::map_page(MapRequest { dom: own()?, gref, readonly: false });
-        ensure(result.is_err_and(|error| error.0 == status), "a wrong reference was not refused as Xen does")?;
+        let result = grant::map_page(MapRequest {
+            dom: own()?,
+            gref,
+            readonly: false,
+        });
+        ensure(
+            result.is_err_and(|error| error.0 == status),
+            "a wrong reference was not refused as Xen does",
+        )?;
     }
     Ok(())
 }
@@ -173,12 +240,18 @@ fn map_contiguous() -> Result<(), &'static str> {
     let mut grants = Vec::new();
     // In reverse, so that the mapping's order is seen.
     for index in (0..4).rev() {
-        pages.memory().write(index * 4096, &index).map_err(|_| "write")?;
+        pages
+            .memory()
+            .write(index * 4096, &index)
+            .map_err(|_| "write")?;
         grants.push(Grant::access(dom, pages.gfn(index), false).map_err(|_| "grant")?);
     }
     let grefs: Vec<_> = grants.iter().map(Grant::reference).collect();
     let mapped = grant::map_range(dom, &grefs, false).map_err(|_| "map")?;
-    ensure((0..4).all(|index| mapped.memory().read::<usize>(index * 4096) == Ok(3 - index)), "wrong order")?;
+    ensure(
+        (0..4).all(|index| mapped.memory().read::<usize>(index * 4096) == Ok(3 - index)),
+        "wrong order",
+    )?;
     let wrong = grant::map_range(dom, &[grefs[0], 400], false);
     ensure(wrong.is_err(), "a range with a wrong reference was mapped")
 }
@@ -207,9 +280,18 @@ fn copy() -> Result<(), &'static str> {
     grant::copy_status(&operations[0]).map_err(|_| "copy from a grant")?;
     let mut bytes = [0; 32];
     to.memory().read_bytes(19, &mut bytes).map_err(|_| "read")?;
-    ensure(bytes[0] == 0 && bytes[31] == 0 && bytes[1..31].iter().all(|&byte| byte == 3), "other bytes were copied")?;
-    ensure(grant::copy_status(&operations[1]).is_err(), "wrote into a read-only grant")?;
-    ensure(from.memory().read::<u64>(0) == Ok(0x0303_0303_0303_0303), "and changed it")
+    ensure(
+        bytes[0] == 0 && bytes[31] == 0 && bytes[1..31].iter().all(|&byte| byte == 3),
+        "other bytes were copied",
+    )?;
+    ensure(
+        grant::copy_status(&operations[1]).is_err(),
+        "wrote into a read-only grant",
+    )?;
+    ensure(
+        from.memory().read::<u64>(0) == Ok(0x0303_0303_0303_0303),
+        "and changed it",
+    )
 }
 
 fn ring() -> Result<(), &'static str> {
@@ -232,7 +314,10 @@ fn ring() -> Result<(), &'static str> {
             near.notify().map_err(|_| "notify back")?;
         }
         ensure(back.more_requests() == Ok(false), "requests from nowhere")?;
-        ensure(front.next_response() == Ok(Some(round + 5)), "wrong response")?;
+        ensure(
+            front.next_response() == Ok(Some(round + 5)),
+            "wrong response",
+        )?;
     }
     Ok(())
 }
@@ -244,6 +329,12 @@ fn privilege() -> Result<(), &'static str> {
 }
 
 fn device() -> Result<(), &'static str> {
-    ensure(pci::devices().is_ok_and(|devices| devices.is_empty()), "a device")?;
-    ensure(pci::config_read(pci::Sbdf(2 << 3), 0) == u32::MAX, "another domain's device answers")
+    ensure(
+        pci::devices().is_ok_and(|devices| devices.is_empty()),
+        "a device",
+    )?;
+    ensure(
+        pci::config_read(pci::Sbdf(2 << 3), 0) == u32::MAX,
+        "another domain's device answers",
+    )
 }
