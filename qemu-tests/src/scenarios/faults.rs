@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: guest_triple_fault,
     },
     Scenario {
+        name: "the runtime's promises hold in a domain",
+        debian: false,
+        play: runtime,
+    },
+    Scenario {
         name: "wrong hypercalls get Xen's errno",
         debian: false,
         play: hypercalls,
@@ -127,5 +132,17 @@ fn hypercalls(stage: &Stage) -> Result<()> {
             "Domain-0", "xenstore", "netback", "blkback", "bridge", "faulty",
         ],
     )?;
+    running.power_off()
+}
+
+/// The domain tries lib/domain against the hypervisor: events, timers, grants, rings.
+fn runtime(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot(stage.machine(), &archive(stage, "runtime")?)?;
+    running.prints("runtime checks passed")?;
+    let said = running.transcript();
+    if said.contains("FAILED") {
+        bail!("not all checks passed:\n{said}");
+    }
+    running.wait_prompt(HANG)?;
     running.power_off()
 }
