@@ -164,7 +164,7 @@ extern "C" fn second_half() -> ! {
     if let Err(failure) = domain::build::boot_domains(boot.orders) {
         panic::stop(format_args!("Domain-0 is not built: {failure}"));
     }
-    RELEASED.store(true, Ordering::Release);
+    RELEASED.store(true, Ordering::SeqCst);
     (0..arch::cpu_count()).for_each(ipi::kick);
     sched::run()
 }
@@ -173,8 +173,10 @@ extern "C" fn second_half() -> ! {
 static RELEASED: AtomicBool = AtomicBool::new(false);
 
 fn ap_main() -> ! {
-    while !RELEASED.load(Ordering::Acquire) {
+    while !RELEASED.load(Ordering::SeqCst) {
         cpu::halt_once();
+        // Domains that wait for this CPU have kicked it already; the next kick is to wake it again.
+        percpu::this().reschedule.store(false, Ordering::SeqCst);
     }
     sched::run()
 }

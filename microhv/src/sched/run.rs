@@ -26,6 +26,10 @@ pub fn run() -> ! {
 /// Sleeps until an interrupt; what was queued in the meantime is not overslept, because interrupts are off until `hlt`.
 fn sleep(cpu: usize) {
     queue::set_idle(cpu, true);
+    // Whoever kicks this CPU sends an interrupt only if the flag was clear: clear it, then look, then sleep.
+    arch::percpu::this()
+        .reschedule
+        .store(false, Ordering::SeqCst);
     if queue::first_time(cpu).is_none() {
         arch::timer::set_deadline(timers::next_deadline(cpu));
         arch::cpu::halt_once();
