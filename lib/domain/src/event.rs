@@ -15,7 +15,7 @@ use crate::hypercall;
 use crate::shared::SharedMemory;
 use crate::time::Instant;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use spin::{Mutex, Once};
 use xen_abi::event_channel::*;
 use xen_abi::sched::*;
@@ -61,7 +61,7 @@ pub(crate) fn init(info: SharedMemory) {
             mask.store(0, Ordering::Relaxed);
         }
     }
-    if let (Some(selector), Ok(upcall)) = (selector(), info.atomic_u8(UPCALL_PENDING)) {
+    if let (Some(selector), Some(upcall)) = (selector(), upcall_pending()) {
         selector.store(u64::MAX, Ordering::SeqCst);
         upcall.store(1, Ordering::SeqCst);
     }
@@ -69,6 +69,10 @@ pub(crate) fn init(info: SharedMemory) {
 
 const UPCALL_PENDING: usize =
     offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_pending);
+
+fn upcall_pending() -> Option<&'static AtomicU8> {
+    shared_info()?.atomic_u8(UPCALL_PENDING).ok()
+}
 
 fn selector() -> Option<&'static AtomicU64> {
     const SELECTOR: usize =
@@ -186,22 +190,19 @@ fn evtchn<T>(cmd: u32, op: &mut T) -> Result<(), Errno> {
 /// pending again after it was yielded comes with the next call, so one busy port does not starve the rest.
 pub fn take_pending() -> TakePending {
     let mut deferred = DEFERRED.lock();
-    if let (Some(info), Some(selector)) = (shared_info(), selector()) {
-        if let Ok(upcall) = info.atomic_u8(UPCALL_PENDING) {
-            // Cleared first: an event after this sets it again.
-            if upcall.load(Ordering::Relaxed) != 0 {
-                upcall.store(0, Ordering::SeqCst);
-                let mut summary = selector.swap(0, Ordering::SeqCst);
-                while summary != 0 {
-                    let word = summary.trailing_zeros();
-                    summary &= summary - 1;
-                    let pending =
-                        pending_word(word).map_or(0, |bits| bits.swap(0, Ordering::SeqCst));
-                    deferred.words[word as usize] |= pending;
-                    if deferred.words[word as usize] != 0 {
-                        deferred.summary |= 1 << word;
-                    }
-                }
+    if let (Some(upcall), Some(selector)) = (upcall_pending(), selector())
+        && upcall.load(Ordering::Relaxed) != 0
+    {
+        // Cleared first: an event after this sets it again.
+        upcall.store(0, Ordering::SeqCst);
+        let mut summary = selector.swap(0, Ordering::SeqCst);
+        while summary != 0 {
+            let word = summary.trailing_zeros();
+            summary &= summary - 1;
+            let pending = pending_word(word).map_or(0, |bits| bits.swap(0, Ordering::SeqCst));
+            deferred.words[word as usize] |= pending;
+            if deferred.words[word as usize] != 0 {
+                deferred.summary |= 1 << word;
             }
         }
     }
@@ -314,8 +315,7 @@ fn block(deadline: Option<Instant>) {
     } else {
         disarm_timer();
     }
-    let upcall = shared_info().and_then(|info| info.atomic_u8(UPCALL_PENDING).ok());
-    if upcall.is_none_or(|upcall| upcall.load(Ordering::SeqCst) != 0) {
+    if upcall_pending().is_none_or(|upcall| upcall.load(Ordering::SeqCst) != 0) {
         return;
     }
     if let Err(errno) = sched(SCHEDOP_BLOCK, &mut 0_u32) {
@@ -379,9 +379,11 @@ pub fn yield_now() {
 /// Ends this domain with one of `SHUTDOWN_*`.
 pub fn shutdown(reason: u32) -> ! {
     let _ = sched(SCHEDOP_SHUTDOWN, &mut SchedShutdown { reason });
+    // A shut-down domain is not scheduled again; without a hypervisor, stop the processor: interrupts are off.
+    #[cfg(target_os = "none")]
     loop {
-        // A shut-down domain is not scheduled again; without a hypervisor, stop the processor: interrupts are off.
-        #[cfg(target_os = "none")]
         x86_64::instructions::hlt();
     }
+    #[cfg(not(target_os = "none"))]
+    panic!("shutdown with reason {reason} on the host");
 }

@@ -11,6 +11,13 @@
 //! compiles too (hypercalls answer `ENOSYS`), so that logic can be tested.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(
+        dead_code,
+        reason = "the entry code, which uses the rest, is for the bare machine only"
+    )
+)]
 
 extern crate alloc;
 

@@ -138,7 +138,7 @@ fn install_hypercall_page() -> Option<()> {
 /// A view of what the builder placed at `gpa`, which must be below 4 GiB (Xen places everything there).
 fn view(gpa: u64, len: usize) -> Result<SharedMemory, (&'static str, Errno)> {
     let base = NonNull::new(gpa as *mut u8)
-        .filter(|_| gpa >= PAGE && gpa % 8 == 0)
+        .filter(|_| gpa >= PAGE && gpa.is_multiple_of(8))
         .ok_or(BAD_START_INFO)?;
     if gpa.checked_add(len as u64).is_none_or(|end| end > 4 << 30) {
         return Err(BAD_START_INFO);

@@ -79,7 +79,7 @@ fn values_errors_and_events_arrive_in_any_pieces() {
             &[
                 (XS_READ, b"42"),
                 (XS_ERROR, b"ENOENT\0"),
-                (XS_DIRECTORY, b"0\01\0vif\0"),
+                (XS_DIRECTORY, b"0\x001\0vif\0"),
                 (XS_WRITE, b"OK\0"),
                 (XS_DIRECTORY, b""),
             ],
