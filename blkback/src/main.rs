@@ -6,15 +6,7 @@
 domain::entry!(main);
 
 #[cfg(target_os = "none")]
-fn main(boot: &'static domain::Boot) {
-    log::info!("blkback is up, command line {:?}", boot.cmdline);
-    loop {
-        for port in domain::event::take_pending() {
-            log::debug!("event on port {port}");
-        }
-        domain::event::wait(None);
-    }
-}
+fn main(_: &'static domain::Boot) {}
 
 #[cfg(not(target_os = "none"))]
 fn main() {

@@ -395,10 +395,10 @@ fn mappings_run_out_cleanly() {
 #[test]
 fn the_builder_seeds_the_reserved_entries() {
     let world = World::new();
-    let page = world.page(1, 0xfeff_f);
+    let page = world.page(1, 0xf_efff);
     world
         .table(1, |table| {
-            table.seed(GNTTAB_RESERVED_XENSTORE, DomId(2), Gfn(0xfeff_f))
+            table.seed(GNTTAB_RESERVED_XENSTORE, DomId(2), Gfn(0xf_efff))
         })
         .unwrap();
     assert_eq!(world.map(2, 1, 1, 0x80, false).0, GNTST_OKAY);
