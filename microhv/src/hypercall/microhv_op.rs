@@ -13,6 +13,7 @@ use crate::domain;
 use crate::mm::{self, frames};
 use crate::pci;
 use crate::types::DomId;
+use crate::vcpu::ExitReason;
 
 /// `microhv_op(cmd, arg)`.
 pub fn call(caller: &Caller<'_>) -> Result {
@@ -64,8 +65,13 @@ fn count(request: &mut Exits) -> Result<()> {
         ..Default::default()
     };
     target.for_each_vcpu(|vcpu| {
-        for (total, counter) in request.exits.iter_mut().zip(&vcpu.exits) {
-            *total += counter.load(Ordering::Relaxed);
+        for (reason, counter) in vcpu.exits.iter().enumerate() {
+            if let Some(total) = request
+                .exits
+                .get_mut(ExitReason::published(reason) as usize)
+            {
+                *total += counter.load(Ordering::Relaxed);
+            }
         }
         for (total, counter) in request.hypercalls.iter_mut().zip(&vcpu.hypercalls) {
             *total += counter.load(Ordering::Relaxed);

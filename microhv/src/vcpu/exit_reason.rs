@@ -159,6 +159,32 @@ impl Exit {
 }
 
 impl ExitReason {
+    /// The class under which counter number `index` (an [`ExitReason`] as a number) goes to Domain-0.
+    #[must_use]
+    pub fn published(index: usize) -> xen_abi::microhv::ExitReason {
+        use xen_abi::microhv::ExitReason as Public;
+        const PUBLISHED: [Public; EXIT_REASONS] = {
+            let mut table = [Public::Other; EXIT_REASONS];
+            table[ExitReason::HostInterrupt as usize] = Public::Interrupt;
+            table[ExitReason::HostNmi as usize] = Public::Nmi;
+            table[ExitReason::InterruptWindow as usize] = Public::InterruptWindow;
+            table[ExitReason::Hypercall as usize] = Public::Hypercall;
+            table[ExitReason::Halt as usize] = Public::Halt;
+            table[ExitReason::Cpuid as usize] = Public::Cpuid;
+            table[ExitReason::ReadMsr as usize] = Public::MsrRead;
+            table[ExitReason::WriteMsr as usize] = Public::MsrWrite;
+            table[ExitReason::Io as usize] = Public::IoPort;
+            table[ExitReason::SetXcr as usize] = Public::Xsetbv;
+            table[ExitReason::CacheFlush as usize] = Public::Wbinvd;
+            table[ExitReason::UndefinedInstruction as usize] = Public::Forbidden;
+            table[ExitReason::Exception as usize] = Public::Exception;
+            table[ExitReason::SecondLevelFault as usize] = Public::NestedPageFault;
+            table[ExitReason::Shutdown as usize] = Public::Shutdown;
+            table
+        };
+        PUBLISHED.get(index).copied().unwrap_or(Public::Other)
+    }
+
     /// A short name for tables.
     #[must_use]
     pub fn name(self) -> &'static str {
