@@ -21,13 +21,13 @@ use crate::types::DomId;
 
 /// `domctl(arg)`.
 pub fn call(caller: &Caller<'_>) -> Result {
-    if !caller.vcpu.domain.privileged {
-        return Err(Errno::EPERM);
-    }
     let argument = caller.argument(0);
     let mut request: Domctl = caller.read(argument)?;
     if request.interface_version != abi::XEN_DOMCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES);
+    }
+    if !caller.vcpu.domain.privileged {
+        return Err(Errno::EPERM);
     }
     match request.cmd {
         abi::XEN_DOMCTL_CREATEDOMAIN => create(&mut request)?,

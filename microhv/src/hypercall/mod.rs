@@ -136,14 +136,15 @@ fn vm_assist(caller: &Caller<'_>) -> Result {
 /// The domain that `id` means to `caller`: itself, or, with the control privilege, any.
 ///
 /// # Errors
-/// `EPERM` without the privilege, `ESRCH` if there is no such domain.
+/// `ESRCH` if there is no such domain, else `EPERM` without the privilege: Xen looks in this order.
 fn target(caller: &Caller<'_>, id: u16) -> Result<PageArc<Domain>> {
     let own = &caller.vcpu.domain;
     if id == xen_abi::DOMID_SELF || id == own.id.0 {
         return Ok(own.clone());
     }
+    let found = domain::find(DomId(id)).ok_or(Errno::ESRCH)?;
     if !own.privileged {
         return Err(Errno::EPERM);
     }
-    domain::find(DomId(id)).ok_or(Errno::ESRCH)
+    Ok(found)
 }

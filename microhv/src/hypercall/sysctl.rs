@@ -14,13 +14,13 @@ use crate::{arch, console, domain};
 
 /// `sysctl(arg)`.
 pub fn call(caller: &Caller<'_>) -> Result {
-    if !caller.vcpu.domain.privileged {
-        return Err(Errno::EPERM);
-    }
     let argument = caller.argument(0);
     let mut request: Sysctl = caller.read(argument)?;
     if request.interface_version != abi::XEN_SYSCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES);
+    }
+    if !caller.vcpu.domain.privileged {
+        return Err(Errno::EPERM);
     }
     match request.cmd {
         abi::XEN_SYSCTL_READCONSOLE => {

@@ -288,6 +288,20 @@ const WRONG: &[Wrong] = &[
         Errno::EFAULT,
     ),
     wrong(
+        "a domctl of another interface",
+        HYPERVISOR_DOMCTL,
+        [MEMORY, 0, 0],
+        &[2 | 1 << 32, 0],
+        Errno::EACCES,
+    ),
+    wrong(
+        "a sysctl of another interface",
+        HYPERVISOR_SYSCTL,
+        [MEMORY, 0, 0],
+        &[1 | 1 << 32, 0],
+        Errno::EACCES,
+    ),
+    wrong(
         "XEN_DOMCTL_destroydomain of Domain-0",
         HYPERVISOR_DOMCTL,
         [MEMORY, 0, 0],
