@@ -356,7 +356,12 @@ fn arm_timer(deadline: Instant) -> Result<(), Errno> {
 #[expect(unsafe_code, reason = "hypercall without a structure")]
 fn disarm_timer() {
     let mut timer = TIMER.lock();
-    if timer.armed.take().is_some() {
+    // One that has fired needs no stopping.
+    if timer
+        .armed
+        .take()
+        .is_some_and(|armed| Instant::now() < armed)
+    {
         // SAFETY: no argument is read.
         let _ = unsafe { hypercall::vcpu_op(VCPUOP_STOP_SINGLESHOT_TIMER, &mut 0_u64) };
     }

@@ -74,8 +74,7 @@ impl SharedMemory {
     /// # Safety
     /// The memory is mapped readable and writable (or never written through this view), at least 8-byte aligned, stays so while the
     /// view exists, and is accessed by this domain only through `SharedMemory`.
-    pub unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
-        debug_assert!((base.as_ptr() as usize).is_multiple_of(8));
+    pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
         SharedMemory { base, len }
     }
 

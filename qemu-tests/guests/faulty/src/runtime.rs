@@ -5,7 +5,7 @@ extern crate alloc;
 
 use alloc::vec::Vec;
 use core::time::Duration;
-use domain::grant::{self, Grant, MapRequest};
+use domain::grant::{self, Grant, GrantedPages, MapRequest};
 use domain::ring::{BackRing, FrontRing};
 use domain::xen_abi::grant_table::{
     GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GntcopyFlags, GnttabCopy, GnttabCopyPtr,
@@ -295,12 +295,12 @@ fn copy() -> Result<(), &'static str> {
 }
 
 fn ring() -> Result<(), &'static str> {
-    let page = PageRange::new(1).ok_or("no page")?;
     let dom = own()?;
-    let grant = Grant::access(dom, page.gfn(0), false).map_err(|_| "grant")?;
+    let page = GrantedPages::new(dom, 1, false).map_err(|_| "grant")?;
+    let grefs: Vec<_> = page.references().collect();
     let (near, far) = loopback()?;
     let mut front: FrontRing<[u32; 2], u32, _> = FrontRing::init(page).map_err(|_| "front")?;
-    let mapped = grant::map_range(dom, &[grant.reference()], false).map_err(|_| "map")?;
+    let mapped = grant::map_range(dom, &grefs, false).map_err(|_| "map")?;
     let mut back: BackRing<[u32; 2], u32, _> = BackRing::attach(mapped).map_err(|_| "back")?;
     for round in 0..600 {
         front.push_request(&[round, 5]).map_err(|_| "push")?;
@@ -319,7 +319,13 @@ fn ring() -> Result<(), &'static str> {
             "wrong response",
         )?;
     }
-    Ok(())
+    let Err(page) = front.into_memory().end() else {
+        return Err("revoked while mapped");
+    };
+    drop(back);
+    page.end()
+        .map(drop)
+        .map_err(|_| "not revoked after unmapping")
 }
 
 fn privilege() -> Result<(), &'static str> {
