@@ -13,7 +13,6 @@ use crate::domain;
 use crate::mm::{self, frames};
 use crate::pci;
 use crate::types::DomId;
-use crate::vcpu::ExitReason;
 
 /// `microhv_op(cmd, arg)`.
 pub fn call(caller: &Caller<'_>) -> Result {
@@ -65,13 +64,8 @@ fn count(request: &mut Exits) -> Result<()> {
         ..Default::default()
     };
     target.for_each_vcpu(|vcpu| {
-        for (reason, counter) in vcpu.exits.iter().enumerate() {
-            if let Some(total) = request
-                .exits
-                .get_mut(ExitReason::published(reason) as usize)
-            {
-                *total += counter.load(Ordering::Relaxed);
-            }
+        for (total, counter) in request.exits.iter_mut().zip(&vcpu.exits) {
+            *total += counter.load(Ordering::Relaxed);
         }
         for (total, counter) in request.hypercalls.iter_mut().zip(&vcpu.hypercalls) {
             *total += counter.load(Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! Why a virtual CPU left guest mode.
 
+pub use xen_abi::microhv::ExitReason;
+
 /// One access to an I/O port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoAccess {
@@ -81,126 +83,30 @@ pub enum Exit {
     },
 }
 
-/// The classes in which exits are counted, per vCPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "as in Exit")]
-pub enum ExitReason {
-    HostInterrupt,
-    HostNmi,
-    InterruptWindow,
-    Hypercall,
-    Halt,
-    Cpuid,
-    ReadMsr,
-    WriteMsr,
-    Io,
-    SetXcr,
-    CacheFlush,
-    ReadCounter,
-    UndefinedInstruction,
-    Exception,
-    SecondLevelFault,
-    Shutdown,
-    EntryFailed,
-    Unexpected,
-}
-
-/// Number of [`ExitReason`]s.
-pub const EXIT_REASONS: usize = 18;
-
-/// Names of the reasons, by [`ExitReason`] as an index.
-pub const EXIT_NAMES: [&str; EXIT_REASONS] = [
-    "interrupt",
-    "nmi",
-    "window",
-    "hypercall",
-    "hlt",
-    "cpuid",
-    "rdmsr",
-    "wrmsr",
-    "io",
-    "xsetbv",
-    "wbinvd",
-    "rdpmc",
-    "undefined",
-    "exception",
-    "fault",
-    "shutdown",
-    "entry-failed",
-    "unexpected",
-];
+/// Number of classes in which exits are counted.
+pub const EXIT_REASONS: usize = ExitReason::ALL.len();
 
 impl Exit {
     /// The class in which this exit is counted.
     #[must_use]
     pub const fn reason(&self) -> ExitReason {
         match self {
-            Self::HostInterrupt => ExitReason::HostInterrupt,
-            Self::HostNmi => ExitReason::HostNmi,
+            Self::HostInterrupt => ExitReason::Interrupt,
+            Self::HostNmi => ExitReason::Nmi,
             Self::InterruptWindow => ExitReason::InterruptWindow,
             Self::Hypercall => ExitReason::Hypercall,
             Self::Halt => ExitReason::Halt,
             Self::Cpuid => ExitReason::Cpuid,
-            Self::ReadMsr(_) => ExitReason::ReadMsr,
-            Self::WriteMsr(..) => ExitReason::WriteMsr,
-            Self::Io(_) => ExitReason::Io,
-            Self::SetXcr => ExitReason::SetXcr,
-            Self::CacheFlush => ExitReason::CacheFlush,
-            Self::ReadCounter => ExitReason::ReadCounter,
-            Self::UndefinedInstruction => ExitReason::UndefinedInstruction,
+            Self::ReadMsr(_) => ExitReason::MsrRead,
+            Self::WriteMsr(..) => ExitReason::MsrWrite,
+            Self::Io(_) => ExitReason::IoPort,
+            Self::SetXcr => ExitReason::Xsetbv,
+            Self::CacheFlush => ExitReason::Wbinvd,
+            Self::ReadCounter | Self::UndefinedInstruction => ExitReason::Forbidden,
             Self::Exception(..) => ExitReason::Exception,
-            Self::SecondLevelFault { .. } => ExitReason::SecondLevelFault,
+            Self::SecondLevelFault { .. } => ExitReason::NestedPageFault,
             Self::Shutdown => ExitReason::Shutdown,
-            Self::EntryFailed => ExitReason::EntryFailed,
-            Self::Unexpected { .. } => ExitReason::Unexpected,
+            Self::EntryFailed | Self::Unexpected { .. } => ExitReason::Other,
         }
-    }
-}
-
-impl ExitReason {
-    /// The class under which counter number `index` (an [`ExitReason`] as a number) goes to Domain-0.
-    #[must_use]
-    pub fn published(index: usize) -> xen_abi::microhv::ExitReason {
-        use xen_abi::microhv::ExitReason as Public;
-        const PUBLISHED: [Public; EXIT_REASONS] = {
-            let mut table = [Public::Other; EXIT_REASONS];
-            table[ExitReason::HostInterrupt as usize] = Public::Interrupt;
-            table[ExitReason::HostNmi as usize] = Public::Nmi;
-            table[ExitReason::InterruptWindow as usize] = Public::InterruptWindow;
-            table[ExitReason::Hypercall as usize] = Public::Hypercall;
-            table[ExitReason::Halt as usize] = Public::Halt;
-            table[ExitReason::Cpuid as usize] = Public::Cpuid;
-            table[ExitReason::ReadMsr as usize] = Public::MsrRead;
-            table[ExitReason::WriteMsr as usize] = Public::MsrWrite;
-            table[ExitReason::Io as usize] = Public::IoPort;
-            table[ExitReason::SetXcr as usize] = Public::Xsetbv;
-            table[ExitReason::CacheFlush as usize] = Public::Wbinvd;
-            table[ExitReason::UndefinedInstruction as usize] = Public::Forbidden;
-            table[ExitReason::Exception as usize] = Public::Exception;
-            table[ExitReason::SecondLevelFault as usize] = Public::NestedPageFault;
-            table[ExitReason::Shutdown as usize] = Public::Shutdown;
-            table
-        };
-        PUBLISHED.get(index).copied().unwrap_or(Public::Other)
-    }
-
-    /// A short name for tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        EXIT_NAMES.get(self as usize).copied().unwrap_or("?")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_has_its_name() {
-        assert_eq!(ExitReason::Unexpected as usize + 1, EXIT_REASONS);
-        assert_eq!(ExitReason::HostInterrupt.name(), "interrupt");
-        assert_eq!(ExitReason::SecondLevelFault.name(), "fault");
-        assert_eq!(ExitReason::Unexpected.name(), "unexpected");
     }
 }
