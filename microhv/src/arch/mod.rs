@@ -8,6 +8,7 @@ pub mod calibrate;
 pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod descriptors;
+mod each_cpu;
 pub mod ioapic;
 pub mod ipi;
 pub mod irq;
@@ -24,6 +25,8 @@ pub mod stack;
 pub mod timer;
 #[cfg(target_os = "none")]
 pub mod trap;
+
+pub use each_cpu::EachCpu;
 
 /// CPUs at most.
 pub const MAX_CPUS: usize = 64;

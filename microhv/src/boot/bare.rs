@@ -17,6 +17,11 @@ core::arch::global_asm!(include_str!("entry.S"), options(att_syntax));
 /// What the boot page tables show of physical memory.
 const BOOT_LIMIT: u64 = 1 << 32;
 
+/// What the image may take of memory, in bytes.
+const IMAGE_LIMIT: u64 = 1 << 20;
+/// What microhv may take for itself beyond page tables, in bytes.
+const MEMORY_LIMIT: u64 = 8 << 20;
+
 /// What the first half of the boot leaves to the second.
 struct Boot {
     info: BootInfo,
@@ -241,6 +246,9 @@ fn report_memory() {
         own.objects >> 10,
         own.page_tables >> 10
     );
+    if own.image > IMAGE_LIMIT || own.total() > MEMORY_LIMIT {
+        log::warn!("that is more than microhv is meant to take: 1 MiB and 8 MiB");
+    }
     log::info!(
         "free memory: {} KiB of {} KiB",
         frames::free_frames() * 4,

@@ -58,7 +58,7 @@ pub fn guest_write(domain: DomId, name: &str, bytes: &[u8]) {
 }
 
 fn emit(line: &mut Partial, name: &str) {
-    if levels::guest(Level::Debug) {
+    if levels::guest(level(&line.text)) {
         let text = line.text.utf8_chunks();
         let separator = if name.is_empty() { "" } else { ": " };
         let lossy = Lossy(text);
@@ -68,6 +68,18 @@ fn emit(line: &mut Partial, name: &str) {
         );
     }
     line.text.clear();
+}
+
+/// The level that a line names in its first word, as `lib/domain` writes it. Other guests say
+/// nothing of levels: what they write is for developers, as in Xen.
+fn level(text: &[u8]) -> Level {
+    let word = text.split(|byte| *byte == b' ').next();
+    match word {
+        Some(b"ERROR") => Level::Error,
+        Some(b"WARN") => Level::Warning,
+        Some(b"INFO") => Level::Info,
+        _ => Level::Debug,
+    }
 }
 
 /// Text with what is not UTF-8 shown as question marks.
@@ -111,6 +123,13 @@ mod tests {
         };
         assert_eq!(of("(d71)"), ["one: hello", "one: rest?"]);
         assert_eq!(of("(d72)"), ["other.[2J"]);
+    }
+
+    #[test]
+    fn levels_are_first_words() {
+        assert_eq!(level(b"ERROR disk: gone"), Level::Error);
+        assert_eq!(level(b"INFO"), Level::Info);
+        assert_eq!(level(b"[    0.000000] Linux version 6.1"), Level::Debug);
     }
 
     use std::string::String;

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Mutex;
 
-use crate::arch::{self, MAX_CPUS};
+use crate::arch::{self, EachCpu};
 use crate::domain::Vcpu;
 use crate::mm::PageArc;
 
@@ -23,13 +23,11 @@ struct Queue {
     idle: AtomicBool,
 }
 
-static QUEUES: [Queue; MAX_CPUS] = [const {
-    Queue {
-        waiting: Mutex::new(heapless::Vec::new()),
-        minimum: AtomicU64::new(0),
-        idle: AtomicBool::new(false),
-    }
-}; MAX_CPUS];
+static QUEUES: EachCpu<Queue> = EachCpu::new(|| Queue {
+    waiting: Mutex::new(heapless::Vec::new()),
+    minimum: AtomicU64::new(0),
+    idle: AtomicBool::new(false),
+});
 
 /// The yardstick of `cpu`: the virtual time of what runs there.
 pub fn minimum(cpu: usize) -> u64 {

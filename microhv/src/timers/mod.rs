@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use spin::Mutex;
 
-use crate::arch::{self, MAX_CPUS};
+use crate::arch::{self, EachCpu};
 use crate::domain::{self, Vcpu, events};
 use crate::mm::PageArc;
 
@@ -39,12 +39,10 @@ struct List {
     changed: AtomicBool,
 }
 
-static LISTS: [List; MAX_CPUS] = [const {
-    List {
-        vcpus: Mutex::new(heapless::Vec::new()),
-        changed: AtomicBool::new(false),
-    }
-}; MAX_CPUS];
+static LISTS: EachCpu<List> = EachCpu::new(|| List {
+    vcpus: Mutex::new(heapless::Vec::new()),
+    changed: AtomicBool::new(false),
+});
 
 impl Timers {
     /// No timer armed.
