@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod backend;
 pub mod check;
 pub mod disk;
 pub mod engine;
@@ -18,7 +19,11 @@ pub mod task;
 pub mod virtio_disk;
 
 #[cfg(test)]
+mod backend_tests;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fake_store;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

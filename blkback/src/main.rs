@@ -1,12 +1,12 @@
-//! The blkback domain.
+//! The blkback domain: one disk controller, and virtual disks on it for other domains.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
 #[cfg(target_os = "none")]
-domain::entry!(main);
+mod run;
 
 #[cfg(target_os = "none")]
-fn main(_: &'static domain::Boot) {}
+domain::entry!(run::main);
 
 #[cfg(not(target_os = "none"))]
 fn main() {

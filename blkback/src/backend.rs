@@ -1,0 +1,475 @@
+//! The xenbus side: one virtual disk for each directory under `backend/vbd`, from its appearance to its end.
+//!
+//! Domain-0 makes the directory (`frontend`, `params`, `mode`, ...); we add what we can do and go to `InitWait`. When the
+//! frontend has published its rings we map them and go to `Connected`; when it closes, or vanishes, we let go of everything,
+//! and wait for it to come again if it can. Everything that must survive us is in the store.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use domain::SharedMemory;
+use domain::store::{Store, StoreAccess};
+use domain::xenbus::{Device, XenbusState, backend_event};
+use xen_abi::grant_table::GrantRef;
+use xen_abi::io::blkif::{BLKIF_SECTOR_SIZE, VDISK_CDROM, VDISK_READONLY};
+use xen_abi::{DomId, Errno};
+
+use crate::check::{Extent, MAX_INDIRECT_SEGMENTS};
+use crate::disk::{Disk, Limits};
+use crate::engine::{ConnectionId, Engine, Notify, Queue};
+use crate::gpt::{self, Partition};
+use crate::pages::Grants;
+use crate::protocol::{Protocol, Ring};
+
+/// Where our devices are in the store, relative to our own directory.
+const ROOT: &str = "backend/vbd";
+/// The token of the watch on [`ROOT`]; those on frontends have the device's name.
+const TOKEN: &str = ROOT;
+/// log2 of the most pages that a ring may have (Linux: `XENBUS_MAX_RING_GRANT_ORDER`).
+const MAX_RING_PAGE_ORDER: u64 = 4;
+/// Rings that one device may have.
+const MAX_QUEUES: u64 = 4;
+
+/// What the xenbus side needs of the runtime, besides mapping pages.
+pub trait Platform: Grants {
+    /// A mapped ring.
+    type Ring: AsRef<SharedMemory>;
+    /// A bound event channel; closed when dropped.
+    type Port: Notify;
+
+    /// Maps the pages of a ring.
+    ///
+    /// # Errors
+    /// They are not granted, or there is no room.
+    fn map_ring(&mut self, dom: DomId, references: &[GrantRef]) -> Result<Self::Ring, Errno>;
+
+    /// Binds to a frontend's event channel; gives our own port's number too.
+    ///
+    /// # Errors
+    /// The channel does not wait for us.
+    fn bind(&mut self, dom: DomId, port: u32) -> Result<(Self::Port, u32), Errno>;
+}
+
+/// A frontend's device, as the store's directories name it: domain and device number.
+type Key = (DomId, String);
+
+/// One virtual disk.
+struct Vbd {
+    device: Device,
+    extent: Extent,
+    cdrom: bool,
+    connection: Option<ConnectionId>,
+    ports: Vec<u32>,
+    /// The connection ends; then we go to this state, or the device is forgotten.
+    ending: Option<Ending>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    To(XenbusState),
+    Forget,
+}
+
+/// All virtual disks on one disk.
+pub struct Backends<D, P: Platform> {
+    engine: Engine<D, P, P::Ring, P::Port>,
+    limits: Limits,
+    partitions: Vec<Partition>,
+    vbds: BTreeMap<Key, Vbd>,
+    /// Directories that named no disk of ours; looked at again when they have gone and come.
+    refused: BTreeSet<Key>,
+    /// Connections whose ring made no sense.
+    failed: Vec<ConnectionId>,
+}
+
+/// Why a device cannot go on: what the log and the store's `error` key say.
+struct Failure(String);
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self(errno.to_string())
+    }
+}
+
+impl<D: Disk, P: Platform> Backends<D, P> {
+    /// No virtual disks yet.
+    #[must_use]
+    pub fn new(disk: D, platform: P, partitions: Vec<Partition>) -> Self {
+        let limits = disk.limits();
+        let engine = Engine::new(disk, platform);
+        Self {
+            engine,
+            limits,
+            partitions,
+            vbds: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&mut self) -> &mut Engine<D, P, P::Ring, P::Port> {
+        &mut self.engine
+    }
+
+    /// Asks the store for news of devices; the first come at once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn watch(&mut self, store: &mut Store) -> Result<(), Errno> {
+        store.watch(ROOT, TOKEN)
+    }
+
+    /// Serves the rings whose event channel is `port`; false if it is none of theirs.
+    pub fn serve(&mut self, port: u32) -> bool {
+        let Some(vbd) = self.vbds.values().find(|vbd| vbd.ports.contains(&port)) else {
+            return false;
+        };
+        if let Some(id) = vbd.connection
+            && let Err(error) = self.engine.serve(id)
+        {
+            log::error!("{}: {error}", vbd.device.path);
+            self.failed.push(id);
+        }
+        true
+    }
+
+    /// Something changed at `path`, in a directory that the watch with `token` is for.
+    pub fn changed(&mut self, store: &mut Store, path: &str, token: &str) {
+        // A watch on a frontend is named after our directory for it.
+        let ours = if token == TOKEN { path } else { token };
+        match backend_event(ROOT, ours) {
+            Some((dom, "", _)) => self.consider_all(store, Some(dom)),
+            Some((dom, device, "" | "state" | "frontend")) => {
+                self.consider(store, &(dom, device.to_string()))
+            }
+            // Mostly what we write ourselves.
+            Some(_) => {}
+            None => self.consider_all(store, None),
+        }
+    }
+
+    /// Looks at all devices, or all of one frontend domain: those in the store, and those that were.
+    fn consider_all(&mut self, store: &mut Store, only: Option<DomId>) {
+        let mut keys: Vec<Key> = self
+            .vbds
+            .keys()
+            .filter(|key| only.is_none_or(|dom| key.0 == dom))
+            .cloned()
+            .collect();
+        let domains = match only {
+            Some(dom) => Vec::from([dom]),
+            None => store
+                .directory(ROOT)
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .collect(),
+        };
+        for dom in domains {
+            for device in store
+                .directory(&format!("{ROOT}/{dom}"))
+                .unwrap_or_default()
+            {
+                keys.push((dom, device));
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            self.consider(store, &key);
+        }
+    }
+
+    /// Does what the two ends' states call for.
+    fn consider(&mut self, store: &mut Store, key: &Key) {
+        let path = format!("{ROOT}/{}/{}", key.0, key.1);
+        if !self.vbds.contains_key(key) {
+            // Domain-0 writes `state` last.
+            if !store.exists(&format!("{path}/state")) {
+                self.refused.remove(key);
+                return;
+            }
+            if self.refused.contains(key) {
+                return;
+            }
+            match self.appear(store, &path) {
+                Ok(vbd) => drop(self.vbds.insert(key.clone(), vbd)),
+                Err(failure) => {
+                    report(store, &path, &failure);
+                    self.refused.insert(key.clone());
+                    // So that the guest goes on without it.
+                    let _ = store.write(&format!("{path}/state"), XenbusState::Closed.as_str());
+                    return;
+                }
+            }
+        }
+        let Some(vbd) = self.vbds.get(key) else {
+            return;
+        };
+        if !store.exists(&format!("{path}/frontend")) {
+            return self.end(store, key, Ending::Forget);
+        }
+        let (ours, theirs) = (vbd.device.state(store), vbd.device.other_state(store));
+        let connected = vbd.connection.is_some();
+        match theirs {
+            XenbusState::Initialised | XenbusState::Connected
+                if !connected && ours == XenbusState::InitWait =>
+            {
+                if let Err(failure) = self.connect(store, key) {
+                    report(store, &path, &failure);
+                    self.end(store, key, Ending::To(XenbusState::Closing));
+                }
+            }
+            XenbusState::Closing => self.end(store, key, Ending::To(XenbusState::Closing)),
+            XenbusState::Closed | XenbusState::Unknown => {
+                self.end(store, key, Ending::To(XenbusState::Closed))
+            }
+            // A frontend that starts anew, after one that has gone.
+            XenbusState::Initialising if !connected && ours != XenbusState::InitWait => {
+                self.end(store, key, Ending::To(XenbusState::InitWait));
+            }
+            _ => {}
+        }
+    }
+
+    /// A new directory: finds its disk and says what we can do with it.
+    fn appear(&self, store: &mut Store, path: &str) -> Result<Vbd, Failure> {
+        let device = Device::backend(store, path)?;
+        let key = |name: &str| format!("{path}/{name}");
+        let params = store
+            .read_string(&key("params"))
+            .map_err(|_| Failure("no params".to_string()))?;
+        let mut extent = gpt::find(&params, self.limits.sectors, &self.partitions)
+            .ok_or_else(|| Failure(format!("there is no disk {params:?}")))?;
+        let mode = store.read_string(&key("mode")).unwrap_or_default();
+        extent.read_only = !mode.starts_with('w') || self.limits.read_only;
+        let cdrom = store
+            .read_string(&key("device-type"))
+            .is_ok_and(|kind| kind == "cdrom");
+        let discard_allowed = store.read_number_or(&key("discard-enable"), 1) != 0;
+
+        let mut features: Vec<(&str, u64)> = Vec::from([
+            ("feature-flush-cache", u64::from(self.limits.flush)),
+            ("feature-barrier", u64::from(self.limits.flush)),
+            ("feature-persistent", 1),
+            (
+                "feature-max-indirect-segments",
+                MAX_INDIRECT_SEGMENTS.into(),
+            ),
+            ("max-ring-page-order", MAX_RING_PAGE_ORDER),
+            ("multi-queue-max-queues", MAX_QUEUES),
+        ]);
+        if let Some(discard) = self
+            .limits
+            .discard
+            .filter(|_| discard_allowed && !extent.read_only)
+        {
+            let granularity = u64::from(discard.alignment) * BLKIF_SECTOR_SIZE as u64;
+            features.push(("feature-discard", 1));
+            features.push(("discard-granularity", granularity));
+            features.push((
+                "discard-alignment",
+                extent.start * BLKIF_SECTOR_SIZE as u64 % granularity,
+            ));
+            features.push(("discard-secure", 0));
+        }
+        for (name, value) in features {
+            store.write_number(&key(name), value)?;
+        }
+        // What libxl's hotplug scripts say when the disk is there.
+        store.write(&key("hotplug-status"), "connected")?;
+        log::info!(
+            "{path}: {params}, {} MiB{}",
+            extent.sectors >> 11,
+            if extent.read_only { ", read-only" } else { "" }
+        );
+        // The token is how `changed` finds the device.
+        device.watch_other(store, path)?;
+        let vbd = Vbd {
+            device,
+            extent,
+            cdrom,
+            connection: None,
+            ports: Vec::new(),
+            ending: None,
+        };
+        if vbd.device.state(store) != XenbusState::Connected {
+            vbd.device.set_state(store, XenbusState::InitWait)?;
+        } else {
+            // A backend before us was connected. The frontend's rings are still there: take them over.
+            store.write(&key("state"), XenbusState::InitWait.as_str())?;
+        }
+        Ok(vbd)
+    }
+
+    /// The frontend is ready: maps its rings and tells it how large the disk is.
+    fn connect(&mut self, store: &mut Store, key: &Key) -> Result<(), Failure> {
+        let Some(vbd) = self.vbds.get_mut(key) else {
+            return Ok(());
+        };
+        let device = &vbd.device;
+        let dom = device.other_domid;
+        let protocol = store.read_string(&device.other_key("protocol")).ok();
+        let protocol = Protocol::parse(protocol.as_deref())
+            .ok_or_else(|| Failure(format!("unknown protocol {protocol:?}")))?;
+        let persistent = store.read_number_or(&device.other_key("feature-persistent"), 0) != 0;
+        let count = store.read_number_or(&device.other_key("multi-queue-num-queues"), 1);
+        if !(1..=MAX_QUEUES).contains(&count) {
+            return Err(Failure(format!("{count} queues")));
+        }
+        let (mut queues, mut ports) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let prefix = if count == 1 {
+                String::new()
+            } else {
+                format!("queue-{index}/")
+            };
+            let read = |store: &mut Store, name: &str| {
+                let path = device.other_key(&format!("{prefix}{name}"));
+                let number = store
+                    .read_number(&path)
+                    .ok()
+                    .and_then(|number| u32::try_from(number).ok());
+                number.ok_or_else(|| Failure(format!("{path} is missing or no number")))
+            };
+            let references = match store.read_number(&device.other_key("ring-page-order")) {
+                Ok(order) if order > MAX_RING_PAGE_ORDER => {
+                    return Err(Failure(format!("ring-page-order {order}")));
+                }
+                Ok(order) if order > 0 => (0..1 << order)
+                    .map(|page| read(store, &format!("ring-ref{page}")))
+                    .collect::<Result<Vec<_>, _>>()?,
+                // One page may be named in either way.
+                Ok(_) => {
+                    Vec::from([read(store, "ring-ref").or_else(|_| read(store, "ring-ref0"))?])
+                }
+                Err(_) => Vec::from([read(store, "ring-ref")?]),
+            };
+            let channel = read(store, "event-channel")?;
+            let platform = self.engine.grants();
+            let memory = platform
+                .map_ring(dom, &references)
+                .map_err(|errno| Failure(format!("mapping ring {references:?}: {errno}")))?;
+            let ring =
+                Ring::attach(protocol, memory).map_err(|error| Failure(error.to_string()))?;
+            let (port, number) = platform
+                .bind(dom, channel)
+                .map_err(|errno| Failure(format!("binding to event channel {channel}: {errno}")))?;
+            queues.push(Queue { ring, port });
+            ports.push(number);
+        }
+        let mut info = if vbd.cdrom { VDISK_CDROM } else { 0 };
+        if vbd.extent.read_only {
+            info |= VDISK_READONLY;
+        }
+        for (name, value) in [
+            ("sectors", vbd.extent.sectors),
+            ("info", info.into()),
+            ("sector-size", BLKIF_SECTOR_SIZE as u64),
+            (
+                "physical-sector-size",
+                self.limits.physical_sector_size.into(),
+            ),
+        ] {
+            store.write_number(&device.key(name), value)?;
+        }
+        let id = self.engine.connect(dom, vbd.extent, persistent, queues);
+        vbd.connection = Some(id);
+        vbd.ports = ports;
+        device.set_state(store, XenbusState::Connected)?;
+        log::info!(
+            "{}: connected, {count} queue(s), {protocol:?}, {}persistent grants",
+            device.path,
+            if persistent { "" } else { "no " },
+        );
+        // Requests may be there already, from before a former backend's end.
+        if let Err(error) = self.engine.serve(id) {
+            return Err(Failure(error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Begins the end of a connection; [`Self::settle`] does the rest when its requests are done.
+    fn end(&mut self, store: &mut Store, key: &Key, ending: Ending) {
+        let Some(vbd) = self.vbds.get_mut(key) else {
+            return;
+        };
+        if let Some(id) = vbd.connection {
+            self.engine.close(id);
+        }
+        // Once the directory has gone, its state does not matter any more.
+        if vbd.ending != Some(Ending::Forget) {
+            vbd.ending = Some(ending);
+        }
+        self.settle(store);
+    }
+
+    /// Ends what can end now. To be called after each round of completions.
+    pub fn settle(&mut self, store: &mut Store) {
+        for id in core::mem::take(&mut self.failed) {
+            let key = self
+                .vbds
+                .iter()
+                .find(|(_, vbd)| vbd.connection == Some(id))
+                .map(|(key, _)| key.clone());
+            if let Some(key) = key {
+                let path = format!("{ROOT}/{}/{}", key.0, key.1);
+                report(
+                    store,
+                    &path,
+                    &Failure("the ring makes no sense".to_string()),
+                );
+                self.engine.close(id);
+                if let Some(vbd) = self.vbds.get_mut(&key) {
+                    vbd.ending = vbd.ending.or(Some(Ending::To(XenbusState::Closing)));
+                }
+            }
+        }
+        let ready = |vbd: &Vbd| {
+            vbd.ending.is_some() && vbd.connection.is_none_or(|id| self.engine.is_idle(id))
+        };
+        let keys: Vec<Key> = self
+            .vbds
+            .iter()
+            .filter(|(_, vbd)| ready(vbd))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            let Some(vbd) = self.vbds.get_mut(&key) else {
+                continue;
+            };
+            if let Some(id) = vbd.connection.take() {
+                log::info!(
+                    "{}: disconnected after {:?}",
+                    vbd.device.path,
+                    self.engine.counts(id)
+                );
+                self.engine.disconnect(id);
+                vbd.ports.clear();
+            }
+            match vbd.ending.take() {
+                Some(Ending::To(state)) => {
+                    // The directory may have gone in the meantime.
+                    if let Err(errno) = vbd.device.set_state(store, state) {
+                        log::debug!("{}: {errno}", vbd.device.path);
+                    }
+                }
+                Some(Ending::Forget) | None => {
+                    let _ = vbd.device.unwatch_other(store, &vbd.device.path);
+                    self.vbds.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// Says in the log and in the store (`error/backend/...`, as Linux does) why a device cannot go on.
+fn report(store: &mut Store, path: &str, failure: &Failure) {
+    log::error!("{path}: {}", failure.0);
+    if let Err(errno) = store.write(&format!("error/{path}/error"), &failure.0) {
+        log::debug!("error/{path}: {errno}");
+    }
+}
