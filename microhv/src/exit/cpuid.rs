@@ -5,6 +5,7 @@ use super::Machine;
 use crate::arch::{cpu, timer};
 use crate::fpu;
 use crate::vcpu::VcpuRun;
+use core::sync::atomic::{AtomicU64, Ordering};
 use cpu::CpuidResult;
 use xen::{XEN_FIRST, XEN_LAST};
 
@@ -100,14 +101,26 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
     run.hw.skip_instruction();
 }
 
+/// EDX of the host's leaf 0x80000001, asked once: under another hypervisor CPUID is slow.
+fn extended_features() -> u32 {
+    static CACHE: AtomicU64 = AtomicU64::new(0);
+    const KNOWN: u64 = 1 << 32;
+    let mut value = CACHE.load(Ordering::Relaxed);
+    if value == 0 {
+        value = KNOWN | u64::from(cpu::cpuid(0x8000_0001, 0).edx);
+        CACHE.store(value, Ordering::Relaxed);
+    }
+    value as u32
+}
+
 /// The guest has RDTSCP or RDPID, so TSC_AUX exists.
 pub fn has_rdtscp() -> bool {
-    cpu::cpuid(0x8000_0001, 0).edx & RDTSCP != 0
+    extended_features() & RDTSCP != 0
 }
 
 /// The guest may set EFER.FFXSR.
 pub fn has_ffxsr() -> bool {
-    cpu::cpuid(0x8000_0001, 0).edx & FFXSR != 0
+    extended_features() & FFXSR != 0
 }
 
 const NOTHING: CpuidResult = CpuidResult {
@@ -124,20 +137,24 @@ fn answer(
     guest: &Guest,
     host: impl Fn(u32, u32) -> CpuidResult,
 ) -> CpuidResult {
-    let basic = host(0, 0).eax.min(LAST_BASIC);
-    let extended = host(0x8000_0000, 0).eax.min(LAST_EXTENDED);
     match leaf {
-        0 => CpuidResult {
-            eax: basic,
-            ..host(0, 0)
-        },
+        0 => {
+            let real = host(0, 0);
+            CpuidResult {
+                eax: real.eax.min(LAST_BASIC),
+                ..real
+            }
+        }
+        0x8000_0000 => {
+            let real = host(leaf, 0);
+            CpuidResult {
+                eax: real.eax.min(LAST_EXTENDED),
+                ..real
+            }
+        }
         XEN_FIRST..=XEN_LAST => xen::answer(leaf - XEN_FIRST, subleaf, guest),
-        0x8000_0000 => CpuidResult {
-            eax: extended,
-            ..host(leaf, 0)
-        },
-        1..=LAST_BASIC if leaf <= basic => self::basic(leaf, subleaf, guest, host),
-        0x8000_0001..=LAST_EXTENDED if leaf <= extended => self::extended(leaf, host),
+        1..=LAST_BASIC if leaf <= host(0, 0).eax => basic(leaf, subleaf, guest, host),
+        0x8000_0001..=LAST_EXTENDED if leaf <= host(0x8000_0000, 0).eax => extended(leaf, host),
         _ => NOTHING,
     }
 }

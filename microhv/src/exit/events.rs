@@ -2,7 +2,7 @@
 
 use super::{After, Machine};
 use crate::arch::timer;
-use crate::vcpu::{CpuState, Event, VcpuRun};
+use crate::vcpu::{CpuState, Event, VcpuRun, Window};
 use crate::vlapic::{Command, Delivery, VLapic};
 
 /// Gets `run` ready to enter: translation flushes, local APIC timer, INIT and start-up IPIs, pending
@@ -62,11 +62,12 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
     let upcall = machine.upcall_vector();
     let mut waiting = apic.pending();
     if upcall.is_none() && waiting.is_none() {
-        hw.request_interrupt_window(false);
+        // What only CR8 holds back comes when the guest lowers it, which it does without an exit.
+        hw.request_interrupt_window(apic.held_by_priority().map_or(Window::None, Window::Above));
         return;
     }
     if !hw.can_interrupt() {
-        hw.request_interrupt_window(true);
+        hw.request_interrupt_window(Window::Open);
         return;
     }
     run.halted = false;
@@ -79,7 +80,11 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
         hw.inject(Event::Interrupt(vector));
         waiting = apic.pending();
     }
-    hw.request_interrupt_window(waiting.is_some());
+    hw.request_interrupt_window(if waiting.is_some() {
+        Window::Open
+    } else {
+        Window::None
+    });
 }
 
 /// True when [`prepare`] would not answer `Block`. The scheduler asks after it marked the vCPU as blocked, so

@@ -15,10 +15,12 @@ pub use machine::{After, Machine};
 pub use msr::MsrState;
 
 use crate::arch::cpu;
-use crate::vcpu::{Event, Exit, VcpuRun};
+use crate::vcpu::{Event, Exit, VcpuRun, Window};
 
 /// #DB.
 const DEBUG: u8 = 1;
+/// #MC.
+const MACHINE_CHECK: u8 = 18;
 /// #AC.
 const ALIGNMENT_CHECK: u8 = 17;
 
@@ -30,7 +32,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
         Exit::HostInterrupt => cpu::interrupt_window(),
         // The CPU took a pending NMI as soon as the entry code let it.
         Exit::HostNmi => {}
-        Exit::InterruptWindow => run.hw.request_interrupt_window(false),
+        Exit::InterruptWindow => run.hw.request_interrupt_window(Window::None),
         Exit::Hypercall => {
             run.hw.skip_instruction();
             return machine.hypercall(run);
@@ -58,6 +60,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
         Exit::SecondLevelFault { gpa, access } => {
             return machine.second_level_fault(run, gpa, access);
         }
+        Exit::Exception(MACHINE_CHECK, _) => return After::Crash("machine check"),
         Exit::Shutdown => return After::Crash("triple fault"),
         Exit::EntryFailed => {
             run.hw.dump();

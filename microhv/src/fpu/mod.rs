@@ -3,7 +3,7 @@
 
 mod instructions;
 
-use crate::arch::cpu;
+use crate::arch::{self, cpu};
 use crate::mm::PageBox;
 use core::sync::atomic::{AtomicU64, Ordering};
 use instructions as cpu_state;
@@ -50,9 +50,17 @@ pub(crate) struct Area([u8; 4096]);
 // SAFETY: bytes.
 unsafe impl crate::mm::Zeroable for Area {}
 
+/// Whose state each CPU's registers hold: the frame of the area it was loaded from. Saving leaves the registers as
+/// they are, so a vCPU that comes back to its CPU before any other needs no loading.
+static OWNER: [AtomicU64; arch::MAX_CPUS] = [const { AtomicU64::new(0) }; arch::MAX_CPUS];
+/// [`State::cpu`] before the first load.
+const NOWHERE: usize = usize::MAX;
+
 /// One vCPU's state while it is not on a CPU.
 pub struct State {
     area: PageBox<Area>,
+    /// The CPU that loaded it last.
+    cpu: usize,
     xcr0: u64,
     debug: [u64; 4],
 }
@@ -67,22 +75,36 @@ impl State {
         area.0[24..28].copy_from_slice(&MXCSR_RESET.to_le_bytes());
         Some(Self {
             area,
+            cpu: NOWHERE,
             xcr0: XCR0_RESET,
             debug: [0; 4],
         })
     }
 
-    /// Puts the state into the CPU, all of it, so that nothing of the last guest's is left.
-    pub fn load(&mut self) {
+    /// Puts the state into the CPU, all of it, so that nothing of the last guest's is left. False: it was there still.
+    pub fn load(&mut self) -> bool {
+        let cpu = arch::cpu_index();
+        let frame = self.area.mfn().0;
         let all = supported();
+        if self.cpu == cpu && OWNER[cpu].load(Ordering::Relaxed) == frame {
+            if all != self.xcr0 && all != 0 {
+                cpu_state::set_xcr0(self.xcr0);
+            }
+            return false;
+        }
+        OWNER[cpu].store(frame, Ordering::Relaxed);
+        self.cpu = cpu;
         if all == 0 {
             cpu_state::fxrstor(&self.area);
         } else {
             cpu_state::set_xcr0(all);
             cpu_state::xrstor(&self.area, all);
-            cpu_state::set_xcr0(self.xcr0);
+            if all != self.xcr0 {
+                cpu_state::set_xcr0(self.xcr0);
+            }
         }
         cpu_state::set_debug(&self.debug);
+        true
     }
 
     /// Takes the state from the CPU. XCR0 is read back, because not every CPU model lets us see a guest set it.
@@ -92,7 +114,9 @@ impl State {
             cpu_state::fxsave(&mut self.area);
         } else {
             self.xcr0 = cpu_state::xcr0() & all;
-            cpu_state::set_xcr0(all);
+            if all != self.xcr0 {
+                cpu_state::set_xcr0(all);
+            }
             cpu_state::xsave(&mut self.area, all);
         }
         cpu_state::debug(&mut self.debug);
@@ -113,5 +137,18 @@ mod tests {
             "XSTATE_BV"
         );
         assert_eq!(state.area.mfn().address() % 64, 0);
+    }
+
+    #[test]
+    fn a_state_is_loaded_again_only_if_another_was() {
+        // The host has one CPU; other tests run vCPUs too, but none loads one.
+        let (mut first, mut second) = (State::new().unwrap(), State::new().unwrap());
+        assert!(first.load());
+        first.save();
+        assert!(!first.load());
+        assert!(second.load());
+        assert!(first.load());
+        first.cpu = 1;
+        assert!(first.load(), "it ran elsewhere in between");
     }
 }

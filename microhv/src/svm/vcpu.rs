@@ -6,7 +6,7 @@ use super::{decode, enable, entry};
 use crate::mm::PageBox;
 use crate::types::Mfn;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
-use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu};
+use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
 
 /// RFLAGS.IF.
 const RFLAGS_IF: u64 = 1 << 9;
@@ -217,7 +217,7 @@ impl VirtualCpu for Vcpu {
         self.event = None;
         self.nmi_masked = false;
         self.set_efer(state.efer);
-        self.request_interrupt_window(false);
+        self.request_interrupt_window(Window::None);
         self.flush_tlb();
     }
 
@@ -307,15 +307,19 @@ impl VirtualCpu for Vcpu {
         });
     }
 
-    fn request_interrupt_window(&mut self, wanted: bool) {
-        // A virtual interrupt of the highest priority: when the guest could take it, the intercept comes first.
-        let request = v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR;
-        if wanted {
-            self.vmcb.v_intr |= request;
-            self.vmcb.intercept_1 |= intercept_1::VINTR;
-        } else {
-            self.vmcb.v_intr &= !request;
+    fn request_interrupt_window(&mut self, window: Window) {
+        // A virtual interrupt: when the guest could take it, the intercept comes first.
+        let request = match window {
+            Window::None => 0,
+            Window::Open => v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR,
+            Window::Above(class) => v_intr::V_IRQ | u64::from(class) << 16 & v_intr::V_INTR_PRIO,
+        };
+        let all = v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR;
+        self.vmcb.v_intr = self.vmcb.v_intr & !all | request;
+        if request == 0 {
             self.vmcb.intercept_1 &= !intercept_1::VINTR;
+        } else {
+            self.vmcb.intercept_1 |= intercept_1::VINTR;
         }
     }
 

@@ -38,6 +38,17 @@ pub enum Event {
     Exception(u8, Option<u32>),
 }
 
+/// When the guest is to exit because it can take an interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Never.
+    None,
+    /// As soon as interrupts are enabled.
+    Open,
+    /// As soon as they are enabled and CR8 is below this priority class, 1..=15.
+    Above(u8),
+}
+
 impl Event {
     /// #UD, invalid opcode.
     pub const INVALID_OPCODE: Self = Self::Exception(6, None);
@@ -97,8 +108,8 @@ pub trait VirtualCpu {
     /// Queues `event` for the next entry. One only: a fault queued while another event waits
     /// replaces it, and the interrupted one is delivered again by the guest's own retry.
     fn inject(&mut self, event: Event);
-    /// Asks for (or withdraws) an [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.
-    fn request_interrupt_window(&mut self, wanted: bool);
+    /// Asks for an [`Exit::InterruptWindow`], or withdraws the request.
+    fn request_interrupt_window(&mut self, window: Window);
 
     /// The task priority the guest set through CR8, 0..=15.
     fn cr8(&self) -> u8;

@@ -42,8 +42,9 @@ impl VcpuRun {
 
     /// Call when the vCPU gets this CPU, before the first entry.
     pub fn load(&mut self) {
-        self.fpu.load();
-        self.load_tsc_aux();
+        if self.fpu.load() {
+            self.load_tsc_aux();
+        }
     }
 
     /// Puts the guest's TSC_AUX into the CPU, if it has the register.
