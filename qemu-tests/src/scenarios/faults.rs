@@ -30,6 +30,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: runtime,
     },
     Scenario {
+        name: "a domain that abuses the store",
+        debian: false,
+        play: store,
+    },
+    Scenario {
         name: "wrong hypercalls get Xen's errno",
         debian: false,
         play: hypercalls,
@@ -144,5 +149,26 @@ fn runtime(stage: &Stage) -> Result<()> {
         bail!("not all checks passed:\n{said}");
     }
     running.wait_prompt(HANG)?;
+    running.power_off()
+}
+
+/// The domain asks the store for too much, takes nothing, and breaks the protocol: only its own connection suffers.
+fn store(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot(stage.machine(), &archive(stage, "store")?)?;
+    running.prints("store checks passed")?;
+    let said = running.transcript();
+    if said.contains("FAILED") {
+        bail!("not all checks passed:\n{said}");
+    }
+    if !said.contains("breaks the protocol") {
+        bail!("no line says that the domain broke the protocol:\n{said}");
+    }
+    running.wait_prompt(HANG)?;
+    alive(
+        &mut running,
+        &[
+            "Domain-0", "xenstore", "netback", "blkback", "bridge", "faulty",
+        ],
+    )?;
     running.power_off()
 }

@@ -1,5 +1,5 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
-//! `do=dma`. Everyone else must keep running. `do=runtime` does right things: it tries lib/domain against the hypervisor.
+//! `do=dma`, `do=store`. Everyone else must keep running. `do=runtime` does right things: it tries lib/domain against the hypervisor.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
@@ -11,6 +11,8 @@ mod dma;
 mod hypercalls;
 #[cfg(target_os = "none")]
 mod runtime;
+#[cfg(target_os = "none")]
+mod store;
 
 #[cfg(target_os = "none")]
 domain::entry!(main);
@@ -25,6 +27,7 @@ fn main(boot: &'static domain::Boot) {
         "dma" => dma::attack(boot),
         "hypercalls" => hypercalls::check_all(),
         "runtime" => runtime::check_all(),
+        "store" => store::check_all(),
         _ => log::error!("faulty: do={what}?"),
     }
     loop {
