@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: guest_triple_fault,
     },
     Scenario {
+        name: "stack overflow, write to code, memory used up: named and ended",
+        debian: false,
+        play: exceptions,
+    },
+    Scenario {
         name: "the runtime's promises hold in a domain",
         debian: false,
         play: runtime,
@@ -169,6 +174,41 @@ fn store(stage: &Stage) -> Result<()> {
         &[
             "Domain-0", "xenstore", "netback", "blkback", "bridge", "faulty",
         ],
+    )?;
+    running.power_off()
+}
+
+/// Three domains that go wrong in different ways, each with what its last words must contain.
+fn exceptions(stage: &Stage) -> Result<()> {
+    const WAYS: [(&str, &str, &str); 3] = [
+        ("deep", "stack-overflow", "stack overflow"),
+        ("scribbler", "write-text", "page fault"),
+        ("greedy", "use-up-memory", "memory allocation of"),
+    ];
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    archive.edit("boot/loader.conf", |mut text| {
+        text = text.replace("blkback bridge\"", "blkback bridge deep scribbler greedy\"");
+        for (name, what, _) in WAYS {
+            text += &format!(
+                "{name}_kernel=\"/boot/faulty\"\n{name}_memory=\"16M\"\n{name}_cmdline=\"do={what}\"\n"
+            );
+        }
+        text
+    })?;
+    let mut running = stage.boot_to_prompt(&archive)?;
+    let said = running.transcript();
+    for (name, what, words) in WAYS {
+        let told = said.lines().any(|line| {
+            line.contains(name) && line.contains("panicked at") && line.contains(words)
+        });
+        if !told || !said.contains(&format!("{name} (d")) {
+            bail!("no line says how {name} ended (do={what}):\n{said}");
+        }
+    }
+    alive(
+        &mut running,
+        &["Domain-0", "xenstore", "netback", "blkback", "bridge"],
     )?;
     running.power_off()
 }

@@ -18,3 +18,33 @@ pub fn triple_fault() -> ! {
         core::arch::asm!("lidt [{}]", "ud2", in(reg) &raw const nothing, options(noreturn));
     }
 }
+
+/// Uses up the stack: the guard page below it stops this before other memory is overwritten.
+pub fn stack_overflow() -> ! {
+    #[inline(never)]
+    fn deeper(depth: u64) -> u64 {
+        let room = core::hint::black_box([depth; 64]);
+        if depth == u64::MAX {
+            return 0;
+        }
+        deeper(depth + 1) + room[7]
+    }
+    panic!("there is no end to {}", deeper(0));
+}
+
+/// Writes where code is.
+pub fn write_text() -> ! {
+    let code = write_text as fn() -> ! as usize as *mut u8;
+    // SAFETY: the page is mapped read-only: the processor refuses, which is what this is here for.
+    unsafe { code.write_volatile(0xcc) };
+    panic!("code could be overwritten");
+}
+
+/// Asks for more memory than there is.
+pub fn use_up_memory() -> ! {
+    extern crate alloc;
+    let mut blocks = alloc::vec::Vec::new();
+    loop {
+        blocks.push(alloc::vec![0_u8; 1 << 20]);
+    }
+}

@@ -1,5 +1,6 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
-//! `do=dma`, `do=store`. Everyone else must keep running. `do=runtime` does right things: it tries lib/domain against the hypervisor.
+//! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`. Everyone else must keep running.
+//! `do=runtime` does right things: it tries lib/domain against the hypervisor.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
@@ -24,6 +25,9 @@ fn main(boot: &'static domain::Boot) {
     match what {
         "panic" => crash::panic(),
         "triple-fault" => crash::triple_fault(),
+        "stack-overflow" => crash::stack_overflow(),
+        "write-text" => crash::write_text(),
+        "use-up-memory" => crash::use_up_memory(),
         "dma" => dma::attack(boot),
         "hypercalls" => hypercalls::check_all(),
         "runtime" => runtime::check_all(),

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use domain::grant::{self, Grant, GrantedPages, MapRequest};
 use domain::ring::{BackRing, FrontRing};
+use domain::store::{Store, StoreAccess};
 use domain::xen_abi::grant_table::{
     GNTST_BAD_GNTREF, GNTST_GENERAL_ERROR, GntcopyFlags, GnttabCopy, GnttabCopyPtr,
 };
@@ -28,6 +29,7 @@ const CHECKS: &[Check] = &[
     ("ring over a grant", ring),
     ("no privilege", privilege),
     ("no device", device),
+    ("store", store),
 ];
 
 /// Runs all checks.
@@ -343,4 +345,72 @@ fn device() -> Result<(), &'static str> {
         pci::config_read(pci::Sbdf(2 << 3), 0) == u32::MAX,
         "another domain's device answers",
     )
+}
+
+/// Needs xenstore and Domain-0, which introduces us: last, because it waits for them.
+fn store() -> Result<(), &'static str> {
+    let mut store = Store::connect().map_err(|_| "connect")?;
+    let domid = store.own_domid().map_err(|_| "no key domid")?;
+    ensure(domid == own()?, "the store takes us for another domain")?;
+    store.write("data/runtime", "1").map_err(|_| "write")?;
+    ensure(store.read_number("data/runtime") == Ok(1), "read")?;
+    ensure(
+        store.read("data/none") == Err(Errno::ENOENT),
+        "a key that is not there",
+    )?;
+    ensure(
+        store.write("/local/domain/0/name", "x") == Err(Errno::EACCES),
+        "Domain-0's name could be changed",
+    )?;
+
+    store.watch("data/runtime", "token").map_err(|_| "watch")?;
+    ensure(
+        next_event(&mut store)? == "data/runtime",
+        "the first event of a watch",
+    )?;
+    store
+        .transaction(|transaction| {
+            transaction.write("data/runtime/a", "x")?;
+            transaction.write("data/runtime/b", "y")
+        })
+        .map_err(|_| "transaction")?;
+    ensure(
+        next_event(&mut store)? == "data/runtime/a",
+        "an event of the transaction",
+    )?;
+    ensure(
+        next_event(&mut store)? == "data/runtime/b",
+        "the other event of the transaction",
+    )?;
+    let mut names = store.directory("data/runtime").map_err(|_| "directory")?;
+    names.sort();
+    ensure(names == ["a", "b"], "children")?;
+    store
+        .unwatch("data/runtime", "token")
+        .map_err(|_| "unwatch")?;
+    store.rm("data/runtime").map_err(|_| "rm")?;
+    ensure(!store.exists("data/runtime"), "removed, and yet there")?;
+    ensure(store.next_event() == Ok(None), "an event after unwatch")?;
+    // More than the ring holds at once, both ways.
+    let long = alloc::vec![b'v'; 2000];
+    store
+        .write("data/long", &long)
+        .map_err(|_| "a long value")?;
+    ensure(
+        store.read("data/long") == Ok(long),
+        "a long value came back different",
+    )?;
+    store.rm("data/long").map_err(|_| "rm")
+}
+
+fn next_event(store: &mut Store) -> Result<alloc::string::String, &'static str> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < deadline {
+        if let Some(happened) = store.next_event().map_err(|_| "the connection broke")? {
+            return Ok(happened.path);
+        }
+        event::wait(Some(deadline));
+        event::take_pending().for_each(drop);
+    }
+    Err("no watch event")
 }
