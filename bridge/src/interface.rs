@@ -212,10 +212,10 @@ mod tests {
         let mut ip = vec![
             0x45, 0, 0, 32, 0, 1, 0, 0, 64, 1, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1,
         ];
-        let sum = crate::checksum::finish(crate::checksum::sum(&ip, 0));
+        let sum = packet::checksum::finish(packet::checksum::sum(&ip, 0));
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
         let mut icmp = vec![8, 0, 0, 0, 0, 7, 0, 1, 1, 2, 3, 4];
-        let sum = crate::checksum::finish(crate::checksum::sum(&icmp, 0));
+        let sum = packet::checksum::finish(packet::checksum::sum(&icmp, 0));
         icmp[2..4].copy_from_slice(&sum.to_be_bytes());
         echo.extend([8, 0]);
         echo.extend(ip);

@@ -5,13 +5,11 @@
 
 extern crate alloc;
 
-pub mod checksum;
 pub mod counters;
 pub mod deliver;
 pub mod engine;
 pub mod interface;
 pub mod mac;
-pub mod segment;
 pub mod settings;
 pub mod switch;
 pub mod table;

@@ -5,10 +5,10 @@ use super::gather::copy_here;
 use super::host::{FRAMES, Host, PACKET, SCRATCH_PAGES};
 use super::port::Job;
 use crate::mac::{Addresses, HEADER};
-use crate::segment;
 use crate::switch::{LOCAL, PortId, Verdict};
 use crate::transmit::{Fragment, Offload, Packet};
 use alloc::vec::Vec;
+use packet::segment;
 use xen_abi::grant_table::GNTST_OKAY;
 
 impl Engine {
@@ -54,7 +54,7 @@ impl Engine {
             return false;
         };
         if job.packet.offload.checksum_blank {
-            crate::checksum::fill_in(&mut bytes);
+            packet::checksum::fill_in(&mut bytes);
         }
         host.local_frame(&bytes);
         true

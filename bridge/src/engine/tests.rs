@@ -390,7 +390,7 @@ fn what_a_receiver_cannot_do_is_done_for_it() {
     world.add(C, Some(MAC_C), false, Receiver::default());
     world.buffers(C, 40);
     let payload: Vec<u8> = (0..20_000).map(|n| n as u8).collect();
-    let mut bytes = crate::checksum::tests::tcp_frame(&payload, 0x18);
+    let mut bytes = packet::test_frames::tcp_frame(&payload, 0x18);
     bytes[..6].copy_from_slice(&MAC_C.0);
     bytes[6..12].copy_from_slice(&MAC_A.0);
     let parts = [54, 4096, 4096, 4096, 4096, 20_000 - 4 * 4096];
@@ -398,7 +398,7 @@ fn what_a_receiver_cannot_do_is_done_for_it() {
     world.run();
     let got = world.got(C);
     assert_eq!(got.len(), 14);
-    assert!(got.iter().all(|frame| crate::checksum::tests::holds(frame)));
+    assert!(got.iter().all(|frame| packet::test_frames::holds(frame)));
     assert_eq!(
         got.iter()
             .flat_map(|frame| frame[54..].to_vec())
@@ -414,12 +414,12 @@ fn what_a_receiver_cannot_do_is_done_for_it() {
         6
     );
     // A checksum alone.
-    let mut small = crate::checksum::tests::tcp_frame(&[1, 2, 3], 0x18);
+    let mut small = packet::test_frames::tcp_frame(&[1, 2, 3], 0x18);
     small[..6].copy_from_slice(&MAC_C.0);
     small[6..12].copy_from_slice(&MAC_A.0);
     world.frame_blank(A, &small);
     world.run();
-    assert!(crate::checksum::tests::holds(world.got(C).last().unwrap()));
+    assert!(packet::test_frames::holds(world.got(C).last().unwrap()));
 }
 
 impl World {

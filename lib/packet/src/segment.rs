@@ -91,7 +91,7 @@ pub fn without_offload(frame: &mut [u8], size: Option<u16>, mut emit: impl FnMut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checksum::tests::{holds, tcp_frame};
+    use crate::test_frames::{holds, tcp_frame};
     use proptest::prelude::*;
 
     fn segments(frame: &[u8], size: u16) -> Vec<Vec<u8>> {
