@@ -19,6 +19,8 @@ const MAX_EXTRAS: usize = XEN_NETIF_EXTRA_TYPE_MAX as usize - 1;
 /// Responses that one packet needs.
 const MAX_ANSWERS: usize = FATAL_SLOTS + 1;
 const PAGE: u32 = 4096;
+/// The least payload of a segment: smaller ones only make work (Linux's least MSS is 48).
+const MIN_SEGMENT: u16 = 48;
 /// The smallest frame: an Ethernet header.
 const MIN_FRAME: usize = crate::mac::HEADER;
 
@@ -117,7 +119,7 @@ pub enum Reject {
     Slots,
     /// Extra info of a kind that was not offered.
     Extra,
-    /// Segmentation without a size, of another protocol, or without a blank checksum.
+    /// Segmentation without a sensible size, of another protocol, or without a blank checksum.
     Segmentation,
 }
 
@@ -304,7 +306,7 @@ impl Building {
         match extra.r#type {
             XEN_NETIF_EXTRA_TYPE_GSO => {
                 let gso = extra.as_gso();
-                if gso.size == 0
+                if gso.size < MIN_SEGMENT
                     || gso.r#type != XEN_NETIF_GSO_TYPE_TCPV4
                     || !self.packet.offload.checksum_blank
                 {

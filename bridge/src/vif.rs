@@ -22,7 +22,7 @@ pub struct Vif {
     pub id: PortId,
     /// `vif<domain>.<handle>`, for the log.
     pub name: String,
-    /// The address that the store names.
+    /// The address that the store named when it was connected.
     pub mac: Option<Mac>,
     /// It leads to the NIC.
     pub uplink: bool,
@@ -52,16 +52,11 @@ impl Vif {
         store: &mut Store,
     ) -> Result<Self, Errno> {
         let device = Device::backend(store, path)?;
-        let text = |store: &mut Store, name: &str| {
-            store.read_string(&device.key(name)).unwrap_or_default()
-        };
-        let mac = Mac::parse(&text(store, "mac")).filter(|mac| !mac.is_group());
-        let uplink = text(store, "uplink").trim() == "1";
         let this = Self {
             id,
             name: format!("vif{domain}.{handle}"),
-            mac,
-            uplink,
+            mac: None,
+            uplink: false,
             event_ports: None,
             device,
         };
@@ -135,6 +130,12 @@ impl Vif {
         }
     }
 
+    fn text(&self, store: &mut Store, name: &str) -> String {
+        store
+            .read_string(&self.device.key(name))
+            .unwrap_or_default()
+    }
+
     fn number(&self, store: &mut Store, name: &str) -> Result<u32, Errno> {
         u32::try_from(store.read_number(&self.device.other_key(name))?).map_err(|_| Errno::EINVAL)
     }
@@ -151,6 +152,15 @@ impl Vif {
         if store.read_number_or(&self.device.other_key("multi-queue-num-queues"), 1) > 1 {
             return Err(Errno::EINVAL);
         }
+        self.uplink = self.text(store, "uplink").trim() == "1";
+        // The address of a guest is Domain-0's to say; that of the NIC, the NIC's.
+        let mac = match self.uplink {
+            true => store
+                .read_string(&self.device.other_key("mac"))
+                .unwrap_or_default(),
+            false => self.text(store, "mac"),
+        };
+        self.mac = Mac::parse(&mac).filter(|mac| !mac.is_group());
         let domain = self.device.other_domid;
         let transmit: GrantRef = self.number(store, "tx-ring-ref")?;
         let receive: GrantRef = self.number(store, "rx-ring-ref")?;

@@ -57,6 +57,10 @@ impl Vifs {
     ) {
         if event_token == ROOT_TOKEN {
             match backend_event(ROOT, path) {
+                // Not what we write ourselves.
+                Some((_, handle, key))
+                    if !handle.is_empty()
+                        && !matches!(key, "" | "frontend" | "frontend-id" | "state") => {}
                 Some((domain, handle, key)) if !handle.is_empty() => {
                     self.look(domain, handle, store, engine);
                     if key == "state"

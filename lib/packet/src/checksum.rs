@@ -174,9 +174,9 @@ mod tests {
     fn it_is_the_sum_of_all_words_however_it_is_cut() {
         let bytes: Vec<u8> = (0..1000u32).map(|n| (n * 7919 >> 3) as u8).collect();
         for len in [0, 1, 2, 7, 8, 9, 15, 64, 999, 1000] {
-            let words = bytes[..len].chunks(2).map(|pair| {
-                u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u64::from(*low))
-            });
+            let words = bytes[..len]
+                .chunks(2)
+                .map(|pair| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u64::from(*low)));
             let plain: u64 = words.sum();
             assert_eq!(finish(sum(&bytes[..len], 0)), finish(plain), "{len}");
             for cut in [0, 1, 3, 8, 13] {
