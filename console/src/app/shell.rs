@@ -25,6 +25,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("ls [PATH]", "List files of the boot archive and logs"),
     ("poweroff", "Power the machine off"),
     ("reboot", "Restart the machine"),
+    ("sleep SECONDS", "Wait; Ctrl-C ends it"),
     ("xl COMMAND", "Manage domains: xl help lists the commands"),
 ];
 
@@ -130,6 +131,7 @@ impl<H: Host> App<'_, H> {
                 .unwrap_or(0),
             "poweroff" | "halt" | "shutdown" => self.end(SHUTDOWN_POWEROFF),
             "reboot" => self.end(SHUTDOWN_REBOOT),
+            "sleep" => self.sleep(arguments),
             "true" | ":" => 0,
             "false" => 1,
             _ => {
@@ -137,6 +139,26 @@ impl<H: Host> App<'_, H> {
                 NOT_FOUND
             }
         }
+    }
+
+    fn sleep(&mut self, arguments: &[String]) -> i32 {
+        const SECOND: u64 = 1_000_000_000;
+        let seconds = match arguments {
+            [seconds] => seconds.parse::<u64>().ok(),
+            _ => None,
+        };
+        let Some(seconds) = seconds else {
+            self.say("usage: sleep SECONDS");
+            return USAGE;
+        };
+        let deadline = self.host.now().saturating_add(seconds.saturating_mul(SECOND));
+        while self.host.now() < deadline {
+            if self.interrupted() {
+                return 1;
+            }
+            self.pump(Some(deadline));
+        }
+        0
     }
 
     /// Ends the machine: guests are asked to shut down first, and destroyed when they do not.
