@@ -32,13 +32,14 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     }
     build::all()?;
     let mut images = image::all(!arguments.no_guest)?;
+    for argument in &arguments.add {
+        image::add(&mut images.archive, argument)?;
+    }
+    // After the operator's files: one of them may be loader.conf.
     if batch.is_some() {
         images.archive.edit("boot/loader.conf", |text| {
             text + "\nconsole_cmdline=\"prompt_status\"\n"
         })?;
-    }
-    for argument in &arguments.add {
-        image::add(&mut images.archive, argument)?;
     }
     let mut machine = Machine::new(&images.microhv);
     machine.qemu.clone_from(&arguments.qemu);
