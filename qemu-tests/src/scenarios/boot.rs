@@ -1,9 +1,11 @@
 //! The machine comes up, says what it is, and goes down.
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use crate::check;
 use crate::machine::qmp::End;
+use crate::machine::serial::Running;
 use crate::scenario::{HANG, Scenario, Stage};
 
 /// The scenarios of this subject.
@@ -27,6 +29,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "reboot from the prompt",
         debian: false,
         play: reboot,
+    },
+    Scenario {
+        name: "an exception in microhv names registers and functions, then the machine reboots",
+        debian: false,
+        play: exception,
+    },
+    Scenario {
+        name: "noreboot: after an exception microhv stays halted",
+        debian: false,
+        play: noreboot,
     },
 ];
 
@@ -63,4 +75,41 @@ fn reboot(stage: &Stage) -> Result<()> {
         End::Reset => Ok(()),
         other => bail!("the machine did not reset: {other:?}"),
     }
+}
+
+/// Sends every CPU a non-maskable interrupt, which microhv takes as a fault of the hardware; returns its report.
+fn fault(stage: &Stage, options: &str, last: &str) -> Result<(Running, String)> {
+    let mut archive = stage.archive()?;
+    archive.edit("boot/loader.conf", |text| {
+        text.replacen("loglvl=all", &format!("loglvl=all {options}"), 1)
+    })?;
+    let mut running = stage.boot(stage.machine(), &archive)?;
+    running.wait_for("domain bridge (d4)", HANG)?;
+    running.qmp("inject-nmi", &json!({}))?;
+    running.wait_for(last, HANG)?;
+    let said = running.transcript();
+    Ok((running, said))
+}
+
+fn exception(stage: &Stage) -> Result<()> {
+    let (mut running, said) = fault(stage, "", "Rebooting")?;
+    for wanted in [
+        "NMI non-maskable interrupt",
+        "rip ffffffff8",
+        "cr3 ",
+        "backtrace:",
+        " microhv::",
+    ] {
+        if !said.contains(wanted) {
+            bail!("the report has no \"{wanted}\":\n{said}");
+        }
+    }
+    match running.wait_end(HANG)? {
+        End::Reset => Ok(()),
+        other => bail!("the machine did not reset: {other:?}"),
+    }
+}
+
+fn noreboot(stage: &Stage) -> Result<()> {
+    fault(stage, "noreboot", "Halted, because of noreboot").map(drop)
 }
