@@ -73,7 +73,7 @@ fn a_device_connects() {
     let world = Rc::new(RefCell::new(World::new(&[])));
     let mut control = client(&world, 0);
     for domid in [4, 5] {
-        control.introduce(domid, 0xfeff_c, 1).expect("a ring");
+        control.introduce(domid, 0xf_effc, 1).expect("a ring");
         assert_eq!(control.is_introduced(domid), Ok(true));
         let home = control.domain_path(domid).expect("a path");
         control
