@@ -6,6 +6,9 @@ mod p2m;
 mod params;
 mod vcpu;
 
+#[cfg(test)]
+mod tests;
+
 pub mod build;
 pub mod destroy;
 pub mod events;

@@ -12,8 +12,10 @@ use crate::guest_args::GuestArgs;
 use crate::mm::{frame_table, frames};
 use crate::types::{Gfn, Mfn};
 
-/// The largest extent a domain may ask for: 1 GiB.
-const MAX_ORDER: u32 = 18;
+/// The largest extent a domain may ask for: 2 MiB, so that one extent is done in bounded time.
+const MAX_ORDER: u32 = 9;
+/// Pages that are taken away between two flushes.
+const BATCH: usize = 64;
 /// E820 entries that a domain may be given.
 const MAX_MAP: u32 = 16;
 
@@ -64,7 +66,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
         abi::XENMEM_REMOVE_FROM_PHYSMAP => {
             let request: RemoveFromPhysmap = caller.read(argument)?;
             let domain = target(caller, request.domid)?;
-            release_page(&domain, Gfn(request.gpfn))?;
+            give_back(&domain, Gfn(request.gpfn), 0)?;
             Ok(DONE)
         }
         _ => Err(Errno::ENOSYS),
@@ -109,9 +111,6 @@ fn reservation(caller: &Caller<'_>, op: u32, argument: u64, start: u64) -> Resul
 /// `ENOMEM` beyond the domain's limit or the machine's memory; `EINVAL` if pages are mapped there.
 pub fn populate(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
     let size = 1u64 << order;
-    if !gfn.0.is_multiple_of(size) && order != 0 && !matches!(order, 9 | 18) {
-        return Err(Errno::EINVAL);
-    }
     if domain.p2m.lock().ram_pages().saturating_add(size) > domain.max_pages() {
         return Err(Errno::ENOMEM);
     }
@@ -157,20 +156,32 @@ fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<
     })
 }
 
-/// Takes 2^`order` pages at `gfn` from `domain`; each is free once nobody else maps it.
+/// Takes 2^`order` pages at `gfn` from `domain`. Each is free once nobody else maps it, and not before all
+/// translations to it are forgotten.
 fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
-    for page in 0..1u64 << order {
-        let gfn = gfn.0.checked_add(page).ok_or(Errno::EINVAL)?;
-        release_page(domain, Gfn(gfn))?;
+    let end = gfn.0.checked_add(1 << order).ok_or(Errno::EINVAL)?;
+    let mut next = gfn.0;
+    while next < end {
+        let mut frames = heapless::Vec::<_, BATCH>::new();
+        let mut result = Ok(());
+        {
+            let mut p2m = domain.p2m.lock();
+            while next < end && !frames.is_full() {
+                match p2m.remove(Gfn(next)) {
+                    // Not full, as just looked.
+                    Ok(frame) => drop(frames.push(frame)),
+                    Err(error) => {
+                        result = Err(errno(error));
+                        break;
+                    }
+                }
+                next += 1;
+            }
+        }
+        flush::flush(domain);
+        drop(frames);
+        result?;
     }
-    Ok(())
-}
-
-/// Unmaps one page of `domain`, flushing before the frame may be used again.
-pub fn release_page(domain: &Domain, gfn: Gfn) -> core::result::Result<(), Errno> {
-    let frame = domain.p2m.lock().remove(gfn).map_err(errno)?;
-    flush::flush(domain);
-    drop(frame);
     Ok(())
 }
 

@@ -48,9 +48,13 @@ pub fn set_idle(cpu: usize, idle: bool) {
 
 /// The CPU on which a vCPU should wait that was on `last` and may run on `affinity`.
 pub fn choose(last: usize, affinity: u64) -> usize {
+    choose_of(arch::cpu_count(), last, affinity, |cpu| {
+        QUEUES[cpu].idle.load(Ordering::Relaxed)
+    })
+}
+
+fn choose_of(count: usize, last: usize, affinity: u64, is_idle: impl Fn(usize) -> bool) -> usize {
     let allowed = |cpu: usize| affinity & (1 << cpu) != 0;
-    let is_idle = |cpu: usize| QUEUES[cpu].idle.load(Ordering::Relaxed);
-    let count = arch::cpu_count();
     if last < count && allowed(last) && is_idle(last) {
         return last;
     }
@@ -105,4 +109,28 @@ fn take(from: usize, may: impl Fn(&Vcpu) -> bool) -> Option<PageArc<Vcpu>> {
         .min_by_key(|(_, entry)| entry.virtual_time)
         .map(|(index, _)| index)?;
     Some(waiting.swap_remove(best).vcpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose_of;
+
+    #[test]
+    fn the_last_cpu_is_preferred_unless_another_is_idle() {
+        assert_eq!(choose_of(4, 2, u64::MAX, |_| false), 2);
+        assert_eq!(choose_of(4, 2, u64::MAX, |cpu| cpu == 3), 3);
+        assert_eq!(choose_of(4, 2, u64::MAX, |cpu| cpu >= 2), 2);
+    }
+
+    #[test]
+    fn affinity_is_obeyed_even_if_that_means_waiting() {
+        assert_eq!(choose_of(4, 2, 0b0010, |cpu| cpu == 3), 1);
+        assert_eq!(choose_of(4, 2, 0b1010, |cpu| cpu == 3), 3);
+    }
+
+    #[test]
+    fn an_affinity_without_existing_cpus_counts_as_none() {
+        assert_eq!(choose_of(2, 1, 1 << 40, |_| true), 0);
+        assert_eq!(choose_of(2, 7, u64::MAX, |_| false), 0);
+    }
 }

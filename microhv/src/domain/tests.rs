@@ -1,0 +1,155 @@
+//! Domains from creation to destruction, on the host: memory, events and grants, without running anything.
+
+use std::vec::Vec;
+
+use super::{Domain, MAX_DOMAINS, create, destroy, find};
+use crate::grant;
+use crate::guest_args::TestArgs;
+use crate::hypercall::{Grants, populate};
+use crate::mm::PageArc;
+use crate::mm::frame_table;
+use crate::types::{DomId, Gfn, Mfn};
+use std::sync::{Mutex, MutexGuard};
+use xen_abi::grant_table::{GNTST_OKAY, GNTTABOP_MAP_GRANT_REF, GntmapFlags, GnttabMapGrantRef};
+
+/// Domain numbers are the whole process's: one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn domain(pages: u64) -> PageArc<Domain> {
+    let domain = create(None, [0; 16], false).unwrap();
+    domain
+        .max_pages
+        .store(pages, core::sync::atomic::Ordering::Relaxed);
+    domain
+}
+
+fn destroy(domain: &PageArc<Domain>) {
+    while !destroy::step(domain) {}
+    assert!(find(domain.id).is_none());
+}
+
+fn frame(domain: &Domain, gfn: u64) -> Mfn {
+    domain.p2m.lock().lookup(Gfn(gfn)).unwrap().mfn
+}
+
+/// The frame is not `domain`'s any more (another test may have it by now).
+fn is_gone(mfn: Mfn, domain: DomId) -> bool {
+    frame_table::get(mfn).is_none_or(|frame| frame.owner() != domain)
+}
+
+#[test]
+fn memory_comes_zeroed_within_the_limit_and_goes_with_the_domain() {
+    let _alone = alone();
+    let domain = domain(600);
+    populate(&domain, Gfn(0x200), 9).unwrap();
+    populate(&domain, Gfn(0), 0).unwrap();
+    assert_eq!(domain.p2m.lock().ram_pages(), 513);
+    let byte = {
+        let (frame, writable) = domain.p2m.lock().frame(Gfn(0x2ff)).unwrap();
+        assert!(writable);
+        let mut byte = [1];
+        frame.read(77, &mut byte);
+        byte
+    };
+    assert_eq!(byte, [0]);
+    // A page that is there, and one too many.
+    assert_eq!(populate(&domain, Gfn(0), 0), Err(xen_abi::Errno::EINVAL));
+    assert_eq!(
+        populate(&domain, Gfn(0x400), 9),
+        Err(xen_abi::Errno::ENOMEM)
+    );
+    let frames: Vec<Mfn> = [0, 0x200, 0x3ff].map(|gfn| frame(&domain, gfn)).into();
+    destroy(&domain);
+    for mfn in frames {
+        assert!(is_gone(mfn, domain.id));
+    }
+}
+
+#[test]
+fn an_unaligned_extent_is_made_of_single_pages() {
+    let _alone = alone();
+    let domain = domain(1024);
+    populate(&domain, Gfn(3), 9).unwrap();
+    assert_eq!(domain.p2m.lock().ram_pages(), 512);
+    assert!(domain.p2m.lock().lookup(Gfn(2)).is_none());
+    assert!(domain.p2m.lock().lookup(Gfn(514)).is_some());
+    destroy(&domain);
+}
+
+#[test]
+fn a_granted_page_outlives_its_owner_until_the_mapper_lets_go() {
+    let _alone = alone();
+    let giver = domain(8);
+    let taker = domain(8);
+    populate(&giver, Gfn(5), 0).unwrap();
+    giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
+    let mfn = frame(&giver, 5);
+    let map = GnttabMapGrantRef {
+        host_addr: 0x10_0000,
+        flags: GntmapFlags::HOST_MAP,
+        r#ref: 8,
+        dom: giver.id.0,
+        ..Default::default()
+    };
+    let mut arguments = TestArgs::of(&[map]);
+    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    let done: GnttabMapGrantRef = crate::guest_args::GuestArgs::get(&mut arguments, 0).unwrap();
+    assert_eq!(done.status, GNTST_OKAY);
+    assert_eq!(frame(&taker, 0x100), mfn);
+    destroy(&giver);
+    let id = giver.id;
+    drop(giver);
+    assert!(!is_gone(mfn, id), "the taker still has it mapped");
+    destroy(&taker);
+    assert!(is_gone(mfn, id));
+}
+
+#[test]
+fn a_dead_mapper_gives_the_grant_back() {
+    let _alone = alone();
+    let giver = domain(8);
+    let taker = domain(8);
+    populate(&giver, Gfn(5), 0).unwrap();
+    giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
+    let frame_held = frame_table::get(frame(&giver, 5)).unwrap();
+    let before = frame_held.holders();
+    let map = GnttabMapGrantRef {
+        host_addr: 0x10_0000,
+        flags: GntmapFlags::HOST_MAP,
+        r#ref: 8,
+        dom: giver.id.0,
+        ..Default::default()
+    };
+    let mut arguments = TestArgs::of(&[map]);
+    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    assert!(frame_held.holders() > before);
+    destroy(&taker);
+    assert_eq!(frame_held.holders(), before);
+    drop(frame_held);
+    destroy(&giver);
+}
+
+#[test]
+fn numbers_are_not_reused_at_once_and_slots_run_out_in_order() {
+    let _alone = alone();
+    let first = domain(1);
+    let id = first.id;
+    destroy(&first);
+    let second = domain(1);
+    assert_ne!(second.id, id);
+    destroy(&second);
+    let mut all = Vec::new();
+    while let Ok(domain) = create(None, [0; 16], false) {
+        all.push(domain);
+        assert!(all.len() <= MAX_DOMAINS);
+    }
+    assert!(all.len() > MAX_DOMAINS / 2);
+    for domain in &all {
+        destroy(domain);
+    }
+}
