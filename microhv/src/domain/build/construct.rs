@@ -1,0 +1,170 @@
+//! Making one domain: address space, image, rings, devices, first vCPU.
+
+use core::sync::atomic::Ordering;
+
+use pvh::{Image, Layout, Module, Parameters};
+use xen_abi::Errno;
+use xen_abi::hvm::params::{
+    HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
+};
+
+use super::memory::{Memory, map_archive, populate_range};
+use super::{Plan, Refused};
+use crate::boot::Archive;
+use crate::domain::{Domain, MemoryMap, MemoryRange, Vcpu, destroy, list};
+use crate::iommu::{self, IoDomain};
+use crate::mm::{PageArc, frames};
+use crate::types::{DomId, Gfn, PAGE_SIZE};
+use crate::vcpu::CpuState;
+use crate::{pci, timers};
+
+/// Reserved entries of a domain's grant table (Xen: public/grant_table.h).
+const GNTTAB_RESERVED_CONSOLE: u32 = 0;
+const GNTTAB_RESERVED_XENSTORE: u32 = 1;
+
+/// Builds one domain, paused. On failure nothing of it is left, and the log has the reason.
+///
+/// # Errors
+/// See the log.
+pub fn build(
+    plan: &Plan<'_>,
+    id: DomId,
+    archive: &Archive,
+    store: DomId,
+) -> Result<PageArc<Domain>, Refused> {
+    let Some(file) = archive.file(&plan.kernel) else {
+        log::error!(
+            "{}: the boot archive has no file {}",
+            plan.cite_kernel(),
+            plan.kernel
+        );
+        return Err(Refused);
+    };
+    let image = Image::parse(file).map_err(|error| {
+        log::error!("{}: {}: {error}", plan.cite_kernel(), plan.kernel);
+        Refused
+    })?;
+    let handle = pvh::boot_domain_handle(plan.name);
+    let domain = list::create(Some(id), handle, plan.privileged).map_err(|_| no_memory(plan))?;
+    domain.set_name(plan.name);
+    if fill(&domain, plan, &image, archive, store).is_err() {
+        while !destroy::step(&domain) {}
+        return Err(Refused);
+    }
+    Ok(domain)
+}
+
+fn no_memory(plan: &Plan<'_>) -> Refused {
+    log::error!(
+        "{}: {} MiB do not fit, {} MiB are free",
+        plan.cite_memory(),
+        plan.memory.div_ceil(1 << 20),
+        frames::free_frames() * PAGE_SIZE as u64 >> 20
+    );
+    Refused
+}
+
+fn unexpected(plan: &Plan<'_>, errno: Errno) -> Refused {
+    log::error!("domain {}: {errno:?}", plan.name);
+    Refused
+}
+
+fn fill(
+    domain: &PageArc<Domain>,
+    plan: &Plan<'_>,
+    image: &Image<'_>,
+    archive: &Archive,
+    store: DomId,
+) -> Result<(), Refused> {
+    let mut layout = Layout::new(plan.memory, plan.vcpus).map_err(|error| {
+        log::error!("{}: {error}", plan.cite_memory());
+        Refused
+    })?;
+    let pages = plan.memory / PAGE_SIZE as u64 + Layout::extra_pages();
+    domain.max_vcpus.store(plan.vcpus, Ordering::Relaxed);
+    domain.max_pages.store(pages, Ordering::Relaxed);
+    if frames::free_frames() < pages {
+        return Err(no_memory(plan));
+    }
+    if !plan.devices.is_empty() && iommu::present() {
+        let io = IoDomain::new().map_err(|_| no_memory(plan))?;
+        domain.p2m.lock().set_io(io);
+    }
+    let module = if plan.privileged {
+        let module = map_archive(domain, &mut layout, archive);
+        Some(module.map_err(|errno| unexpected(plan, errno))?)
+    } else {
+        None
+    };
+    for range in layout.populate() {
+        populate_range(domain, range).map_err(|_| no_memory(plan))?;
+    }
+    for id in 0..plan.vcpus {
+        let vcpu = Vcpu::create(domain, id).ok_or_else(|| no_memory(plan))?;
+        vcpu.sched.set_affinity(plan.affinity);
+    }
+    let modules: &[Module<'_>] = module.as_slice();
+    let parameters = Parameters {
+        cmdline: &plan.command_line,
+        modules,
+    };
+    let start = pvh::build(&mut Memory(domain), &layout, image, &parameters).map_err(|error| {
+        log::error!("{}: {error:#}", plan.cite_memory());
+        Refused
+    })?;
+    domain.set_memory_map(memory_map(&layout));
+    connect_ring(domain, GNTTAB_RESERVED_CONSOLE, DomId(0), start.console_gfn)
+        .and_then(|()| connect_ring(domain, GNTTAB_RESERVED_XENSTORE, store, start.store_gfn))
+        .map_err(|errno| unexpected(plan, errno))?;
+    timers::publish_wallclock(domain);
+    for &device in &plan.devices {
+        pci::assign(&**domain, device).map_err(|error| {
+            log::error!("{}: {device}: {error}", plan.cite_devices());
+            Refused
+        })?;
+    }
+    if let Some(vcpu) = domain.vcpu(0) {
+        vcpu.initialise(&CpuState::pvh(start.entry, start.start_info));
+        vcpu.bring_up();
+    }
+    log::info!(
+        "domain {} ({}): {} KiB, {} vCPU{}, entry {:#x}, \"{}\"",
+        plan.name,
+        domain.id,
+        plan.memory >> 10,
+        plan.vcpus,
+        if plan.vcpus == 1 { "" } else { "s" },
+        start.entry,
+        plan.command_line,
+    );
+    Ok(())
+}
+
+/// What the domain is told of its memory.
+fn memory_map(layout: &Layout) -> MemoryMap {
+    let mut map = MemoryMap::new();
+    for entry in layout.memory_map() {
+        let range = MemoryRange {
+            start: entry.range.start,
+            size: entry.range.size,
+            kind: entry.kind as u32,
+        };
+        if map.push(range).is_err() {
+            break; // It is as long as a layout's map can be.
+        }
+    }
+    map
+}
+
+/// Prepares the ring at `gfn` for `remote`: parameters, an unbound event channel, and the reserved grant.
+fn connect_ring(domain: &Domain, gref: u32, remote: DomId, gfn: u64) -> Result<(), Errno> {
+    let (page, channel) = if gref == GNTTAB_RESERVED_CONSOLE {
+        (HVM_PARAM_CONSOLE_PFN, HVM_PARAM_CONSOLE_EVTCHN)
+    } else {
+        (HVM_PARAM_STORE_PFN, HVM_PARAM_STORE_EVTCHN)
+    };
+    let port = domain.evtchn.lock().alloc_unbound(remote)?;
+    domain.params.set(page, gfn);
+    domain.params.set(channel, u64::from(port));
+    domain.grant.lock().seed(gref, remote, Gfn(gfn))
+}
