@@ -164,14 +164,8 @@ impl<Req: FromBytes, Rsp: IntoBytes + Immutable, M: AsRef<SharedMemory>> BackRin
     /// Requests that wait, as the frontend says, checked against the ring's size.
     pub fn unconsumed(&self) -> Result<u32, RingError> {
         let producer = self.slots.load(REQ_PROD);
-        // Every request without a response occupies a slot, so the producer may be at most a ring ahead of our responses.
-        if producer.wrapping_sub(self.rsp_prod_pvt) > self.slots.size {
-            return Err(RingError::Overrun {
-                producer,
-                consumer: self.req_cons,
-            });
-        }
-        // A producer behind what was consumed already went backwards.
+        // Every request without a response occupies a slot, so no more can wait than slots are left. A producer that went
+        // backwards, behind what was consumed, is far ahead in wrapping arithmetic.
         let waiting = producer.wrapping_sub(self.req_cons);
         if waiting > self.slots.size - self.outstanding() {
             return Err(RingError::Overrun {

@@ -87,6 +87,26 @@ fn a_new_backend_continues_where_the_old_one_stopped() {
 }
 
 #[test]
+fn a_producer_that_goes_backwards_is_an_overrun() {
+    let memory = leaked(4096);
+    let (mut front, mut back) = pair(&memory);
+    for _ in 0..5 {
+        front.push_request(&[0; 3]).unwrap();
+    }
+    front.flush();
+    for _ in 0..5 {
+        back.next_request().unwrap().unwrap();
+    }
+    memory.write(REQ_PROD, &3_u32).unwrap();
+    let overrun = RingError::Overrun {
+        producer: 3,
+        consumer: 5,
+    };
+    assert_eq!(back.next_request(), Err(overrun));
+    assert_eq!(back.more_requests(), Err(overrun));
+}
+
+#[test]
 fn memory_too_small_for_a_slot_is_refused() {
     let memory = leaked(72);
     assert_eq!(Back::attach(&memory).err(), Some(RingError::TooSmall));
