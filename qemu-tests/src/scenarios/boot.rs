@@ -31,6 +31,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: reboot,
     },
     Scenario {
+        name: "no page of microhv is writable and executable at once",
+        debian: false,
+        play: page_rights,
+    },
+    Scenario {
         name: "an exception in microhv names registers and functions, then the machine reboots",
         debian: false,
         play: exception,
@@ -112,4 +117,39 @@ fn exception(stage: &Stage) -> Result<()> {
 
 fn noreboot(stage: &Stage) -> Result<()> {
     fault(stage, "noreboot", "Halted, because of noreboot").map(drop)
+}
+
+/// Looks at the page tables that a CPU uses, at a moment when it runs microhv and no guest.
+fn page_rights(stage: &Stage) -> Result<()> {
+    let mut machine = stage.machine();
+    machine.cpus = 1;
+    let mut running = stage.boot(machine, &stage.archive()?)?;
+    running.wait_for("CPUs: 1 of 1 run", HANG)?;
+    for _ in 0..200 {
+        let command = json!({ "command-line": "info tlb" });
+        let answer = running.qmp("human-monitor-command", &command)?;
+        let pages: Vec<_> = answer.as_str().unwrap_or_default().lines().collect();
+        // One line a page: address, physical address, and flags, of which X means not executable.
+        let flags = |line: &str| {
+            line.rsplit(' ')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
+        let code = |line: &&&str| line.starts_with("ffffffff80200000:");
+        let Some(first) = pages.iter().find(code) else {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            continue;
+        };
+        if flags(first).contains(['W', 'X']) {
+            bail!("microhv's code is not mapped for execution only: {first}");
+        }
+        let both = |line: &&&str| flags(line).contains('W') && !flags(line).contains('X');
+        if let Some(page) = pages.iter().find(both) {
+            bail!("writable and executable: {page}");
+        }
+        return Ok(());
+    }
+    bail!("the CPU never ran microhv when it was looked at")
 }
