@@ -69,10 +69,10 @@ fn set_param(caller: &Caller<'_>, request: &HvmParam) -> Result {
         HVM_PARAM_STORE_PFN
         | HVM_PARAM_STORE_EVTCHN
         | HVM_PARAM_CONSOLE_PFN
-        | HVM_PARAM_CONSOLE_EVTCHN => {
-            if !by_creator {
-                return Err(Errno::EPERM);
-            }
+        | HVM_PARAM_CONSOLE_EVTCHN
+            if !by_creator =>
+        {
+            return Err(Errno::EPERM);
         }
         _ => {}
     }

@@ -59,7 +59,7 @@ fn no_memory(plan: &Plan<'_>) -> Refused {
         "{}: {} MiB do not fit, {} MiB are free",
         plan.cite_memory(),
         plan.memory.div_ceil(1 << 20),
-        frames::free_frames() * PAGE_SIZE as u64 >> 20
+        (frames::free_frames() * PAGE_SIZE as u64) >> 20
     );
     Refused
 }
