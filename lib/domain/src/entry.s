@@ -118,6 +118,6 @@ boot_gdt_pointer:
     .global boot_stack_guard
 boot_stack_guard:
     .skip 4096                      # unmapped later
-    .skip 65536
+    .skip 0x40000                   # 256 KiB: drivers build queues of several 10 KiB here before they move them to the heap
     .global boot_stack_top
 boot_stack_top:
