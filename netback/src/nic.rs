@@ -1,5 +1,6 @@
 //! The network device: its two queues, and the pages it reads and writes.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
@@ -94,12 +95,18 @@ impl Pages for TransmitPages {
     }
 }
 
+/// A queue on the heap: it is a good part of the stack's size.
+#[inline(never)]
+fn new_queue(device: &mut PciDevice, number: u16) -> Result<Box<Queue<QUEUE>>, NicError> {
+    Ok(Box::new(Queue::new(device, number, false)?))
+}
+
 /// The device.
 pub struct Nic {
     // Dropped first: the device is reset before its memory goes.
     device: PciDevice,
-    receive: Queue<QUEUE>,
-    transmit: Queue<QUEUE>,
+    receive: Box<Queue<QUEUE>>,
+    transmit: Box<Queue<QUEUE>>,
     /// What the device can do.
     able: Device,
     /// Its address.
@@ -132,8 +139,8 @@ impl Nic {
                 .bind_queue(TRANSMIT, 1)
                 .map_err(NicError::Interrupt)?,
         ];
-        let receive = Queue::new(&mut device, RECEIVE, false)?;
-        let transmit = Queue::new(&mut device, TRANSMIT, false)?;
+        let receive = new_queue(&mut device, RECEIVE)?;
+        let transmit = new_queue(&mut device, TRANSMIT)?;
         device.finish_init();
         device.check()?;
         let mac = if features.contains(Features::MAC) {
