@@ -142,7 +142,8 @@ impl Running {
     pub fn attach_when_up(&mut self, guest: &str) -> Result<()> {
         self.attach(guest)?;
         self.wait_for("debian: up", HANG)?;
-        Ok(())
+        // What the kernel has to say would come between the lines of commands; dmesg has it all the same.
+        self.guest("dmesg -n 1").map(drop)
     }
 
     /// Goes back to Domain-0's prompt.

@@ -14,7 +14,7 @@ use crate::machine::qemu::Machine;
 use crate::machine::serial::Running;
 
 /// After this long something hangs: it says nothing about speed, machines are noisy.
-pub const HANG: Duration = Duration::from_secs(240);
+pub const HANG: Duration = Duration::from_secs(120);
 
 /// A user's story about a machine, told by a function that fails when the story is not true.
 #[derive(Clone, Copy, Debug)]

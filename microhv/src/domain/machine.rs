@@ -49,6 +49,18 @@ impl Machine for Vcpu {
         self.domain.callback_vector()
     }
 
+    fn halted_for_good(&self) {
+        // Set before the others are looked at: of two that halt at once, one sees both.
+        self.down.store(true, Ordering::SeqCst);
+        let mut running = false;
+        self.domain.for_each_vcpu(|vcpu| {
+            running |= vcpu.sched.is_online() && !vcpu.down.load(Ordering::SeqCst);
+        });
+        if !running {
+            super::shut_down(&self.domain, xen_abi::sched::SHUTDOWN_POWEROFF);
+        }
+    }
+
     fn take_tlb_flush(&self) -> bool {
         self.take_flush()
     }

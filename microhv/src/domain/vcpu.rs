@@ -40,6 +40,8 @@ pub struct Vcpu {
     pub in_guest: AtomicBool,
     /// The domain's flush epoch that its TLB has seen; see [`super::flush`].
     pub flushed: AtomicU64,
+    /// It has halted with interrupts off and not been entered since.
+    pub down: AtomicBool,
     /// The address register of the PCI configuration ports.
     pub pci_address: AtomicU32,
     info: Mutex<VcpuInfoRef>,
@@ -66,6 +68,7 @@ impl Vcpu {
             runstate: sched::RunState::new(),
             areas: Mutex::new(Areas::default()),
             in_guest: AtomicBool::new(false),
+            down: AtomicBool::new(false),
             flushed: AtomicU64::new(0),
             pci_address: AtomicU32::new(0),
             info: Mutex::new(info),

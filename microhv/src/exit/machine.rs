@@ -35,6 +35,9 @@ pub trait Machine {
     /// The vector to deliver for event channels now: `evtchn_upcall_pending` of this vCPU is set and the
     /// domain set a global callback vector. Not to be used for per-vCPU vectors (they go through the local APIC).
     fn upcall_vector(&self) -> Option<u8>;
+    /// This vCPU has executed HLT with interrupts off, so that only an NMI or INIT wakes it. When no other vCPU of the
+    /// domain can run either, the domain has powered itself off: PVH guests have no other way.
+    fn halted_for_good(&self);
     /// True once if somebody changed the second-level table since the last call.
     fn take_tlb_flush(&self) -> bool;
     /// The domain's memory.

@@ -17,6 +17,8 @@ pub use msr::MsrState;
 use crate::arch::cpu;
 use crate::vcpu::{Event, Exit, VcpuRun, Window};
 
+/// IF in RFLAGS.
+const INTERRUPT_FLAG: u64 = 1 << 9;
 /// #DB.
 const DEBUG: u8 = 1;
 /// #MC.
@@ -41,6 +43,9 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
             run.hw.skip_instruction();
             run.halted = true;
             if !has_work(machine, run) {
+                if run.hw.registers().rflags & INTERRUPT_FLAG == 0 {
+                    machine.halted_for_good();
+                }
                 return After::Block;
             }
         }

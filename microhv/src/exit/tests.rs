@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU32;
 pub struct Fake {
     apics: [VLapic; 2],
     upcall: Cell<Option<u8>>,
+    gone: Cell<bool>,
     notified: RefCell<Vec<u32>>,
     debug: RefCell<Vec<u8>>,
     page: RefCell<Vec<u8>>,
@@ -24,6 +25,7 @@ impl Fake {
         let fake = Self {
             apics: [VLapic::new(0), VLapic::new(1)],
             upcall: Cell::new(None),
+            gone: Cell::new(false),
             notified: RefCell::default(),
             debug: RefCell::default(),
             page: RefCell::new(vec![0; 4096]),
@@ -70,6 +72,9 @@ impl Machine for Fake {
     }
     fn upcall_vector(&self) -> Option<u8> {
         self.upcall.get()
+    }
+    fn halted_for_good(&self) {
+        self.gone.set(true);
     }
     fn take_tlb_flush(&self) -> bool {
         false
@@ -152,6 +157,7 @@ fn an_offline_vcpu_waits_for_init_and_startup() {
 fn hlt_blocks_until_an_interrupt_can_be_taken() {
     let (machine, mut run) = (Fake::new(), running());
     assert_eq!(handle(&machine, &mut run, Exit::Halt), After::Block);
+    assert!(!machine.gone.get());
     assert_eq!(
         prepare(&machine, &mut run),
         After::Block,
@@ -169,6 +175,7 @@ fn hlt_with_interrupts_off_wakes_for_an_nmi_only() {
     let (machine, mut run) = (Fake::new(), running());
     run.hw.registers_mut().rflags = 2;
     assert_eq!(handle(&machine, &mut run, Exit::Halt), After::Block);
+    assert!(machine.gone.get(), "the domain must learn of it");
     machine.apics[0].post(0x30);
     machine.upcall.set(Some(0xf3));
     assert!(!has_work(&machine, &run));

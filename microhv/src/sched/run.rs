@@ -140,6 +140,9 @@ fn enter(vcpu: &PageArc<Vcpu>, run: &mut VcpuRun) -> After {
         vcpu.in_guest.store(false, Ordering::SeqCst);
         return ready;
     }
+    if vcpu.down.load(Ordering::Relaxed) {
+        vcpu.down.store(false, Ordering::SeqCst);
+    }
     let exit = run.hw.run();
     vcpu.in_guest.store(false, Ordering::SeqCst);
     match exit::handle(&**vcpu, run, exit) {
