@@ -1,6 +1,7 @@
 //! A virtqueue whose buffers are DMA addresses.
 #![expect(unsafe_code, reason = "hands memory to a device")]
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::sync::atomic::{Ordering, fence};
@@ -48,7 +49,8 @@ struct Lent {
 
 /// A virtqueue of `SIZE` descriptors.
 pub struct Queue<const SIZE: usize> {
-    queue: VirtQueue<DomainHal, SIZE>,
+    /// Boxed, for it is some kilobytes and a domain's stack is small.
+    queue: Box<VirtQueue<DomainHal, SIZE>>,
     number: u16,
     lent: Vec<Lent>,
     /// Something was added since the last [`Self::kick`].
@@ -67,7 +69,7 @@ impl<const SIZE: usize> Queue<SIZE> {
         number: u16,
         indirect: bool,
     ) -> Result<Self, virtio_drivers::Error> {
-        let queue = VirtQueue::new(device, number, indirect, false)?;
+        let queue = Box::new(VirtQueue::new(device, number, indirect, false)?);
         let lent = (0..SIZE).map(|_| Lent::default()).collect();
         Ok(Self {
             queue,
@@ -213,3 +215,7 @@ impl<const SIZE: usize> Queue<SIZE> {
 }
 
 type Slices<T, const SIZE: usize> = heapless::Vec<T, SIZE>;
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;
