@@ -238,7 +238,7 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             else {
                 return Ok(());
             };
-            let next = match ring.next() {
+            let next = match ring.take() {
                 Ok(None) => ring
                     .more()
                     .map(|more| (!more).then(|| queue += 1))

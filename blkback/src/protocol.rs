@@ -178,7 +178,7 @@ impl<M: AsRef<SharedMemory>> Ring<M> {
     ///
     /// # Errors
     /// [`RingError::Overrun`] if the frontend's indexes make no sense.
-    pub fn next(&mut self) -> Result<Option<Request>, RingError> {
+    pub fn take(&mut self) -> Result<Option<Request>, RingError> {
         match self {
             Self::Bits64(ring) => ring
                 .next_request()
@@ -224,7 +224,7 @@ impl<M: AsRef<SharedMemory>> Ring<M> {
     /// Are there more requests? If not, the frontend notifies us of the next one.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::take`].
     pub fn more(&mut self) -> Result<bool, RingError> {
         match self {
             Self::Bits64(ring) => ring.more_requests(),

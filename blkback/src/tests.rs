@@ -39,7 +39,7 @@ fn data_goes_to_the_disk_and_comes_back_in_both_layouts() {
         world.finish();
         assert_eq!(world.answers(), [(0x1234_5678_9abc, BLKIF_OP_WRITE, OK)]);
         assert_eq!(world.content(START + 16, 10), vec![0xab; 5120]);
-        assert_eq!(world.content(START + 26, 1), vec![(126 % 251) as u8; 512]);
+        assert_eq!(world.content(START + 26, 1), vec![126; 512]);
         world.direct(7, BLKIF_OP_READ, 15, &[part(2, 1, 3)]);
         world.finish();
         assert_eq!(world.answers(), [(7, BLKIF_OP_READ, OK)]);
@@ -164,7 +164,7 @@ fn indirect_requests_carry_many_segments_in_as_many_commands_as_the_disk_wants()
         assert_eq!(world.answers(), [(77, BLKIF_OP_WRITE, OK)]);
         let expected: Vec<u8> = (0..100).flat_map(|index| [index; 4096]).collect();
         assert_eq!(world.content(START, 800), expected);
-        assert!(world.engine.disk().log.len() >= 1);
+        assert!(!world.engine.disk().log.is_empty());
         indirect(&mut world, 78, BLKIF_OP_READ, 3, grefs);
         world.finish();
         assert_eq!(world.answers(), [(78, BLKIF_OP_READ, OK)]);

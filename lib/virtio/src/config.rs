@@ -55,7 +55,7 @@ pub fn find(kind: u8, read: impl Fn(u8) -> u32) -> Option<Region> {
     }
     let mut at = read(0x34) as u8 & !3;
     for _ in 0..MAX_CAPABILITIES {
-        if at < 0x40 || at > 0xf0 {
+        if !(0x40..=0xf0).contains(&at) {
             return None;
         }
         let header = read(at).to_le_bytes();

@@ -8,6 +8,9 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus};
 
 const SIZE: usize = 8;
 
+/// A descriptor: address, length, may it be written?
+type Described = (u64, u32, bool);
+
 /// The device's side of one queue, by the specification's split-ring layout (virtio 1.2, 2.7).
 #[derive(Default)]
 struct Model {
@@ -28,7 +31,7 @@ fn view(gpa: u64, len: usize) -> SharedMemory {
 
 impl Model {
     /// The descriptors of the next request: (address, length, may be written).
-    fn take(&mut self) -> Option<(u16, Vec<(u64, u32, bool)>)> {
+    fn take(&mut self) -> Option<(u16, Vec<Described>)> {
         let available = view(self.driver, 4 + 2 * SIZE);
         if available.read::<u16>(2).unwrap() == self.seen {
             return None;
