@@ -35,7 +35,9 @@ impl<H: Host> App<'_, H> {
                     let settled = self.guests.get(&domid).is_none_or(|guest| guest.settled);
                     if !settled {
                         // The last words come before what follows from them.
-                        self.serve_console(domid);
+                        if self.guests.get(&domid).is_some_and(|guest| guest.console_open) {
+                            self.serve_console(domid);
+                        }
                         self.shut_down(domid, info.flags.shutdown_code());
                     }
                 }
