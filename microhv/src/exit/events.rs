@@ -63,7 +63,11 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
     let mut waiting = apic.pending();
     if upcall.is_none() && waiting.is_none() {
         // What only CR8 holds back comes when the guest lowers it, which it does without an exit.
-        hw.request_interrupt_window(apic.held_by_priority().map_or(Window::None, Window::Above));
+        hw.request_interrupt_window(if apic.is_held_by_priority() {
+            Window::Priority
+        } else {
+            Window::None
+        });
         return;
     }
     if !hw.can_interrupt() {

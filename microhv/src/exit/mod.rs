@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cpuid;
+mod cr8;
 mod events;
 mod hypercall_page;
 mod io;
@@ -53,6 +54,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
         Exit::ReadMsr(index) => msr::handle_read(machine, run, index),
         Exit::WriteMsr(index, value) => msr::handle_write(machine, run, index, value),
         Exit::Io(access) => io::handle(machine, run, access),
+        Exit::WriteTaskPriority => cr8::handle(machine, run),
         Exit::SetXcr => xcr::handle(run),
         Exit::CacheFlush => run.hw.skip_instruction(),
         Exit::ReadCounter => run.hw.inject(Event::GENERAL_PROTECTION),

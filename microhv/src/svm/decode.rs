@@ -14,6 +14,7 @@ pub struct Decoded {
 
 /// Exit codes (AMD64 manual, volume 2, appendix C).
 mod code {
+    pub const WRITE_CR8: u64 = 0x18;
     pub const EXCP: u64 = 0x40;
     pub const EXCP_LAST: u64 = 0x5f;
     pub const INTR: u64 = 0x60;
@@ -52,6 +53,7 @@ pub fn decode(vmcb: &Vmcb, registers: &Registers, nrip: bool) -> Decoded {
         code::INTR => (Exit::HostInterrupt, 0),
         code::NMI => (Exit::HostNmi, 0),
         code::VINTR => (Exit::InterruptWindow, 0),
+        code::WRITE_CR8 => (Exit::WriteTaskPriority, 4),
         code::VMMCALL => (Exit::Hypercall, 3),
         code::HLT => (Exit::Halt, 1),
         code::CPUID => (Exit::Cpuid, 2),
@@ -143,6 +145,7 @@ mod tests {
     fn instructions_have_their_lengths() {
         for (code, expected, length) in [
             (0x81, Exit::Hypercall, 3),
+            (0x18, Exit::WriteTaskPriority, 4),
             (0x78, Exit::Halt, 1),
             (0x72, Exit::Cpuid, 2),
             (0x8d, Exit::SetXcr, 3),

@@ -17,6 +17,9 @@ const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
+/// Writes of CR8, in [`Vmcb::intercept_cr`].
+const INTERCEPT_WRITE_CR8: u32 = 1 << 24;
+
 /// One virtual CPU on SVM.
 pub struct Vcpu {
     vmcb: PageBox<Vmcb>,
@@ -308,19 +311,22 @@ impl VirtualCpu for Vcpu {
     }
 
     fn request_interrupt_window(&mut self, window: Window) {
-        // A virtual interrupt: when the guest could take it, the intercept comes first.
-        let request = match window {
-            Window::None => 0,
-            Window::Open => v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR,
-            Window::Above(class) => v_intr::V_IRQ | u64::from(class) << 16 & v_intr::V_INTR_PRIO,
-        };
-        let all = v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR;
-        self.vmcb.v_intr = self.vmcb.v_intr & !all | request;
-        if request == 0 {
-            self.vmcb.intercept_1 &= !intercept_1::VINTR;
-        } else {
+        // A virtual interrupt of the highest priority: when the guest could take it, the intercept comes first.
+        // It does not take CR8 into account: whether V_TPR or V_INTR_PRIO wins a tie differs between hardware and
+        // QEMU's TCG, and TCG 7.2 ends with an assertion when a guest writes CR8 while a virtual interrupt waits.
+        let request = v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR;
+        if window == Window::Open {
+            self.vmcb.v_intr |= request;
             self.vmcb.intercept_1 |= intercept_1::VINTR;
+        } else {
+            self.vmcb.v_intr &= !request;
+            self.vmcb.intercept_1 &= !intercept_1::VINTR;
         }
+        self.vmcb.intercept_cr = if window == Window::None {
+            0
+        } else {
+            INTERCEPT_WRITE_CR8
+        };
     }
 
     fn cr8(&self) -> u8 {

@@ -53,6 +53,8 @@ pub enum Exit {
     Io(IoAccess),
     /// XSETBV.
     SetXcr,
+    /// MOV to CR8, while an interrupt waits.
+    WriteTaskPriority,
     /// INVD, WBINVD.
     CacheFlush,
     /// RDPMC.
@@ -101,6 +103,7 @@ impl Exit {
             Self::WriteMsr(..) => ExitReason::MsrWrite,
             Self::Io(_) => ExitReason::IoPort,
             Self::SetXcr => ExitReason::Xsetbv,
+            Self::WriteTaskPriority => ExitReason::ControlRegister,
             Self::CacheFlush => ExitReason::Wbinvd,
             Self::ReadCounter | Self::UndefinedInstruction => ExitReason::Forbidden,
             Self::Exception(..) => ExitReason::Exception,

@@ -45,8 +45,8 @@ pub enum Window {
     None,
     /// As soon as interrupts are enabled.
     Open,
-    /// As soon as they are enabled and CR8 is below this priority class, 1..=15.
-    Above(u8),
+    /// Not yet: tell only when the guest writes CR8 ([`Exit::WriteTaskPriority`]), as with [`Self::Open`] too.
+    Priority,
 }
 
 impl Event {

@@ -32,6 +32,29 @@ impl Registers {
         (self.rdx & 0xffff_ffff) << 32 | (self.rax & 0xffff_ffff)
     }
 
+    /// The general register with this number in an instruction's encoding, 0..=15.
+    #[must_use]
+    pub const fn by_number(&self, number: u8) -> u64 {
+        match number & 15 {
+            0 => self.rax,
+            1 => self.rcx,
+            2 => self.rdx,
+            3 => self.rbx,
+            4 => self.rsp,
+            5 => self.rbp,
+            6 => self.rsi,
+            7 => self.rdi,
+            8 => self.r8,
+            9 => self.r9,
+            10 => self.r10,
+            11 => self.r11,
+            12 => self.r12,
+            13 => self.r13,
+            14 => self.r14,
+            _ => self.r15,
+        }
+    }
+
     /// Puts `value` into edx:eax; the upper halves become zero.
     pub const fn set_edx_eax(&mut self, value: u64) {
         self.rax = value & 0xffff_ffff;

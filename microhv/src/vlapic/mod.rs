@@ -157,12 +157,12 @@ impl VLapic {
         (u32::from(vector >> 4) > self.ppr() >> 4).then_some(vector)
     }
 
-    /// The priority class of an interrupt that only the task priority keeps from being [`Self::pending`].
+    /// True if only the task priority keeps an interrupt from being [`Self::pending`].
     #[must_use]
-    pub fn held_by_priority(&self) -> Option<u8> {
-        let class = self.irr.highest()? >> 4;
+    pub fn is_held_by_priority(&self) -> bool {
+        let class = self.irr.highest().map_or(0, |vector| vector >> 4);
         let served = self.isr.highest().map_or(0, |vector| vector >> 4);
-        (class > served && class <= self.cr8()).then_some(class)
+        class > served && class <= self.cr8()
     }
 
     /// The vCPU starts to handle `vector`, which [`Self::pending`] gave.
@@ -265,10 +265,10 @@ mod tests {
         apic.post(0x55);
         apic.set_cr8(5);
         assert_eq!(apic.pending(), None);
-        assert_eq!(apic.held_by_priority(), Some(5));
+        assert!(apic.is_held_by_priority());
         apic.set_cr8(4);
         assert_eq!(apic.pending(), Some(0x55));
-        assert_eq!(apic.held_by_priority(), None);
+        assert!(!apic.is_held_by_priority());
     }
 
     #[test]

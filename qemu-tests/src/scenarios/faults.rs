@@ -35,6 +35,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: runtime,
     },
     Scenario {
+        name: "the virtual CPU's promises hold in two domains at once",
+        debian: false,
+        play: cpu,
+    },
+    Scenario {
         name: "a domain that abuses the store",
         debian: false,
         play: store,
@@ -149,6 +154,26 @@ fn hypercalls(stage: &Stage) -> Result<()> {
 fn runtime(stage: &Stage) -> Result<()> {
     let mut running = stage.boot(stage.machine(), &archive(stage, "runtime")?)?;
     running.prints("runtime checks passed")?;
+    let said = running.transcript();
+    if said.contains("FAILED") {
+        bail!("not all checks passed:\n{said}");
+    }
+    running.wait_prompt(HANG)?;
+    running.power_off()
+}
+
+/// Two domains with the same image share one CPU, so that each sees what the other leaves in the registers.
+fn cpu(stage: &Stage) -> Result<()> {
+    let mut archive = archive(stage, "cpu")?;
+    archive.edit("boot/loader.conf", |text| {
+        text.replace(" faulty\"", " faulty second\"")
+            + "second_kernel=\"/boot/faulty\"\nsecond_memory=\"16M\"\nsecond_cmdline=\"do=cpu\"\n"
+    })?;
+    let mut machine = stage.machine();
+    machine.cpus = 1;
+    let mut running = stage.boot(machine, &archive)?;
+    running.prints("CPU checks passed, domain 5")?;
+    running.prints("CPU checks passed, domain 6")?;
     let said = running.transcript();
     if said.contains("FAILED") {
         bail!("not all checks passed:\n{said}");

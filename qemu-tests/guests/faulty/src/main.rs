@@ -1,9 +1,11 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
 //! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`. Everyone else must keep running.
-//! `do=runtime` does right things: it tries lib/domain against the hypervisor.
+//! `do=runtime` and `do=cpu` do right things: they try lib/domain and the virtual CPU against the hypervisor.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
+#[cfg(target_os = "none")]
+mod cpu;
 #[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
@@ -32,6 +34,7 @@ fn main(boot: &'static domain::Boot) {
         "hypercalls" => hypercalls::check_all(),
         "runtime" => runtime::check_all(),
         "store" => store::check_all(),
+        "cpu" => cpu::check_all(),
         _ => log::error!("faulty: do={what}?"),
     }
     loop {
