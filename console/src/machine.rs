@@ -5,6 +5,7 @@ mod control;
 mod store;
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use console::host::{Events, Machine};
 use domain::control::ForeignWindow;
@@ -21,6 +22,8 @@ pub struct Real {
     input: Port,
     domains: Port,
     store: domain::store::Store,
+    /// It does not answer any more.
+    store_lost: bool,
     window: ForeignWindow,
     consoles: GuestConsoles,
     random: u64,
@@ -35,7 +38,8 @@ impl Real {
         Ok(Self {
             input: Port::bind_virq(VIRQ_CONSOLE)?,
             domains: Port::bind_virq(VIRQ_DOM_EXC)?,
-            store: domain::store::Store::connect()?,
+            store: connect()?,
+            store_lost: false,
             window: ForeignWindow::new(WINDOW_PAGES)?,
             consoles: GuestConsoles::default(),
             random: 0,
@@ -50,14 +54,23 @@ impl Real {
             } else if port == self.domains.number() {
                 events.domains = true;
             } else if port == self.store.port() {
-                // No watches: whatever arrives answers nobody.
-                while let Ok(Some(_)) = self.store.next_event() {}
+                while let Ok(Some(_)) = self.store.next_event() {
+                    events.store = true;
+                }
             } else if self.consoles.has_port(port) {
                 events.consoles = true;
             }
         }
         events
     }
+}
+
+/// The store answers within moments; a Domain-0 that waits for a dead one would be of no use.
+fn connect() -> Result<domain::store::Store, Errno> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let mut store = domain::store::Store::connect()?;
+    store.set_patience(PATIENCE);
+    Ok(store)
 }
 
 impl Machine for Real {

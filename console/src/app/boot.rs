@@ -25,6 +25,8 @@ pub(crate) const BRIDGE_NAME: &str = "bridge0";
 const AUTO: &str = "etc/xen/auto/";
 /// How long the prompt waits for the network's uplink.
 const UPLINK_WAIT: u64 = 3_000_000_000;
+/// The xenbus state of a device in use.
+const CONNECTED: i64 = 4;
 
 impl<H: Host> App<'_, H> {
     /// Finds the boot-time domains, connects them to the store, shows the prompt and creates the guests
@@ -122,8 +124,8 @@ impl<H: Host> App<'_, H> {
         }
         let deadline = self.host.now().saturating_add(UPLINK_WAIT);
         let path = format!("{}/state", vif.backend_path());
-        while self.host.now() < deadline && self.host.store_read(&path).as_deref() != Ok("4") {
-            self.pause_for_backends(deadline);
+        if self.wait_for(&path, deadline, |state| state >= CONNECTED) != CONNECTED {
+            self.say("the network's uplink is not connected yet");
         }
         if let Some(guest) = self.guests.get_mut(&netback) {
             guest.devices.push(vif);

@@ -24,7 +24,6 @@ const EXIT_FAIL: i32 = 3;
 /// Xenbus states.
 const INIT_WAIT: i64 = 2;
 const CONNECTED: i64 = 4;
-const CLOSING: i64 = 5;
 
 /// Why there is no guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,12 +140,13 @@ impl<H: Host> App<'_, H> {
         };
         self.guests.insert(domid, guest);
         self.log_life(&name, &format!("Domain {domid} created from {source}"));
-        match self.connect(&config, &created, handle, &path) {
-            Ok(()) => {}
-            Err(reason) => {
-                self.destroy(domid);
-                return Err(fail(reason));
-            }
+        if let Err(reason) = self.connect(&config, &created, handle, &path) {
+            self.destroy(domid);
+            return Err(fail(reason));
+        }
+        let now = self.host.now();
+        if let Some(guest) = self.guests.get_mut(&domid) {
+            guest.created = now;
         }
         if !paused && let Err(errno) = self.host.unpause_domain(domid) {
             self.destroy(domid);
@@ -258,22 +258,20 @@ impl<H: Host> App<'_, H> {
         let back = device.backend_path();
         let what = format!("{} {}", device.kind, device.number);
         let deadline = self.host.now().saturating_add(BACKEND_WAIT);
-        loop {
-            let state = self.store_number(&format!("{back}/state"));
-            if (INIT_WAIT..=CONNECTED).contains(&state) {
-                return Ok(());
-            }
-            let error = self.host.store_read(&format!("{back}/hotplug-error"));
-            if error.is_ok() || state >= CLOSING {
-                let backend = self.name_of(device.backend);
-                let reason = error.unwrap_or_else(|_| format!("state {state}"));
-                return Err(format!("{backend} refuses {what}: {reason}"));
-            }
-            if self.host.now() >= deadline {
-                let backend = self.name_of(device.backend);
-                return Err(format!("{backend} did not take up {what} within 10 s"));
-            }
-            self.pause_for_backends(deadline);
+        // A backend that cannot serve the device closes it and says why, as libxl's hotplug scripts do.
+        let path = format!("{back}/state");
+        let state = self.wait_for(&path, deadline, |state| state >= INIT_WAIT);
+        if (INIT_WAIT..=CONNECTED).contains(&state) {
+            return Ok(());
+        }
+        let backend = self.name_of(device.backend);
+        let error = self.host.store_read(&format!("{back}/hotplug-error"));
+        if let Ok(error) = error {
+            Err(format!("{backend} refuses {what}: {error}"))
+        } else if state > CONNECTED {
+            Err(format!("{backend} refuses {what} (state {state})"))
+        } else {
+            Err(format!("{backend} did not take up {what} within 10 s"))
         }
     }
 

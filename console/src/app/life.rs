@@ -12,6 +12,7 @@ use xen_abi::sched::{
 use xen_abi::{DomId, Errno};
 use xl_config::{Action, DomainConfig};
 
+use super::boot::XENSTORE;
 use super::{App, DOMAIN_0};
 use crate::host::Host;
 
@@ -35,7 +36,11 @@ impl<H: Host> App<'_, H> {
                     let settled = self.guests.get(&domid).is_none_or(|guest| guest.settled);
                     if !settled {
                         // The last words come before what follows from them.
-                        if self.guests.get(&domid).is_some_and(|guest| guest.console_open) {
+                        if self
+                            .guests
+                            .get(&domid)
+                            .is_some_and(|guest| guest.console_open)
+                        {
                             self.serve_console(domid);
                         }
                         self.shut_down(domid, info.flags.shutdown_code());
@@ -62,6 +67,9 @@ impl<H: Host> App<'_, H> {
         guest.settled = true;
         let age = guest.created;
         let Some(config) = guest.config.clone() else {
+            if name == XENSTORE {
+                self.host.store_lost();
+            }
             self.notice(&format!(
                 "{name} (domain {domid}) has stopped: {}",
                 reason_name(reason)
@@ -154,13 +162,7 @@ impl<H: Host> App<'_, H> {
         let deadline = self.host.now().saturating_add(CLOSE_WAIT);
         for device in &devices {
             let path = format!("{}/state", device.backend_path());
-            loop {
-                let state = self.store_number(&path);
-                if state == CLOSED || state < 0 || self.host.now() >= deadline {
-                    break;
-                }
-                self.pause_for_backends(deadline);
-            }
+            self.wait_for(&path, deadline, |state| state == CLOSED || state < 0);
         }
         self.host.console_close(domid);
         let result = self.host.destroy_domain(domid);
@@ -249,11 +251,33 @@ impl<H: Host> App<'_, H> {
         place.is_some()
     }
 
-    /// Gives other domains a moment; used where Domain-0 waits for a value in the store.
-    pub(crate) fn pause_for_backends(&mut self, deadline: u64) {
-        const MOMENT: u64 = 5_000_000;
-        let moment = self.host.now().saturating_add(MOMENT).min(deadline);
-        self.pump(Some(moment));
+    /// Waits until `done` says so of the number at `path`, or `deadline` has come; gives the last number (-1: none).
+    pub(crate) fn wait_for(
+        &mut self,
+        path: &str,
+        deadline: u64,
+        done: impl Fn(i64) -> bool,
+    ) -> i64 {
+        /// How often to look when the store gives no watch.
+        const MOMENT: u64 = 20_000_000;
+        let watched = self.host.store_watch(path).is_ok();
+        let number = loop {
+            let number = self.store_number(path);
+            let now = self.host.now();
+            if done(number) || now >= deadline {
+                break number;
+            }
+            let moment = if watched {
+                deadline
+            } else {
+                deadline.min(now + MOMENT)
+            };
+            self.pump(Some(moment));
+        };
+        if watched {
+            self.host.store_unwatch(path);
+        }
+        number
     }
 }
 

@@ -151,7 +151,10 @@ impl<H: Host> App<'_, H> {
             self.say("usage: sleep SECONDS");
             return USAGE;
         };
-        let deadline = self.host.now().saturating_add(seconds.saturating_mul(SECOND));
+        let deadline = self
+            .host
+            .now()
+            .saturating_add(seconds.saturating_mul(SECOND));
         while self.host.now() < deadline {
             if self.interrupted() {
                 return 1;

@@ -65,6 +65,8 @@ pub struct Events {
     pub consoles: bool,
     /// A domain has shut down or died.
     pub domains: bool,
+    /// A watched node has changed.
+    pub store: bool,
 }
 
 /// The operator's console, time, and waiting.

@@ -41,6 +41,12 @@ pub trait Store {
     fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno>;
     /// Removes a node and all below it.
     fn store_remove(&mut self, path: &str) -> Result<(), Errno>;
+    /// Has [`super::Events::store`] set whenever `path` changes.
+    fn store_watch(&mut self, path: &str) -> Result<(), Errno>;
+    /// Ends that; no error if there was no such watch.
+    fn store_unwatch(&mut self, path: &str);
+    /// The store has stopped: every request fails from now on.
+    fn store_lost(&mut self);
     /// Tells the store of a domain with a ring.
     fn store_introduce(&mut self, domid: DomId, gfn: u64, port: u32) -> Result<(), Errno>;
     /// Tells it that the domain is gone.

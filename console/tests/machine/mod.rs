@@ -45,6 +45,7 @@ pub struct Pretend {
     pub next_random: u64,
     pub domains_event: bool,
     pub log: Vec<u8>,
+    pub watches: std::collections::BTreeSet<String>,
 }
 
 impl Pretend {
@@ -313,6 +314,19 @@ impl Store for Pretend {
             Ok(())
         }
     }
+    fn store_watch(&mut self, path: &str) -> Result<(), Errno> {
+        if self.watches.insert(path.into()) {
+            Ok(())
+        } else {
+            Err(Errno::EEXIST)
+        }
+    }
+    fn store_unwatch(&mut self, path: &str) {
+        assert!(self.watches.remove(path), "no watch on {path}");
+    }
+    fn store_lost(&mut self) {
+        self.refuse = Some("store");
+    }
     fn store_introduce(&mut self, domid: DomId, gfn: u64, port: u32) -> Result<(), Errno> {
         self.introduced.insert(domid, (gfn, port));
         Ok(())
@@ -391,6 +405,7 @@ impl Machine for Pretend {
             consoles: self.domains.values().any(|domain| !domain.says.is_empty())
                 || deadline.is_none(),
             domains: std::mem::take(&mut self.domains_event),
+            store: false,
         }
     }
     fn random(&mut self) -> u64 {

@@ -158,6 +158,12 @@ impl Store {
         self.transport.port()
     }
 
+    /// How long the store may take for an answer; it is waited for without end otherwise. A request that fails with `ETIMEDOUT`
+    /// may have been sent in part: this connection is of no use any more.
+    pub fn set_patience(&mut self, patience: core::time::Duration) {
+        self.transport.set_patience(patience);
+    }
+
     /// The next watch event that has arrived; never blocks.
     pub fn next_event(&mut self) -> Result<Option<WatchEvent>, Errno> {
         if self.events.is_empty() {

@@ -3,6 +3,8 @@
 use crate::event::{self, Port};
 use crate::shared::SharedMemory;
 use crate::stream::StreamLayout;
+use crate::time::Instant;
+use core::time::Duration;
 use xen_abi::Errno;
 use xen_abi::event_channel::EvtchnPort;
 
@@ -12,8 +14,10 @@ pub trait Transport {
     fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
     /// Receives into `out` without blocking, returns how many.
     fn receive(&mut self, out: &mut [u8]) -> Result<usize, Errno>;
-    /// Blocks until the other end has done something.
+    /// Blocks until the other end has done something. `ETIMEDOUT`: it has not in the time that [`Self::set_patience`] gave it.
     fn wait(&mut self) -> Result<(), Errno>;
+    /// Ends the patience of [`Self::wait`], which is endless otherwise.
+    fn set_patience(&mut self, _patience: Duration) {}
     /// Makes the event channel pending again if there is `work` for [`super::Store::next_event`], or bytes wait unread.
     fn rearm(&mut self, work: bool);
     /// The event channel.
@@ -24,6 +28,7 @@ pub trait Transport {
 pub(super) struct RingTransport {
     page: SharedMemory,
     port: Port,
+    patience: Option<Duration>,
 }
 
 impl RingTransport {
@@ -49,6 +54,7 @@ impl RingTransport {
         Ok(RingTransport {
             page,
             port: Port::from_number(port),
+            patience: None,
         })
     }
 
@@ -78,8 +84,16 @@ impl Transport for RingTransport {
     }
 
     fn wait(&mut self) -> Result<(), Errno> {
-        event::wait_for(&self.port, None);
-        Ok(())
+        let deadline = self.patience.map(|patience| Instant::now() + patience);
+        if event::wait_for(&self.port, deadline) {
+            Ok(())
+        } else {
+            Err(Errno::ETIMEDOUT)
+        }
+    }
+
+    fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     fn rearm(&mut self, work: bool) {
