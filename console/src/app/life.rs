@@ -24,7 +24,7 @@ const STOP_WAIT: u64 = 60_000_000_000;
 const RESTART_MIN: u64 = 1_000_000_000;
 /// Xenbus states.
 const CLOSED: i64 = 6;
-const CLOSING: &str = "5";
+const CLOSING: i64 = 5;
 
 impl<H: Host> App<'_, H> {
     /// Looks for domains that have shut down or are gone.
@@ -151,11 +151,15 @@ impl<H: Host> App<'_, H> {
 
         // Backends let go of the devices while the domain is still there.
         for device in &devices {
-            let back = device.backend_path();
-            for (node, value) in [("online", "0"), ("state", CLOSING)] {
-                let path = format!("{back}/{node}");
-                if self.host.store_read(&path).is_ok() {
-                    let _ = self.host.store_write(&path, value);
+            // A backend that has closed the device already is not to be told again.
+            let path = format!("{}/state", device.backend_path());
+            let state = self.store_number(&path);
+            if state >= 0 {
+                let _ = self
+                    .host
+                    .store_write(&format!("{}/online", device.backend_path()), "0");
+                if state < CLOSING {
+                    let _ = self.host.store_write(&path, &CLOSING.to_string());
                 }
             }
         }
