@@ -39,6 +39,8 @@ pub struct Region {
     pub offset: u64,
     /// Bytes.
     pub length: u64,
+    /// The word after these: the notification structure's `notify_off_multiplier`.
+    pub extra: u32,
 }
 
 /// The status register's bit for "there is a list of capabilities" (PCI Local Bus Specification 3.0, 6.2.3).
@@ -64,6 +66,7 @@ pub fn find(kind: u8, read: impl Fn(u8) -> u32) -> Option<Region> {
                 bar: usize::from(read(at + 4) as u8),
                 offset: read(at + 8).into(),
                 length: read(at + 12).into(),
+                extra: if header[2] >= 20 { read(at + 16) } else { 0 },
             };
             return Some(region);
         }
@@ -95,13 +98,17 @@ mod tests {
         let msix = [0x11, 0x50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let notify = [9, 0x60, 20, 2, 4, 0, 0, 0, 0, 0x30, 0, 0, 0, 0x10, 0, 0];
         let common = [9, 0, 16, 1, 4, 0, 0, 0, 0, 0, 1, 0, 56, 0, 0, 0];
-        let space = space(&[(0x40, msix), (0x50, notify), (0x60, common)]);
+        let mut space = space(&[(0x40, msix), (0x50, notify), (0x70, common)]);
+        // The next pointer of the second, and its multiplier.
+        space[0x51] = 0x70;
+        space[0x60] = 4;
         assert_eq!(
             find(1, read(&space)),
             Some(Region {
                 bar: 4,
                 offset: 0x1_0000,
-                length: 56
+                length: 56,
+                extra: 0,
             })
         );
         assert_eq!(
@@ -109,7 +116,8 @@ mod tests {
             Some(Region {
                 bar: 4,
                 offset: 0x3000,
-                length: 0x1000
+                length: 0x1000,
+                extra: 4,
             })
         );
         assert_eq!(find(4, read(&space)), None);

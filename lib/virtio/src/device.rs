@@ -12,7 +12,9 @@ use domain::pci::{GetDevice, Sbdf, devices, map_device_memory, msix_bind};
 use domain::xen_abi::Errno;
 use domain::{Port, xen_abi};
 use virtio_drivers::transport::pci::bus::{Command, DeviceFunction, PciRoot};
-use virtio_drivers::transport::pci::{PciTransport, VIRTIO_PCI_CAP_COMMON_CFG, VirtioPciError};
+use virtio_drivers::transport::pci::{
+    PciTransport, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG, VirtioPciError,
+};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr};
 use xen_abi::microhv::BarFlags;
@@ -56,21 +58,33 @@ impl fmt::Display for OpenError {
     }
 }
 
-/// `queue_select` and `queue_msix_vector` in the common registers (virtio 1.2, 4.1.4.3).
+/// `queue_select` and others in the common registers (virtio 1.2, 4.1.4.3).
 const QUEUE_SELECT: usize = 0x16;
 const QUEUE_MSIX_VECTOR: usize = 0x1a;
+const QUEUE_NOTIFY_OFF: usize = 0x1e;
 /// Bytes of the common registers that we reach.
 const COMMON_LENGTH: u64 = 0x38;
 /// What a vector register reads as when the device has no such vector.
 const NO_VECTOR: u16 = 0xffff;
+
+/// What we know of a queue.
+#[derive(Clone, Copy, Default)]
+struct QueueState {
+    /// Its MSI-X vector.
+    vector: Option<u16>,
+    /// Where to notify it. (The crate would ask the device each time.)
+    doorbell: Option<NonNull<u16>>,
+}
 
 /// An assigned virtio device. The device is reset when this is dropped.
 pub struct PciDevice {
     transport: PciTransport,
     sbdf: Sbdf,
     common: NonNull<u16>,
-    /// The vector of each queue, by queue number.
-    vectors: Vec<Option<u16>>,
+    /// Where queues are notified: the start, its bytes, and the bytes for each step of `queue_notify_off`.
+    doorbells: (NonNull<u16>, u64, u32),
+    /// By queue number.
+    queues: Vec<QueueState>,
     /// The device refused features or a vector.
     refused: bool,
 }
@@ -112,29 +126,14 @@ impl PciDevice {
         if offered & VERSION_1 == 0 {
             return Err(OpenError::Features);
         }
-        let region = config::find(VIRTIO_PCI_CAP_COMMON_CFG, |offset| {
-            domain::pci::config_read(sbdf, offset)
-        })
-        .ok_or(OpenError::Registers)?;
-        let bar = device.bars.get(region.bar).ok_or(OpenError::Registers)?;
-        let fits = region
-            .offset
-            .checked_add(COMMON_LENGTH)
-            .is_some_and(|end| end <= bar.size);
-        if !fits
-            || region.length < COMMON_LENGTH
-            || bar.flags.contains(BarFlags::IO)
-            || region.offset % 4 != 0
-        {
-            return Err(OpenError::Registers);
-        }
-        let common = map_device_memory(bar.gpa + region.offset, COMMON_LENGTH)
-            .map_err(|_| OpenError::Registers)?;
+        let (common, ..) = map_structure(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON_LENGTH)?;
+        let doorbells = map_structure(device, VIRTIO_PCI_CAP_NOTIFY_CFG, 2)?;
         Ok(Self {
             transport,
             sbdf,
-            common: common.cast(),
-            vectors: Vec::new(),
+            common,
+            doorbells,
+            queues: Vec::new(),
             refused: false,
         })
     }
@@ -163,12 +162,31 @@ impl PciDevice {
     /// The hypervisor's.
     pub fn bind_queue(&mut self, queue: u16, entry: u16) -> Result<Port, Errno> {
         let port = msix_bind(self.sbdf, entry.into())?;
-        let index = usize::from(queue);
-        if self.vectors.len() <= index {
-            self.vectors.resize(index + 1, None);
-        }
-        self.vectors[index] = Some(entry);
+        self.state(queue).vector = Some(entry);
         Ok(port)
+    }
+
+    fn state(&mut self, queue: u16) -> &mut QueueState {
+        let index = usize::from(queue);
+        if self.queues.len() <= index {
+            self.queues.resize(index + 1, QueueState::default());
+        }
+        &mut self.queues[index]
+    }
+
+    /// Finds out where `queue` is notified.
+    fn find_doorbell(&mut self, queue: u16) {
+        // SAFETY: as in `set_vector`.
+        let step = unsafe {
+            self.common.byte_add(QUEUE_SELECT).write_volatile(queue);
+            self.common.byte_add(QUEUE_NOTIFY_OFF).read_volatile()
+        };
+        let (start, length, multiplier) = self.doorbells;
+        let offset = u64::from(step) * u64::from(multiplier);
+        let fits =
+            offset.is_multiple_of(2) && offset.checked_add(2).is_some_and(|end| end <= length);
+        // SAFETY: inside the notification structure, which was checked and mapped in `over`.
+        self.state(queue).doorbell = fits.then(|| unsafe { start.byte_add(offset as usize) });
     }
 
     fn set_vector(&mut self, queue: u16, vector: u16) {
@@ -189,6 +207,29 @@ impl PciDevice {
             self.refused = true;
         }
     }
+}
+
+/// Maps the virtio structure of type `kind`, of at least `least` bytes: where it starts, its bytes, and its extra word.
+fn map_structure(
+    device: &GetDevice,
+    kind: u8,
+    least: u64,
+) -> Result<(NonNull<u16>, u64, u32), OpenError> {
+    let sbdf = Sbdf(device.sbdf);
+    let region = config::find(kind, |offset| domain::pci::config_read(sbdf, offset))
+        .ok_or(OpenError::Registers)?;
+    let bar = device.bars.get(region.bar).ok_or(OpenError::Registers)?;
+    let fits = region
+        .offset
+        .checked_add(region.length)
+        .is_some_and(|end| end <= bar.size);
+    if !fits || region.length < least || bar.flags.contains(BarFlags::IO) || region.offset % 4 != 0
+    {
+        return Err(OpenError::Registers);
+    }
+    let start = map_device_memory(bar.gpa + region.offset, region.length)
+        .map_err(|_| OpenError::Registers)?;
+    Ok((start.cast(), region.length, region.extra))
 }
 
 fn function(device: &GetDevice) -> DeviceFunction {
@@ -220,7 +261,15 @@ impl Transport for PciDevice {
     }
 
     fn notify(&mut self, queue: u16) {
-        self.transport.notify(queue);
+        match self
+            .queues
+            .get(usize::from(queue))
+            .and_then(|state| state.doorbell)
+        {
+            // SAFETY: a register of the notification structure, checked in `find_doorbell`, 16 bits wide.
+            Some(doorbell) => unsafe { doorbell.write_volatile(queue) },
+            None => self.transport.notify(queue),
+        }
     }
 
     fn get_status(&self) -> DeviceStatus {
@@ -260,7 +309,8 @@ impl Transport for PciDevice {
         driver: PhysAddr,
         device: PhysAddr,
     ) {
-        if let Some(Some(vector)) = self.vectors.get(usize::from(queue)).copied() {
+        self.find_doorbell(queue);
+        if let Some(vector) = self.state(queue).vector {
             self.set_vector(queue, vector);
         }
         self.transport
