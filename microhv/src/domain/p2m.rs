@@ -174,6 +174,18 @@ impl P2m {
         Ok(())
     }
 
+    /// As [`Self::remove`], but only memory of the domain's own that it may write. A granted page must stay where its
+    /// mapping is recorded, and with the access that was granted.
+    ///
+    /// # Errors
+    /// [`P2mError::NotMapped`] for any other page too.
+    pub fn remove_own(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, P2mError> {
+        match self.frame(gfn) {
+            Some((frame, true)) if frame.owner() == self.owner => self.remove(gfn),
+            _ => Err(P2mError::NotMapped),
+        }
+    }
+
     /// Unmaps one page; the frame, if it was memory, is handed back. Flush the TLBs before dropping it.
     ///
     /// # Errors

@@ -135,6 +135,34 @@ fn a_dead_mapper_gives_the_grant_back() {
 }
 
 #[test]
+fn a_page_that_others_granted_cannot_be_moved_to_where_it_could_be_written() {
+    let _alone = alone();
+    let giver = domain(8);
+    let taker = domain(8);
+    populate(&giver, Gfn(5), 0).unwrap();
+    populate(&taker, Gfn(6), 0).unwrap();
+    giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
+    let map = GnttabMapGrantRef {
+        host_addr: 0x10_0000,
+        flags: GntmapFlags::HOST_MAP | GntmapFlags::READONLY,
+        r#ref: 8,
+        dom: giver.id.0,
+        ..Default::default()
+    };
+    let mut arguments = TestArgs::of(&[map]);
+    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    let (_, writable) = taker.p2m.lock().frame(Gfn(0x100)).unwrap();
+    assert!(!writable);
+    // What XENMAPSPACE_gmfn does with the page that is to move.
+    assert!(taker.p2m.lock().remove_own(Gfn(0x100)).is_err());
+    assert_eq!(frame(&taker, 0x100), frame(&giver, 5));
+    assert!(taker.p2m.lock().remove_own(Gfn(0x101)).is_err());
+    assert!(taker.p2m.lock().remove_own(Gfn(6)).is_ok());
+    destroy(&taker);
+    destroy(&giver);
+}
+
+#[test]
 fn numbers_are_not_reused_at_once_and_slots_run_out_in_order() {
     let _alone = alone();
     let first = domain(1);

@@ -80,7 +80,7 @@ fn special(domain: &Domain, space: u32, idx: u64) -> Result<FrameRef> {
             domain.grant.lock().frame(index)
         }
         abi::XENMAPSPACE_GMFN => {
-            let frame = domain.p2m.lock().remove(Gfn(idx)).map_err(errno)?;
+            let frame = domain.p2m.lock().remove_own(Gfn(idx)).map_err(errno)?;
             flush::flush(domain);
             frame.ok_or(Errno::EINVAL)
         }
