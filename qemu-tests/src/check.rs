@@ -30,7 +30,7 @@ pub fn row<'a>(list: &'a str, name: &str) -> Result<Vec<&'a str>> {
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
     match rows
         .into_iter()
-        .find(|columns| columns.first() == Some(&name))
+        .find(|columns| columns.first() == Some(&name) && columns.len() == 6)
     {
         Some(columns) => Ok(columns),
         None => bail!("no domain {name} in:\n{list}"),

@@ -113,6 +113,7 @@ fn guest_triple_fault(stage: &Stage) -> Result<()> {
     let mut running = stage.boot_to_prompt(&archive)?;
     running.xl("xl create /etc/xen/faulty.cfg")?;
     running.prints("triple fault")?;
+    running.prints("faulty (domain 5) has crashed")?;
     alive(
         &mut running,
         &["Domain-0", "xenstore", "netback", "blkback", "bridge"],

@@ -175,7 +175,7 @@ fn pptdevs_syntax(stage: &Stage) -> Result<()> {
         "netback_pptdevs=\"0/32/0\"",
         true,
         "'0/32/0'",
-        None,
+        Some("netback"),
     )
 }
 
@@ -186,7 +186,7 @@ fn pptdevs_device(stage: &Stage) -> Result<()> {
         "netback_pptdevs=\"0/9/0\"",
         false,
         "0/9/0",
-        None,
+        Some("netback"),
     )
 }
 
