@@ -174,16 +174,24 @@ impl P2m {
         Ok(())
     }
 
+    /// The page at `gfn`, held, if it is the domain's own and it may write to it: only there does microhv write on its
+    /// behalf. A page of another domain is not the domain's any more once it is unmapped, whoever still holds the frame.
+    #[must_use]
+    pub fn own_frame(&self, gfn: Gfn) -> Option<FrameRef> {
+        match self.frame(gfn) {
+            Some((frame, true)) if frame.owner() == self.owner => Some(frame),
+            _ => None,
+        }
+    }
+
     /// As [`Self::remove`], but only memory of the domain's own that it may write. A granted page must stay where its
     /// mapping is recorded, and with the access that was granted.
     ///
     /// # Errors
     /// [`P2mError::NotMapped`] for any other page too.
     pub fn remove_own(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, P2mError> {
-        match self.frame(gfn) {
-            Some((frame, true)) if frame.owner() == self.owner => self.remove(gfn),
-            _ => Err(P2mError::NotMapped),
-        }
+        self.own_frame(gfn).ok_or(P2mError::NotMapped)?;
+        self.remove(gfn)
     }
 
     /// Unmaps one page; the frame, if it was memory, is handed back. Flush the TLBs before dropping it.

@@ -141,7 +141,13 @@ fn a_page_that_others_granted_cannot_be_moved_to_where_it_could_be_written() {
     let taker = domain(8);
     populate(&giver, Gfn(5), 0).unwrap();
     populate(&taker, Gfn(6), 0).unwrap();
-    giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
+    for reference in [8, 9] {
+        giver
+            .grant
+            .lock()
+            .seed(reference, taker.id, Gfn(5))
+            .unwrap();
+    }
     let map = GnttabMapGrantRef {
         host_addr: 0x10_0000,
         flags: GntmapFlags::HOST_MAP | GntmapFlags::READONLY,
@@ -149,14 +155,25 @@ fn a_page_that_others_granted_cannot_be_moved_to_where_it_could_be_written() {
         dom: giver.id.0,
         ..Default::default()
     };
-    let mut arguments = TestArgs::of(&[map]);
-    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    let writable = GnttabMapGrantRef {
+        host_addr: 0x11_0000,
+        flags: GntmapFlags::HOST_MAP,
+        r#ref: 9,
+        ..map
+    };
+    let mut arguments = TestArgs::of(&[map, writable]);
+    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 2).unwrap();
     let (_, writable) = taker.p2m.lock().frame(Gfn(0x100)).unwrap();
     assert!(!writable);
     // What XENMAPSPACE_gmfn does with the page that is to move.
     assert!(taker.p2m.lock().remove_own(Gfn(0x100)).is_err());
     assert_eq!(frame(&taker, 0x100), frame(&giver, 5));
     assert!(taker.p2m.lock().remove_own(Gfn(0x101)).is_err());
+    // Nor may one become a place where microhv writes on the taker's behalf, though the taker may write it now.
+    let (_, may_write) = taker.p2m.lock().frame(Gfn(0x110)).unwrap();
+    assert!(may_write && taker.p2m.lock().own_frame(Gfn(0x110)).is_none());
+    assert!(taker.p2m.lock().remove_own(Gfn(0x110)).is_err());
+    assert!(taker.p2m.lock().own_frame(Gfn(6)).is_some());
     assert!(taker.p2m.lock().remove_own(Gfn(6)).is_ok());
     destroy(&taker);
     destroy(&giver);

@@ -41,10 +41,7 @@ impl Environment for Events<'_> {
     }
 
     fn frame(&self, gfn: Gfn) -> Option<FrameRef> {
-        match self.0.p2m.lock().frame(gfn) {
-            Some((frame, true)) => Some(frame),
-            _ => None,
-        }
+        self.0.p2m.lock().own_frame(gfn)
     }
 
     fn unbind_device(&self, domain: DomId, device: u32) {

@@ -9,7 +9,7 @@ use super::memory::errno;
 use super::{Caller, DONE, Outcome, Result, budget, target};
 use crate::domain::{self, Domain, flush};
 use crate::guest_args::GuestArgs;
-use crate::mm::FrameRef;
+use crate::mm::{FrameRef, frame_table};
 use crate::paging::Access;
 use crate::types::{DomId, Gfn};
 
@@ -74,7 +74,10 @@ fn place(domain: &Domain, gfn: Gfn, frame: FrameRef, access: Access) -> Result<(
 /// A page that microhv keeps for the domain, or one of the domain's own that moves.
 fn special(domain: &Domain, space: u32, idx: u64) -> Result<FrameRef> {
     match space {
-        abi::XENMAPSPACE_SHARED_INFO if idx == 0 => Ok(domain.shared_info.clone()),
+        // Not a clone: the guest decides how often it maps the page, and this one refuses before the count is full.
+        abi::XENMAPSPACE_SHARED_INFO if idx == 0 => {
+            frame_table::get(domain.shared_info.mfn()).ok_or(Errno::ENOMEM)
+        }
         abi::XENMAPSPACE_GRANT_TABLE if idx & XENMAPIDX_GRANT_TABLE_STATUS == 0 => {
             let index = u32::try_from(idx).map_err(|_| Errno::EINVAL)?;
             domain.grant.lock().frame(index)

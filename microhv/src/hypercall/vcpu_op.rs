@@ -140,24 +140,19 @@ fn linear_frame(caller: &Caller<'_>, at: u64) -> Result<crate::mm::FrameRef> {
         .translation()
         .translate(caller.vcpu.memory(), at, true)
         .map_err(|_| Errno::EFAULT)?;
-    match caller.vcpu.domain.p2m.lock().frame(Gfn::containing(gpa)) {
-        Some((frame, true)) => Ok(frame),
-        _ => Err(Errno::EFAULT),
-    }
+    let p2m = caller.vcpu.domain.p2m.lock();
+    p2m.own_frame(Gfn::containing(gpa)).ok_or(Errno::EFAULT)
 }
 
 /// Moves `vcpu`'s `vcpu_info` to a page of the guest's choice, once.
 fn register_vcpu_info(caller: &Caller<'_>, vcpu: &PageArc<Vcpu>, argument: u64) -> Result {
     let request: VcpuRegisterVcpuInfo = caller.read(argument)?;
     let domain = &caller.vcpu.domain;
-    let (frame, writable) = domain
+    let frame = domain
         .p2m
         .lock()
-        .frame(Gfn(request.mfn))
+        .own_frame(Gfn(request.mfn))
         .ok_or(Errno::EINVAL)?;
-    if !writable {
-        return Err(Errno::EINVAL);
-    }
     let info = VcpuInfoRef::new(frame.clone(), request.offset as usize).ok_or(Errno::EINVAL)?;
     let notify = domain
         .evtchn
