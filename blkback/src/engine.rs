@@ -33,6 +33,10 @@ pub struct Queue<R, N> {
     pub port: N,
 }
 
+/// Pages that one connection's requests may use at a time (a request more, in fact). A frontend with many long rings would
+/// take all our memory else. Linux's frontend with two queues comes to 2,048.
+const MAX_PAGES_IN_USE: usize = 2048;
+
 /// Requests and sectors of a connection, for the log and for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -55,11 +59,13 @@ struct Connection<P, R, N> {
     cache: Cache<P>,
     /// Tasks under way.
     tasks: u32,
+    /// Pages that they use.
+    pages: usize,
     /// A barrier (and its ring) that waits until the tasks before it are done; nothing after it is taken.
     barrier: Option<(usize, Request)>,
     /// A barrier is under way; nothing after it is taken.
     in_barrier: bool,
-    /// There may be requests behind a barrier that waited or was under way.
+    /// There may be requests that no event will announce: behind a barrier, or more than could be taken.
     wake: bool,
     /// No new requests: the connection ends when its tasks are done.
     closing: bool,
@@ -152,6 +158,7 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             queues,
             cache: Cache::new(if persistent { MAX_PERSISTENT } else { 0 }),
             tasks: 0,
+            pages: 0,
             barrier: None,
             in_barrier: false,
             wake: false,
@@ -231,6 +238,10 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             {
                 return Ok(());
             }
+            if connection.pages >= MAX_PAGES_IN_USE {
+                connection.wake = true;
+                return Ok(());
+            }
             let Some(ring) = connection
                 .queues
                 .get_mut(queue)
@@ -275,6 +286,7 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
                 Self::prepare(&mut self.grants, &self.limits, connection, &job, &mut pages)
             });
         connection.tasks += 1;
+        connection.pages += pages.len();
         let counts = &mut connection.counts;
         let task = match work {
             Ok(work) => {
@@ -429,12 +441,16 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             let Some(Some(connection)) = self.connections.get_mut(id) else {
                 continue;
             };
-            if connection.tasks > 0 {
-                continue;
-            }
-            if let Some((queue, request)) = connection.barrier.take() {
+            if connection.tasks == 0
+                && let Some((queue, request)) = connection.barrier.take()
+            {
                 self.start(id, queue, &request);
-            } else if core::mem::take(&mut connection.wake) {
+            } else if connection.wake
+                && connection.barrier.is_none()
+                && !connection.in_barrier
+                && connection.pages < MAX_PAGES_IN_USE
+            {
+                connection.wake = false;
                 // A ring that makes no sense is reported by the next `serve`.
                 let _ = self.take_requests(id);
             }
@@ -468,9 +484,9 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             };
             self.free.push(index);
             if let Some(Some(connection)) = self.connections.get_mut(task.connection) {
-                connection
-                    .cache
-                    .release(core::mem::take(&mut task.pages), &mut gone);
+                let pages = core::mem::take(&mut task.pages);
+                connection.pages -= pages.len();
+                connection.cache.release(pages, &mut gone);
             }
             tasks.push(task);
         }
