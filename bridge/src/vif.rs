@@ -1,5 +1,6 @@
 //! One vif: the backend's half of a network device on xenbus.
 
+use crate::domain_host::now;
 use crate::rings::GrantedRings;
 use alloc::boxed::Box;
 use alloc::format;
@@ -8,6 +9,7 @@ use bridge::deliver::Receiver;
 use bridge::engine::Engine;
 use bridge::mac::Mac;
 use bridge::switch::PortId;
+use core::time::Duration;
 use domain::event::Port;
 use domain::grant;
 use domain::store::{Store, StoreAccess};
@@ -27,6 +29,32 @@ pub struct Vif {
     /// It leads to the NIC.
     pub uplink: bool,
     event_ports: Option<(u32, Option<u32>)>,
+    talk: Talk,
+}
+
+/// How much may be said of a vif: its frontend decides how often it comes and goes.
+struct Talk {
+    left: u8,
+    since: Duration,
+}
+
+impl Talk {
+    /// Lines at once, and after how long they are granted anew.
+    const LINES: u8 = 20;
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    fn may(&mut self) -> bool {
+        let now = now();
+        if now.saturating_sub(self.since) >= Self::PAUSE {
+            *self = Self {
+                left: Self::LINES,
+                since: now,
+            };
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
 }
 
 /// What we can do, as Linux's netfront asks for it.
@@ -58,6 +86,10 @@ impl Vif {
             mac: None,
             uplink: false,
             event_ports: None,
+            talk: Talk {
+                left: Talk::LINES,
+                since: now(),
+            },
             device,
         };
         this.announce(store)?;
@@ -90,7 +122,9 @@ impl Vif {
             XenbusState::Initialised | XenbusState::Connected if !self.is_connected() => {
                 let connected = self.connect(store, engine);
                 if let Err(errno) = &connected {
-                    log::warn!("{}: cannot be connected: {errno}", self.name);
+                    if self.talk.may() {
+                        log::warn!("{}: cannot be connected: {errno}", self.name);
+                    }
                     let _ = store.write(&self.device.key("error"), errno.to_string());
                     let _ = self.device.set_state(store, XenbusState::Closing);
                 }
@@ -146,7 +180,6 @@ impl Vif {
 
     fn connect(&mut self, store: &mut Store, engine: &mut Engine) -> Result<(), Errno> {
         if !self.flag(store, "request-rx-copy") {
-            log::warn!("{}: the frontend does not ask for copies", self.name);
             return Err(Errno::EOPNOTSUPP);
         }
         if store.read_number_or(&self.device.other_key("multi-queue-num-queues"), 1) > 1 {
@@ -194,15 +227,17 @@ impl Vif {
         );
         self.event_ports = Some(event_ports);
         self.device.set_state(store, XenbusState::Connected)?;
-        log::info!(
-            "{} ({}) joins bridge0{}: scatter-gather {}, TSO {}, checksum offload {}",
-            self.name,
-            self.mac.unwrap_or(Mac([0; 6])),
-            if self.uplink { " as uplink" } else { "" },
-            on(receiver.scatter_gather),
-            on(receiver.segmentation),
-            on(receiver.blank_checksum)
-        );
+        if self.talk.may() {
+            log::info!(
+                "{} ({}) joins bridge0{}: scatter-gather {}, TSO {}, checksum offload {}",
+                self.name,
+                self.mac.unwrap_or(Mac([0; 6])),
+                if self.uplink { " as uplink" } else { "" },
+                on(receiver.scatter_gather),
+                on(receiver.segmentation),
+                on(receiver.blank_checksum)
+            );
+        }
         if !unique {
             log::warn!("{}: another vif has its address", self.name);
         }
@@ -213,6 +248,7 @@ impl Vif {
     pub fn disconnect(&mut self, engine: &mut Engine, why: &str) {
         if self.event_ports.take().is_some()
             && let Some(counters) = engine.remove(self.id)
+            && self.talk.may()
         {
             log::info!("{} leaves bridge0 ({why}): {counters}", self.name);
         }
@@ -220,7 +256,9 @@ impl Vif {
 
     /// Ends the connection of a frontend that broke the rules.
     pub fn fail(&mut self, store: &mut Store, engine: &mut Engine, why: &str) {
-        log::warn!("{}: its frontend wrote {why}", self.name);
+        if self.talk.may() {
+            log::warn!("{}: its frontend wrote {why}", self.name);
+        }
         self.disconnect(engine, "protocol broken");
         let _ = self.device.set_state(store, XenbusState::Closed);
     }

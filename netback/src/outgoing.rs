@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn segments_are_those_of_the_plain_algorithm() {
         for len in [1usize, 100, 1448, 1449, 10_001] {
-            let payload: Vec<u8> = (0..len).map(|n| (n * 31 >> 2) as u8).collect();
+            let payload: Vec<u8> = (0..len).map(|n| ((n * 31) >> 2) as u8).collect();
             let bytes = tcp_frame(&payload, 0x99);
             let mut cut = vec![40];
             let mut left = bytes.len() - 40;

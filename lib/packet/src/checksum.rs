@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn it_is_the_sum_of_all_words_however_it_is_cut() {
-        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * 7919 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|n| ((n * 7919) >> 3) as u8).collect();
         for len in [0, 1, 2, 7, 8, 9, 15, 64, 999, 1000] {
             let words = bytes[..len]
                 .chunks(2)
