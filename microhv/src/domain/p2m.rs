@@ -148,18 +148,13 @@ impl P2m {
         if gfn.0 >= GFN_LIMIT {
             return Err(P2mError::OutOfRange);
         }
-        let old = match self.remove(gfn) {
-            Ok(old) => old,
-            Err(P2mError::NotMapped) => None,
-            Err(other) => return Err(other),
-        };
         let owned = frame.owner() == self.owner;
-        self.map(gfn, frame.mfn(), 0, access, MemoryType::WriteBack)?;
+        let old = self.map(gfn, frame.mfn(), 0, access, MemoryType::WriteBack)?;
         if owned {
             self.ram_pages += 1;
         }
         let _ = frame.into_raw(); // The count now belongs to the leaf.
-        Ok(old)
+        Ok(old.and_then(|mapping| self.adopt(mapping.mfn)))
     }
 
     /// Maps device memory for the CPUs (never for DMA).
@@ -241,6 +236,7 @@ impl P2m {
         false
     }
 
+    /// Maps for CPUs and devices, or for neither; what one leaf of that size mapped there before comes back.
     fn map(
         &mut self,
         gfn: Gfn,
@@ -248,15 +244,34 @@ impl P2m {
         order: u32,
         access: Access,
         kind: MemoryType,
-    ) -> Result<(), P2mError> {
-        self.table.map(gfn, mfn, order, access, kind)?;
+    ) -> Result<Option<Mapping>, P2mError> {
+        // Devices first: when the rest fails, what they could reach meanwhile is taken back before this returns, so
+        // that the caller may free the frames. What CPUs remember could not be forgotten here.
         if let Some(io) = &mut self.io
             && io.map(gfn, mfn, order, access).is_err()
         {
-            // Both views or none; unmapping what was just mapped needs no memory.
-            let _ = self.table.unmap(gfn, order);
+            if order > 0 {
+                self.restore_io(gfn, order);
+            }
             return Err(P2mError::NoMemory);
         }
-        Ok(())
+        self.table
+            .map(gfn, mfn, order, access, kind)
+            .map_err(|error| {
+                self.restore_io(gfn, order);
+                error.into()
+            })
+    }
+
+    /// Has devices see at `gfn` what CPUs see there; in force when it returns.
+    fn restore_io(&mut self, gfn: Gfn, order: u32) {
+        let before = (order == 0).then(|| self.table.lookup(gfn)).flatten();
+        let Some(io) = &mut self.io else { return };
+        io.unmap(gfn, order);
+        if let Some(mapping) = before.filter(|mapping| frame_table::get(mapping.mfn).is_some()) {
+            // Its tables are there, so this needs no memory.
+            let _ = io.map(gfn, mapping.mfn, 0, mapping.access);
+        }
+        io.flush();
     }
 }

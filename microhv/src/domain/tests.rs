@@ -8,6 +8,7 @@ use crate::guest_args::TestArgs;
 use crate::hypercall::{Grants, populate};
 use crate::mm::PageArc;
 use crate::mm::frame_table;
+use crate::paging::Access;
 use crate::types::{DomId, Gfn, Mfn};
 use std::sync::{Mutex, MutexGuard};
 use xen_abi::grant_table::{GNTST_OKAY, GNTTABOP_MAP_GRANT_REF, GntmapFlags, GnttabMapGrantRef};
@@ -68,6 +69,38 @@ fn memory_comes_zeroed_within_the_limit_and_goes_with_the_domain() {
     for mfn in frames {
         assert!(is_gone(mfn, domain.id));
     }
+}
+
+#[test]
+fn a_page_that_is_replaced_comes_back_and_is_not_counted_any_more() {
+    let _alone = alone();
+    let domain = domain(600);
+    populate(&domain, Gfn(0x200), 9).unwrap();
+    populate(&domain, Gfn(0), 0).unwrap();
+    let (inside, other) = (frame(&domain, 0x234), frame(&domain, 0));
+    let mut p2m = domain.p2m.lock();
+    let moved = p2m.remove(Gfn(0)).unwrap().unwrap();
+    assert_eq!((moved.mfn(), p2m.ram_pages()), (other, 512));
+    // One page of a large leaf, and then the same place again.
+    let old = p2m
+        .add_frame(Gfn(0x234), moved, Access::READ_WRITE)
+        .unwrap()
+        .unwrap();
+    assert_eq!((old.mfn(), p2m.ram_pages()), (inside, 512));
+    let held = frame_table::get(other).unwrap();
+    let before = held.holders();
+    let again = p2m
+        .add_frame(Gfn(0x234), old, Access::READ)
+        .unwrap()
+        .unwrap();
+    assert_eq!((again.mfn(), p2m.ram_pages()), (other, 512));
+    drop(again);
+    assert_eq!(held.holders(), before - 1);
+    let (found, writable) = p2m.frame(Gfn(0x234)).unwrap();
+    assert_eq!((found.mfn(), writable), (inside, false));
+    assert_eq!(p2m.lookup(Gfn(0x235)).unwrap().mfn, Mfn(inside.0 + 1));
+    drop((p2m, held, found));
+    destroy(&domain);
 }
 
 #[test]
