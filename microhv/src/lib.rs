@@ -1,5 +1,7 @@
 //! microhv: a minimal type-1 hypervisor for x86-64.
 #![cfg_attr(not(test), no_std)]
+// Allowed in leaf modules, with a reason each.
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(target_os = "none"),
     allow(

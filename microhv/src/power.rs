@@ -1,4 +1,5 @@
 //! Turning the machine off and on again.
+#![allow(unsafe_code, reason = "ports")]
 
 use crate::acpi;
 use crate::arch::cpu::{inb, inw, outb, outw};

@@ -1,4 +1,5 @@
 //! Reads the tables where firmware put them.
+#![allow(unsafe_code, reason = "firmware's tables lie in memory")]
 
 use super::{Cpu, Ecam, IoApic, Machine, Override, Power};
 use crate::arch::paging;

@@ -1,4 +1,5 @@
 //! Single instructions.
+#![allow(unsafe_code, reason = "instructions")]
 
 #[cfg(not(target_os = "none"))]
 use core::arch::x86_64 as intrinsics;

@@ -1,4 +1,5 @@
 //! Segments, task state and the interrupt descriptor table.
+#![allow(unsafe_code, reason = "descriptor tables")]
 
 use super::stack::Stacks;
 use crate::mm::PageBox;

@@ -3,6 +3,7 @@
 //! Nothing is writable and executable at once: the image's code is read-only, its constants are
 //! read-only and not executable, and the direct map, which shows all RAM, is not executable and not
 //! writable where it shows the image's code and constants.
+#![allow(unsafe_code, reason = "page tables")]
 
 use crate::mm::ranges::Range;
 use crate::mm::{DIRECT_MAP, MMIO_WINDOW, frames, own, phys};

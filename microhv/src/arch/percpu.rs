@@ -1,4 +1,5 @@
 //! What each CPU has of its own.
+#![allow(unsafe_code, reason = "found through the GS base")]
 
 use super::MAX_CPUS;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
 //! Starts the other CPUs (Intel SDM volume 3, 8.4.4).
+#![allow(unsafe_code, reason = "writes what a starting CPU executes")]
 
 use super::{cpu, descriptors, lapic, percpu, stack, timer};
 use crate::mm::DIRECT_MAP;

@@ -1,4 +1,5 @@
 //! Where all interrupts and exceptions arrive.
+#![allow(unsafe_code, reason = "called from assembly")]
 
 use super::{irq, stack};
 use crate::panic;

@@ -1,4 +1,5 @@
 //! The boot sequence on the machine itself.
+#![allow(unsafe_code, reason = "the entry from assembly")]
 
 use super::archive::Archive;
 use super::info::{BootError, BootInfo};

@@ -2,6 +2,7 @@
 //!
 //! Every line of the log goes to the serial port and to a ring that `xl dmesg` reads. What
 //! Domain-0 writes goes to the serial port only, as it is.
+#![allow(unsafe_code, reason = "the serial port")]
 
 mod guest;
 mod input;

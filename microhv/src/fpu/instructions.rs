@@ -1,4 +1,5 @@
 //! The instructions that switch the state. On the host they do nothing.
+#![allow(unsafe_code, reason = "instructions")]
 
 use super::Area;
 

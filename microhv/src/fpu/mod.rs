@@ -1,5 +1,6 @@
 //! Floating-point, vector and debug registers of guests. microhv itself is soft-float and uses none of them,
 //! so they are switched only when another vCPU gets the CPU; XCR0 in the CPU is the guest's.
+#![allow(unsafe_code, reason = "instructions")]
 
 mod instructions;
 

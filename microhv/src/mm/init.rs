@@ -1,4 +1,5 @@
 //! Takes over the machine's memory: page tables, frame table, allocator.
+#![allow(unsafe_code, reason = "takes memory over")]
 
 use super::{
     DIRECT_MAP, frame_table, frames, own, ranges::Range, ranges::Ranges, segments::Segments,

@@ -1,4 +1,5 @@
 //! Device registers.
+#![allow(unsafe_code, reason = "device registers")]
 
 use super::WINDOW_SIZE;
 

@@ -1,4 +1,5 @@
 //! Shared objects of the hypervisor in frames of their own.
+#![allow(unsafe_code, reason = "objects in frames")]
 
 use super::page_box::{PageBox, Zeroable};
 use crate::types::Mfn;

@@ -1,4 +1,5 @@
 //! Objects of the hypervisor in frames of their own.
+#![allow(unsafe_code, reason = "objects in frames")]
 
 use super::{frames, phys};
 use crate::types::{Mfn, PAGE_SIZE};

@@ -4,6 +4,7 @@
 //! copies made by string instructions that the compiler cannot see into, so nothing is read twice,
 //! and atomics. A frame number that names no RAM is refused: reads give all ones, writes are
 //! dropped, a reference is a panic (no guest can name a frame that its p2m does not hold).
+#![allow(unsafe_code, reason = "the window to memory")]
 
 use crate::mm::frame_table;
 use crate::types::{Mfn, PAGE_SIZE};

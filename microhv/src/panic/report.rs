@@ -1,4 +1,5 @@
 //! Prints what happened and ends.
+#![allow(unsafe_code, reason = "reads stacks")]
 
 use super::{NO_REBOOT, STOPPING, halt, symbols};
 use crate::arch::{lapic, percpu, stack, timer, trap::TrapFrame};

@@ -1,4 +1,5 @@
 //! Turning SVM on.
+#![allow(unsafe_code, reason = "registers of the CPU")]
 
 use super::asid::{Asid, Asids};
 use super::bitmaps::Bitmaps;

@@ -1,4 +1,5 @@
 //! The way into a guest and back.
+#![allow(unsafe_code, reason = "the way into a guest")]
 
 use crate::vcpu::Registers;
 use core::arch::naked_asm;

@@ -1,4 +1,5 @@
 //! The virtual CPU: a VMCB and what goes with it.
+#![allow(unsafe_code, reason = "registers of the CPU")]
 
 use super::asid::Asid;
 use super::vmcb::{self, Vmcb, event, intercept_1, intercept_2, v_intr};

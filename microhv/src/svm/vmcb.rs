@@ -1,4 +1,5 @@
 //! The virtual machine control block (AMD64 manual, volume 2, appendix B).
+#![allow(unsafe_code, reason = "memory shared with the CPU")]
 
 use crate::vcpu::{Segment, Table};
 
@@ -198,6 +199,9 @@ pub const TLB_FLUSH_ALL: u8 = 1;
 /// EFER.SVME.
 pub const EFER_SVME: u64 = 1 << 12;
 
+// SAFETY: numbers and arrays of numbers only.
+unsafe impl crate::mm::Zeroable for Vmcb {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +255,3 @@ mod tests {
         assert_eq!(offset_of!(Vmcb, lastexcpto), 0x690);
     }
 }
-
-// SAFETY: numbers and arrays of numbers only.
-unsafe impl crate::mm::Zeroable for Vmcb {}

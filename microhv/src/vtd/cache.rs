@@ -1,4 +1,5 @@
 //! Writing back cache lines for units that do not snoop the CPU caches when they walk tables (ECAP.C clear).
+#![allow(unsafe_code, reason = "instructions")]
 
 use crate::mm::phys;
 use crate::types::Mfn;
