@@ -1,6 +1,7 @@
 //! The blkback domain: one disk controller, and virtual disks on it for other domains.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
+#![deny(unsafe_code)]
 
 #[cfg(target_os = "none")]
 mod run;

@@ -1,6 +1,7 @@
 //! `xl debug-exits`: what performance work reads.
 
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use xen_abi::DomId;
@@ -51,11 +52,11 @@ pub(super) fn exits<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         });
         let total: u64 = counters.exits.iter().sum();
         let others = [
-            (format!("exits"), total),
-            (format!("events received"), counters.events_received),
-            (format!("events sent"), counters.events_sent),
-            (format!("grant pages copied"), counters.grant_copies),
-            (format!("grant pages mapped"), counters.grant_maps),
+            ("exits".to_string(), total),
+            ("events received".to_string(), counters.events_received),
+            ("events sent".to_string(), counters.events_sent),
+            ("grant pages copied".to_string(), counters.grant_copies),
+            ("grant pages mapped".to_string(), counters.grant_maps),
         ];
         for (counter, count) in reasons
             .chain(calls)
