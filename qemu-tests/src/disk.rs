@@ -15,6 +15,11 @@ const LINUX_DATA: [u8; 16] = [
     0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
 
+/// "Basic data", EBD0A0A2-B9E5-4433-87C0-68B6B72699C7: what FAT lies on.
+const BASIC_DATA: [u8; 16] = [
+    0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26, 0x99, 0xc7,
+];
+
 /// A partition to be made.
 #[derive(Clone, Debug)]
 pub struct Partition {
@@ -51,7 +56,11 @@ pub fn create(target: &Path, partitions: &[Partition]) -> Result<()> {
     let mut start = ALIGN;
     for (index, partition) in (1u32..).zip(partitions) {
         gpt[index] = gptman::GPTPartitionEntry {
-            partition_type_guid: LINUX_DATA,
+            partition_type_guid: if partition.name == crate::fat::NAME {
+                BASIC_DATA
+            } else {
+                LINUX_DATA
+            },
             unique_partition_guid: guid(index),
             starting_lba: start / SECTOR,
             ending_lba: (start + partition.size) / SECTOR - 1,
@@ -92,6 +101,19 @@ pub fn create(target: &Path, partitions: &[Partition]) -> Result<()> {
 /// # Errors
 /// When the image has no GPT or no such partition.
 pub fn extract(disk: &Path, name: &str, target: &Path) -> Result<()> {
+    let (start, length) = find(disk, name)?;
+    let mut disk = File::open(disk)?;
+    disk.seek(SeekFrom::Start(start))?;
+    let mut out = File::create(target)?;
+    out.set_len(length)?;
+    copy_sparse(&mut disk.take(length), &mut out, 0)
+}
+
+/// Where the partition `name` of the image `disk` starts, and its length, in bytes.
+///
+/// # Errors
+/// When the image has no GPT or no such partition.
+pub fn find(disk: &Path, name: &str) -> Result<(u64, u64)> {
     let mut disk = File::open(disk).with_context(|| disk.display().to_string())?;
     let gpt = gptman::GPT::find_from(&mut disk)?;
     let found = gpt
@@ -101,23 +123,21 @@ pub fn extract(disk: &Path, name: &str, target: &Path) -> Result<()> {
     let Some(found) = found else {
         bail!("the disk has no partition {name}")
     };
-    let length = found.size()? * SECTOR;
-    disk.seek(SeekFrom::Start(found.starting_lba * SECTOR))?;
-    let mut out = File::create(target)?;
-    out.set_len(length)?;
-    copy_sparse(&mut disk.take(length), &mut out, 0)
+    Ok((found.starting_lba * SECTOR, found.size()? * SECTOR))
 }
 
 /// Copies all of `from` to byte `at` of `to`, leaving out blocks that are zero: images stay sparse.
 fn copy_sparse(from: &mut impl Read, to: &mut File, at: u64) -> Result<()> {
     let mut block = vec![0; 64 << 10];
+    // Comparing slices is quick in unoptimised builds too.
+    let zeros = vec![0; block.len()];
     let mut position = at;
     loop {
         let length = from.read(&mut block)?;
         if length == 0 {
             return Ok(());
         }
-        if block[..length].iter().any(|&byte| byte != 0) {
+        if block[..length] != zeros[..length] {
             to.seek(SeekFrom::Start(position))?;
             to.write_all(&block[..length])?;
         }

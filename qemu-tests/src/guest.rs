@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::archive::Archive;
 use crate::disk::{self, Partition};
+use crate::fat;
 use crate::machine::prompt::Answer;
 use crate::machine::serial::Running;
 use crate::scenario::{HANG, Stage};
@@ -99,7 +100,7 @@ impl Stage<'_> {
             .as_ref()
             .context("no Debian root file system")?;
         let size = std::fs::metadata(root)?.len();
-        let partitions: Vec<_> = guests
+        let mut partitions: Vec<_> = guests
             .iter()
             .map(|guest| Partition {
                 name: format!("{}-root", guest.name),
@@ -107,6 +108,8 @@ impl Stage<'_> {
                 content: Some(root.clone()),
             })
             .collect();
+        let files = fat::partition(&self.folder().join("microhv.fat"))?;
+        partitions.push(files);
         let target = self.folder().join("disk.img");
         disk::create(&target, &partitions)?;
         Ok(target)

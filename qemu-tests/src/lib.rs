@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod check;
 pub mod disk;
+pub mod fat;
 pub mod guest;
 pub mod images;
 pub mod machine;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use qemu_tests::archive::Archive;
 use qemu_tests::disk::{self, Partition};
+use qemu_tests::fat;
 use qemu_tests::images::Images;
 
 use crate::output::step;
@@ -55,6 +56,8 @@ pub fn all(with_guest: bool) -> Result<Images> {
     } else {
         "scratch.img"
     });
+    // Domain-0's files, on every disk.
+    let files = fat::partition(&folder.join("microhv.fat"))?;
     let mut root = None;
     if with_guest {
         let guest = debian::guest()?;
@@ -62,26 +65,29 @@ pub fn all(with_guest: bool) -> Result<Images> {
             .file("boot/debian/vmlinux", &guest.vmlinux)
             .file("boot/debian/initrd", &guest.initrd)
             .bytes("etc/xen/auto/debian.cfg", debian::CONFIG);
-        if newer(&guest.root, &disk) {
+        if newer(&guest.root, &disk) || disk::find(&disk, fat::NAME).is_err() {
             let size = fs::metadata(&guest.root)?.len();
             let content = Some(guest.root.clone());
             disk::create(
                 &disk,
-                &[Partition {
-                    name: "debian-root".into(),
-                    size,
-                    content,
-                }],
+                &[
+                    Partition {
+                        name: "debian-root".into(),
+                        size,
+                        content,
+                    },
+                    files,
+                ],
             )?;
         }
         root = Some(guest.root);
-    } else if !disk.exists() {
+    } else if disk::find(&disk, fat::NAME).is_err() {
         let scratch = Partition {
             name: "scratch".into(),
             size: SCRATCH_SIZE,
             content: None,
         };
-        disk::create(&disk, &[scratch])?;
+        disk::create(&disk, &[scratch, files])?;
     }
     Ok(Images {
         microhv,
