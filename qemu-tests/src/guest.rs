@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -163,19 +164,24 @@ impl Running {
     /// # Errors
     /// When it has not ended after `limit`.
     pub fn guest_command(&mut self, line: &str, limit: Duration) -> Result<Answer> {
-        // The quotes keep the echo of what is typed from looking like what is printed.
-        self.send(&format!("echo '@'\"<\"; {line}; echo '@'\">$?\"\r"))?;
+        // A console shows its history again, so marks must not repeat; the quotes keep the echo of what is typed from
+        // looking like what is printed.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mark = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (begin, finish) = (format!("@<{mark}\r\n"), format!("@>{mark} "));
+        self.send(&format!(
+            "echo '@'\"<{mark}\"; {line}; echo '@'\">{mark} $?\"\r"
+        ))?;
         let what = format!("end of the guest's command \"{line}\"");
         self.wait(&what, limit, |said| {
-            let start = said.find("@<")? + 2;
-            let end = start + said[start..].find("@>")?;
-            let (code, _) = said[end + 2..].split_once(['\r', '\n'])?;
-            let text = said[start..end].replace('\r', "");
+            let start = said.find(&begin)? + begin.len();
+            let end = start + said[start..].find(&finish)?;
+            let (code, _) = said[end + finish.len()..].split_once(['\r', '\n'])?;
             let answer = Answer {
                 code: code.parse().ok()?,
-                text: text.trim_start_matches('\n').to_owned(),
+                text: said[start..end].replace('\r', ""),
             };
-            Some((answer, end + 2 + code.len()))
+            Some((answer, end + finish.len() + code.len()))
         })
     }
 
