@@ -22,6 +22,7 @@ fn archive(cfg: &str) -> Vec<u8> {
         ("boot/debian/vmlinux", &kernel()),
         ("boot/debian/initrd", b"initrd"),
         ("boot/bz", &bzimage()),
+        ("big", &vec![0; 2 << 20]),
         ("etc/xen/debian.cfg", cfg.as_bytes()),
     ])
 }
@@ -340,6 +341,13 @@ fn shutdown_reboot_and_destroy() {
     let (_, status) = type_line(&mut app, "xl destroy debian");
     assert_eq!(status, 0);
     assert!(!app.host.domains.contains_key(&5));
+    let line = "xl create -q /etc/xen/debian.cfg memory=128 'vcpus = 1' 'name=\"small\"'";
+    assert_eq!(type_line(&mut app, line), (String::new(), 0));
+    let (said, _) = type_line(&mut app, "xl list small");
+    assert!(
+        said.contains("small                                        5   128     1"),
+        "{said}"
+    );
     let (said, status) = type_line(&mut app, "xl destroy Domain-0");
     assert!(said.contains("Not destroying domain 0"));
     assert_eq!(status, 1);
@@ -391,7 +399,15 @@ fn poweroff_stops_guests_first() {
     let archive = archive(CFG);
     let mut app = booted(&archive);
     type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    type_line(
+        &mut app,
+        "xl create -p /etc/xen/debian.cfg 'name=\"paused\"' disk=[] vif=[]",
+    );
     let (said, _) = type_line(&mut app, "poweroff");
+    assert!(
+        said.contains("paused is paused and cannot shut down: destroyed"),
+        "{said}"
+    );
     assert!(said.contains("Shutting down debian"), "{said}");
     assert_eq!(app.host.ended, Some(0));
     assert!(!app.host.domains.contains_key(&5));
@@ -478,6 +494,12 @@ fn other_subcommands() {
     );
     let (said, _) = type_line(&mut app, "cat /etc/xen/debian.cfg");
     assert!(said.contains("memory = 256"));
+    assert_eq!(type_line(&mut app, "cat nothing").1, 1);
+    assert_eq!(
+        type_line(&mut app, "cat big"),
+        ("cat: big: File too large".into(), 1)
+    );
+    assert_eq!(type_line(&mut app, "xl create big").1, 3);
     for name in console::xl::names() {
         let (said, _) = type_line(&mut app, &format!("xl {name} -h"));
         assert!(said.starts_with(&format!("Usage: xl {name}")), "{said}");

@@ -142,7 +142,7 @@ impl<H: Host> App<'_, H> {
             .collect();
         for source in sources {
             self.notice(&format!("creating /{source}"));
-            match self.create_from_file(&source, false) {
+            match self.create_from_file(&source, &[], false) {
                 Ok(domid) => {
                     let name = self.name_of(domid);
                     self.notice(&format!("{name} runs as domain {domid}"));

@@ -47,13 +47,19 @@ impl Failure {
 type Devices = Vec<(Device, Vec<Entry>)>;
 
 impl<H: Host> App<'_, H> {
-    /// Reads the configuration at `source` in the boot archive.
-    pub(crate) fn read_config(&mut self, source: &str) -> Result<DomainConfig, Failure> {
-        let Some(text) = self.file(source) else {
-            return Err(Failure::new(format!(
-                "Failed to read config file: {source}: No such file or directory"
-            )));
-        };
+    /// Reads the configuration at `source`, with `more` lines behind it, as `xl create FILE name=value` has them.
+    pub(crate) fn read_config(
+        &mut self,
+        source: &str,
+        more: &[String],
+    ) -> Result<DomainConfig, Failure> {
+        let mut text = self.file(source).map_err(|error| {
+            Failure::new(format!("Failed to read config file: {source}: {error}"))
+        })?;
+        for line in more {
+            text.push(b'\n');
+            text.extend_from_slice(line.as_bytes());
+        }
         DomainConfig::parse(source, &text).map_err(|errors| {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             Failure {
@@ -67,9 +73,10 @@ impl<H: Host> App<'_, H> {
     pub(crate) fn create_from_file(
         &mut self,
         source: &str,
+        more: &[String],
         paused: bool,
     ) -> Result<DomId, Failure> {
-        let config = self.read_config(source)?;
+        let config = self.read_config(source, more)?;
         for warning in config.warnings.clone() {
             self.log_life(&config.name, &warning.to_string());
         }
@@ -292,7 +299,9 @@ impl<H: Host> App<'_, H> {
 
     /// `:LINE` of the last setting of `key` in the file at `source`; nothing if it is not there.
     fn line_of(&self, source: &str, key: &str) -> String {
-        let text = self.file(source).unwrap_or_default();
+        let Ok(text) = self.file(source) else {
+            return String::new();
+        };
         let text = String::from_utf8_lossy(&text).into_owned();
         let line = text.lines().enumerate().filter(|(_, line)| {
             let rest = line.trim_start().strip_prefix(key);

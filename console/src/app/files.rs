@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::App;
 use crate::archive::plain;
@@ -12,6 +13,25 @@ use crate::host::Host;
 const LOGS: &str = "var/log/xen/";
 /// Folder of the guests' console output.
 const CONSOLES: &str = "var/log/xen/console/";
+
+/// Bytes of a file that is read or shown as a whole.
+const FILE_MAX: usize = 1 << 20;
+
+/// Why a file is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileError {
+    Absent,
+    TooLarge,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "No such file or directory",
+            Self::TooLarge => "File too large",
+        })
+    }
+}
 
 impl<H: Host> App<'_, H> {
     /// All paths with their sizes, sorted.
@@ -40,18 +60,28 @@ impl<H: Host> App<'_, H> {
         paths
     }
 
-    /// Bytes of the file at `path`.
-    pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
+    /// Bytes of the file at `path`. Kernels are larger than Domain-0's memory: nothing above [`FILE_MAX`] is copied.
+    pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>, FileError> {
         let path = plain(path);
         if let Some(name) = path.strip_prefix(CONSOLES) {
-            let name = name.strip_prefix("guest-")?.strip_suffix(".log")?;
-            let guest = self.guests.get(&self.named(name)?)?;
-            return Some(guest.history.read());
+            let name = name
+                .strip_prefix("guest-")
+                .and_then(|name| name.strip_suffix(".log"));
+            let domid = name
+                .and_then(|name| self.named(name))
+                .ok_or(FileError::Absent)?;
+            let guest = self.guests.get(&domid).ok_or(FileError::Absent)?;
+            return Ok(guest.history.read());
         }
         if let Some(name) = path.strip_prefix(LOGS) {
-            return self.logs.get(name).map(|log| log.as_bytes().to_vec());
+            let log = self.logs.get(name).ok_or(FileError::Absent)?;
+            return Ok(log.as_bytes().to_vec());
         }
-        self.archive.get(path).map(<[u8]>::to_vec)
+        match self.archive.get(path) {
+            None => Err(FileError::Absent),
+            Some(bytes) if bytes.len() > FILE_MAX => Err(FileError::TooLarge),
+            Some(bytes) => Ok(bytes.to_vec()),
+        }
     }
 
     /// Prints what is at `path`: one file, or what is directly in a folder.
@@ -89,9 +119,12 @@ impl<H: Host> App<'_, H> {
 
     /// Prints a file.
     pub(crate) fn print_file(&mut self, path: &str) -> i32 {
-        let Some(bytes) = self.file(path) else {
-            self.say(&format!("cat: {path}: No such file or directory"));
-            return 1;
+        let bytes = match self.file(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.say(&format!("cat: {path}: {error}"));
+                return 1;
+            }
         };
         self.show(&String::from_utf8_lossy(&bytes).replace('\r', ""));
         if !bytes.ends_with(b"\n") && !bytes.is_empty() {

@@ -224,8 +224,14 @@ impl<H: Host> App<'_, H> {
             .collect();
         for &domid in &running {
             let name = self.name_of(domid);
+            let info = self.host.domain(domid);
+            if info.is_ok_and(|info| info.flags.contains(DominfFlags::PAUSED)) {
+                self.say(&format!("{name} is paused and cannot shut down: destroyed"));
+                self.destroy(domid);
+                continue;
+            }
             match self.ask(domid, "poweroff") {
-                Ok(()) => self.say(&format!("Shutting down {name}")),
+                Ok(()) => self.say(&format!("Shutting down {name} (Ctrl-C: at once)")),
                 Err(error) => self.say(&format!("{name} cannot be asked to shut down: {error}")),
             }
         }

@@ -73,8 +73,11 @@ impl<'a, H: Host> App<'a, H> {
     pub(crate) fn pump(&mut self, deadline: Option<u64>) {
         let events = self.host.wait(deadline);
         if events.input {
+            /// Bytes typed ahead of a guest that does not read.
+            const TYPED_MAX: usize = 64 << 10;
             let typed = self.host.typed();
-            self.typed.extend(typed);
+            let room = TYPED_MAX.saturating_sub(self.typed.len());
+            self.typed.extend(typed.into_iter().take(room));
         }
         if events.consoles {
             self.serve_consoles();

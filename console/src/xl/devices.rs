@@ -21,10 +21,9 @@ pub(super) fn network_list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 
         None => return FAILURE,
     } {
         let front = device.frontend_path();
-        let mac = app
-            .host
-            .store_read(&format!("{front}/mac"))
-            .unwrap_or_default();
+        // The backend's half: the guest can write anything into its own.
+        let mac = format!("{}/mac", device.backend_path());
+        let mac = app.host.store_read(&mac).unwrap_or_default();
         let state = app.store_number(&format!("{front}/state"));
         // A frontend with several queues has a directory for each; the first stands for all.
         let queue = if app.store_number(&format!("{front}/queue-0/tx-ring-ref")) >= 0 {

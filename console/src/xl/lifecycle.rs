@@ -52,15 +52,18 @@ Ctrl-] leaves the console.";
 
 /// Creates a guest.
 pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
-    let source = given
-        .value('f')
-        .or(given.arguments.first().map(String::as_str));
-    let Some(source) = source.map(String::from) else {
+    // Without -f the first argument is the file; the others are settings that override its own.
+    let (source, more) = match (given.value('f'), given.arguments.split_first()) {
+        (Some(source), _) => (Some(String::from(source)), given.arguments.as_slice()),
+        (None, Some((source, more))) => (Some(source.clone()), more),
+        (None, None) => (None, [].as_slice()),
+    };
+    let Some(source) = source else {
         app.say("'xl create' requires a config file.");
         return USAGE;
     };
     if given.has('n') {
-        return match app.read_config(&source) {
+        return match app.read_config(&source, more) {
             Ok(config) => {
                 for warning in &config.warnings {
                     app.say(&format!("{warning}"));
@@ -77,7 +80,7 @@ pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     if !given.has('q') {
         app.say(&format!("Parsing config from {source}"));
     }
-    match app.create_from_file(&source, given.has('p')) {
+    match app.create_from_file(&source, more, given.has('p')) {
         Ok(domid) => {
             if given.has('c') {
                 app.attach(domid);

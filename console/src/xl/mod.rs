@@ -68,7 +68,7 @@ impl<H: Host> Command<H> {
     const TABLE: [Self; 21] = [
         Self::new(
             "create",
-            "<ConfigFile> [options]",
+            "<ConfigFile> [options] [vars]",
             "Create a domain from config file <filename>",
             0,
             lifecycle::create,
