@@ -3,6 +3,7 @@
 mod asid;
 mod bitmaps;
 mod decode;
+mod dump;
 mod enable;
 mod entry;
 mod vcpu;

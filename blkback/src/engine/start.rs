@@ -1,0 +1,238 @@
+//! A request's beginning: taken from its ring, checked, its pages mapped, turned into work for the disk.
+
+use alloc::vec::Vec;
+
+use domain::SharedMemory;
+use domain::ring::RingError;
+
+use super::connection::{Connection, MAX_PAGES_IN_USE};
+use super::{ConnectionId, Engine, Notify};
+use crate::check::{Job, Piece, Refused, check, list};
+use crate::disk::{Disk, Limits, Segment};
+use crate::pages::{Grants, PageUse};
+use crate::protocol::Request;
+use crate::task::{Task, Work};
+
+/// Joins the pieces of a request, whose pages are at `addresses`, where they are neighbours for the device.
+fn segments(pieces: &[Piece], addresses: &[u64], limit: u32) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::with_capacity(pieces.len());
+    for (piece, address) in pieces.iter().zip(addresses) {
+        let gpa = address + u64::from(piece.offset);
+        match segments.last_mut() {
+            Some(last)
+                if last.gpa + u64::from(last.len) == gpa && last.len + piece.len <= limit =>
+            {
+                last.len += piece.len;
+            }
+            _ => segments.push(Segment {
+                gpa,
+                len: piece.len,
+            }),
+        }
+    }
+    segments
+}
+
+impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
+    pub(super) fn take_requests(&mut self, id: ConnectionId) -> Result<(), RingError> {
+        let mut queue = 0;
+        loop {
+            let Some(Some(connection)) = self.connections.get_mut(id) else {
+                return Ok(());
+            };
+            if connection.closing
+                || connection.broken
+                || connection.barrier.is_some()
+                || connection.in_barrier
+            {
+                return Ok(());
+            }
+            if connection.pages >= MAX_PAGES_IN_USE {
+                connection.wake = true;
+                return Ok(());
+            }
+            let Some(ring) = connection
+                .queues
+                .get_mut(queue)
+                .map(|queue| &mut queue.ring)
+            else {
+                return Ok(());
+            };
+            let next = match ring.take() {
+                Ok(None) => ring
+                    .more()
+                    .map(|more| (!more).then(|| queue += 1))
+                    .map(|_| None),
+                other => other,
+            };
+            match next {
+                Ok(Some(request)) => self.start(id, queue, &request),
+                Ok(None) => {}
+                Err(error) => {
+                    connection.broken = true;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, id: ConnectionId, queue: usize, request: &Request) {
+        let can_discard = self.limits.discard.is_some();
+        let Some(Some(connection)) = self.connections.get_mut(id) else {
+            return;
+        };
+        let job = check(request, &connection.extent, can_discard);
+        if matches!(job, Ok(Job::Transfer { barrier: true, .. })) && connection.tasks > 0 {
+            connection.barrier = Some((queue, *request));
+            // Whatever becomes of it, there may be requests behind it.
+            connection.wake = true;
+            return;
+        }
+        let mut pages = Vec::new();
+        let work = job
+            .and_then(|job| Self::read_list(&mut self.grants, connection, job, &mut pages))
+            .and_then(|job| {
+                Self::prepare(&mut self.grants, &self.limits, connection, &job, &mut pages)
+            });
+        connection.tasks += 1;
+        connection.pages += pages.len();
+        let counts = &mut connection.counts;
+        let task = match work {
+            Ok(work) => {
+                match &work {
+                    Work::Transfer { before: true, .. } => counts.flushes += 1,
+                    Work::Transfer { write: true, .. } => counts.writes += 1,
+                    Work::Transfer { .. } => counts.reads += 1,
+                    Work::Discard { .. } => counts.discards += 1,
+                }
+                Task::new(id, queue, request, work, pages)
+            }
+            Err(refused) => {
+                log::debug!(
+                    "d{}: request {:#x} refused: {refused:?}",
+                    connection.dom,
+                    request.id
+                );
+                Task::refused(id, queue, request, refused.status(), pages)
+            }
+        };
+        connection.in_barrier = task.barrier;
+        let index = self.insert(task);
+        self.advance(index);
+    }
+
+    /// Of a job whose pieces are listed in pages: maps these, which stay mapped as long as the request, and reads the list.
+    fn read_list(
+        grants: &mut G,
+        connection: &mut Connection<G::Page, R, N>,
+        job: Job,
+        used: &mut Vec<PageUse<G::Page>>,
+    ) -> Result<Job, Refused> {
+        let Job::Listed {
+            write,
+            sector,
+            count,
+            pages,
+        } = job
+        else {
+            return Ok(job);
+        };
+        let Connection {
+            cache, dom, extent, ..
+        } = connection;
+        if !cache.acquire(grants, *dom, &pages, true, used, &mut Vec::new()) {
+            return Err(Refused::Wrong("list not granted"));
+        }
+        list(
+            extent,
+            write,
+            sector,
+            count,
+            used.iter().filter_map(|page| cache.memory(page)),
+        )
+    }
+
+    /// Maps a job's pages and turns it into work for the disk.
+    fn prepare(
+        grants: &mut G,
+        limits: &Limits,
+        connection: &mut Connection<G::Page, R, N>,
+        job: &Job,
+        used: &mut Vec<PageUse<G::Page>>,
+    ) -> Result<Work, Refused> {
+        match job {
+            Job::Transfer {
+                write,
+                sector,
+                pieces,
+                before,
+                barrier,
+            } => {
+                let references: Vec<_> = pieces.iter().map(|piece| piece.gref).collect();
+                let mut addresses = Vec::with_capacity(pieces.len());
+                // To write to the disk is to read the page.
+                if !connection.cache.acquire(
+                    grants,
+                    connection.dom,
+                    &references,
+                    *write,
+                    used,
+                    &mut addresses,
+                ) {
+                    return Err(Refused::Wrong("page not granted"));
+                }
+                let segments = segments(pieces, &addresses, limits.segment_bytes);
+                let (write, sector, before) = (*write, *sector, *before);
+                Ok(Work::Transfer {
+                    write,
+                    sector,
+                    segments,
+                    before,
+                    after: *barrier,
+                })
+            }
+            Job::Discard { sector, count } => Ok(Work::Discard {
+                sector: *sector,
+                count: *count,
+            }),
+            Job::Listed { .. } => Err(Refused::Wrong("list of lists")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_joined_up_to_the_limit() {
+        let piece = |offset, len| Piece {
+            gref: 0,
+            offset,
+            len,
+        };
+        let pieces = [
+            piece(512, 3584),
+            piece(0, 4096),
+            piece(0, 512),
+            piece(1024, 512),
+            piece(1536, 512),
+        ];
+        let addresses = [0x1000, 0x2000, 0x3000, 0x3000, 0x3000];
+        let joined = |limit| segments(&pieces, &addresses, limit);
+        let segment = |gpa, len| Segment { gpa, len };
+        assert_eq!(
+            joined(1 << 20),
+            [segment(0x1200, 3584 + 4096 + 512), segment(0x3400, 1024)]
+        );
+        assert_eq!(
+            joined(4096),
+            [
+                segment(0x1200, 3584),
+                segment(0x2000, 4096),
+                segment(0x3000, 512),
+                segment(0x3400, 1024)
+            ]
+        );
+    }
+}
