@@ -20,6 +20,11 @@ pub const SCENARIOS: &[Scenario] = &[
         debian: true,
         play: read_only,
     },
+    Scenario {
+        name: "disk: many writers at once, direct reads, trim",
+        debian: true,
+        play: busy,
+    },
 ];
 
 fn reread(stage: &Stage) -> Result<()> {
@@ -99,4 +104,41 @@ fn read_only(stage: &Stage) -> Result<()> {
         .and_then(|text| check::contains(&text, &["/mnt/sbin/init"]))?;
     running.detach()?;
     running.power_off()
+}
+
+/// What keeps the backend's queues full, and its persistent grants changing.
+fn busy(stage: &Stage) -> Result<()> {
+    let guest = Guest::new("debian", None);
+    let mut running = stage.boot_guests(std::slice::from_ref(&guest))?;
+    running.attach_when_up("debian")?;
+    running.guest("cd /root && for i in 1 2 3 4 5 6; do dd if=/dev/urandom of=f$i bs=64k count=100 2>/dev/null & done; wait; sync")?;
+    let written = running.guest("cat /root/f? | sha256sum")?;
+    // The holes between files are given back to the disk, and nothing else.
+    running.guest("rm /root/f2 /root/f5 && sync && fstrim -v /")?;
+    running.guest("cd /root && for i in 2 5; do dd if=/dev/zero of=f$i bs=64k count=100 2>/dev/null & done; wait; sync")?;
+    let rest = "cat /root/f[1346] | sha256sum";
+    let before = running.guest(rest)?;
+    running.guest("echo 3 > /proc/sys/vm/drop_caches")?;
+    let after = running.guest(rest)?;
+    if before.trim() != after.trim() || written.trim() == after.trim() {
+        bail!("written {written}, then {before}, then {after}");
+    }
+    // Small and large requests past the page cache, each alone and several at a time. (A file: the file system may write its own
+    // blocks at any time.)
+    let direct = "dd if=/root/f1 bs=$b iflag=direct 2>/dev/null | sha256sum";
+    let sums = running.guest(&format!(
+        "for b in 4096 65536 1048576; do {direct}; done | sort -u | wc -l; \
+         for b in 4096 65536 1048576; do {direct} & done | sort -u | wc -l; wait"
+    ))?;
+    if sums.split_whitespace().collect::<Vec<_>>() != ["1", "1"] {
+        bail!("reads of the same sectors differ: {sums}");
+    }
+    running.guest("! dmesg | grep -i -E 'I/O error|EXT4-fs error'")?;
+    running.send("poweroff\r")?;
+    running.wait_for("debian: poweroff", HANG)?;
+    running.wait_prompt(HANG)?;
+    running.power_off()?;
+    let root = stage.folder().join("root.ext4");
+    disk::extract(&stage.folder().join("disk.img"), "debian-root", &root)?;
+    fsck(&root)
 }
