@@ -168,7 +168,8 @@ fn cpu(stage: &Stage) -> Result<()> {
     let mut archive = archive(stage, "cpu")?;
     archive.edit("boot/loader.conf", |text| {
         text.replace(" faulty\"", " faulty second\"")
-            + "second_kernel=\"/boot/faulty\"\nsecond_memory=\"16M\"\nsecond_cmdline=\"do=cpu\"\n"
+            + "second_kernel=\"/boot/faulty\"\nsecond_memory=\"16M\"\nsecond_cmdline=\"do=cpu\"\n\
+               faulty_vcpus=\"2\"\nsecond_vcpus=\"2\"\n"
     })?;
     let mut machine = stage.machine();
     machine.cpus = 1;

@@ -351,7 +351,7 @@ pub fn check_all() {
 }
 
 /// Issues any hypercall with any arguments.
-fn call(number: u32, first: u64, second: u64, third: u64) -> i64 {
+pub fn call(number: u32, first: u64, second: u64, third: u64) -> i64 {
     let result: i64;
     // SAFETY: the stub is a hypercall instruction and a return. The arguments are meant to be refused; where one is an
     // address, it is of no memory or of `check_all`'s array, which the hypervisor may overwrite.

@@ -3,6 +3,7 @@
 
 mod apic;
 mod instructions;
+mod other;
 mod state;
 mod traps;
 
@@ -27,6 +28,11 @@ const CHECKS: &[Check] = &[
     ("one-shot timer wakes HLT", apic::one_shot),
     ("periodic timer", apic::periodic),
     ("NMI to oneself", apic::nmi),
+    (
+        "a second vCPU and interrupts between the two",
+        other::second_vcpu,
+    ),
+    ("events come as local APIC interrupts", apic::upcall),
     (
         "vector and debug registers survive other domains",
         state::registers,
