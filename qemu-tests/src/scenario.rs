@@ -60,6 +60,12 @@ impl<'a> Stage<'a> {
         self.images
     }
 
+    /// The QEMU binary.
+    #[must_use]
+    pub fn qemu(&self) -> &OsString {
+        &self.qemu
+    }
+
     /// The scenario's own folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

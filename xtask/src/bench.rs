@@ -59,6 +59,8 @@ pub fn boot(arguments: &cli::Bench) -> Result<ExitCode> {
     );
     let mut running = Running::start(&machine, &paths::log().join("bench-boot.log"), false)?;
     running.wait_prompt(HANG)?;
+    // The last of the service domains to be connected with another.
+    running.prints("joins bridge0 as uplink")?;
     running.qmp("quit", &serde_json::json!({}))?;
     let _ = running.wait_end(HANG)?;
     let counts = read_counts(&counts)?;

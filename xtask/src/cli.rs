@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, build, doctor, image, run, test};
+use crate::{bench, build, doctor, image, logs, run, test};
 
 /// Builds, runs and tests microhv.
 #[derive(Debug, Parser)]
@@ -27,6 +27,11 @@ enum Command {
     Test(Test),
     /// Count the instructions that something takes.
     Bench(Bench),
+    /// Print the console output of the last run, or of a scenario that failed.
+    Logs {
+        /// A word of the scenario's name.
+        scenario: Option<String>,
+    },
     /// Say what this machine lacks.
     Doctor,
 }
@@ -127,6 +132,7 @@ impl Cli {
             Command::Bench(arguments) => match arguments.subject {
                 Subject::Boot => bench::boot(&arguments),
             },
+            Command::Logs { scenario } => logs::print(scenario.as_deref()),
             Command::Doctor => Ok(doctor::doctor()),
             Command::Test(arguments) => test::test(&arguments),
         }

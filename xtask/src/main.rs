@@ -10,6 +10,7 @@ mod elf;
 mod host;
 mod image;
 mod kvm;
+mod logs;
 mod output;
 mod paths;
 mod run;

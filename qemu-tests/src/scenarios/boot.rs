@@ -26,6 +26,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |stage| boot(stage, 4),
     },
     Scenario {
+        name: "image and memory stay within their limits",
+        debian: false,
+        play: limits,
+    },
+    Scenario {
         name: "reboot from the prompt",
         debian: false,
         play: reboot,
@@ -46,6 +51,12 @@ pub const SCENARIOS: &[Scenario] = &[
         play: noreboot,
     },
 ];
+
+/// What the product promises: KiB of microhv's image, and of all memory it has for itself beyond page tables.
+const IMAGE_LIMIT: u64 = 1 << 10;
+const MEMORY_LIMIT: u64 = 8 << 10;
+/// MiB of a service domain.
+const SERVICE_LIMIT: u64 = 16;
 
 /// The domains of the default loader.conf, in the order of their numbers.
 pub const DOMAINS: [&str; 5] = ["Domain-0", "xenstore", "netback", "blkback", "bridge"];
@@ -69,6 +80,31 @@ fn boot(stage: &Stage, cpus: u32) -> Result<()> {
         .unwrap_or_default();
     if counted.trim_matches([' ', ':']) != cpus.to_string() {
         bail!("xl info does not count {cpus} CPUs:\n{info}");
+    }
+    running.power_off()
+}
+
+/// The numbers that the product promises, as it prints them itself.
+fn limits(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot_to_prompt(&stage.archive()?)?;
+    let info = running.xl("xl info")?;
+    for (name, limit) in [
+        ("microhv_image", IMAGE_LIMIT),
+        ("microhv_memory", MEMORY_LIMIT),
+    ] {
+        let line = info.lines().find(|line| line.starts_with(name));
+        let number = line.and_then(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok());
+        match number {
+            Some(kib) if kib > 0 && kib <= limit => {}
+            _ => bail!("{name} is not at most {limit} KiB:\n{info}"),
+        }
+    }
+    let list = running.xl("xl list")?;
+    for name in &DOMAINS[1..] {
+        let memory = check::row(&list, name)?[2].parse::<u64>()?;
+        if memory > SERVICE_LIMIT {
+            bail!("{name} has more than {SERVICE_LIMIT} MiB:\n{list}");
+        }
     }
     running.power_off()
 }

@@ -4,6 +4,7 @@ mod boot;
 mod debian;
 mod disk;
 mod faults;
+mod handles;
 mod input;
 mod isolation;
 mod machines;
@@ -16,6 +17,7 @@ use crate::scenario::Scenario;
 pub fn all() -> Vec<Scenario> {
     [
         boot::SCENARIOS,
+        handles::SCENARIOS,
         machines::SCENARIOS,
         input::SCENARIOS,
         isolation::SCENARIOS,
