@@ -47,8 +47,8 @@ const FFXSR: u32 = 1 << 25;
 const RDTSCP: u32 = 1 << 27;
 /// Leaf 0x80000007 EDX: invariant TSC.
 const INVARIANT_TSC: u32 = 1 << 8;
-/// Leaf 0x80000008 EBX: CLZERO XSAVEERPTR WBNOINVD.
-const EXT8_EBX: u32 = bits(&[0, 2, 9]);
+/// Leaf 0x80000008 EBX: CLZERO XSAVEERPTR. Not WBNOINVD, which exits as WBINVD but is a byte longer.
+const EXT8_EBX: u32 = bits(&[0, 2]);
 /// Address bits that a four-level second-level table translates.
 const PHYSICAL_BITS: u32 = 48;
 
