@@ -377,7 +377,7 @@ fn a_crash_loop_ends() {
 }
 
 #[test]
-fn a_service_domain_that_stops_is_news() {
+fn a_service_domain_that_stops_is_news_and_destroyed() {
     let archive = archive(CFG);
     let mut app = booted(&archive);
     app.host.shut_down(3, 3);
@@ -385,13 +385,40 @@ fn a_service_domain_that_stops_is_news() {
     assert!(
         app.host
             .seen()
-            .contains("blkback (domain 3) has stopped: crash")
+            .contains("blkback (domain 3) has stopped: crash; destroyed")
     );
-    let (said, _) = type_line(&mut app, "xl list");
+    assert!(!app.host.domains.contains_key(&3));
     assert!(
-        said.contains("blkback") && said.contains("---sc-"),
+        app.host.store.contains_key("/local/domain/3/name"),
+        "its nodes stay"
+    );
+    let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    assert!(
+        said.contains("there is no backend domain 'blkback'"),
         "{said}"
     );
+    assert_eq!(status, 3);
+}
+
+#[test]
+fn without_a_store_running_guests_go_on() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    app.host.shut_down(1, 3);
+    app.turn();
+    assert!(
+        app.host
+            .seen()
+            .contains("xenstore (domain 1) has stopped: crash")
+    );
+    assert!(app.host.domains.contains_key(&1) && app.host.domains.contains_key(&5));
+    let (said, _) = type_line(&mut app, "xl list");
+    assert!(
+        said.contains("xenstore") && said.contains("---sc-"),
+        "{said}"
+    );
+    assert_eq!(type_line(&mut app, "xl destroy debian").1, 0);
 }
 
 #[test]

@@ -36,6 +36,8 @@ impl<H: Host> App<'_, H> {
             Ok(domains) => self.meet(&domains),
             Err(errno) => self.say(&format!("cannot list the domains: {errno}")),
         }
+        // One may have stopped before we were listening.
+        self.domains_changed();
         self.prompt();
         if !self.options.no_auto {
             self.create_auto();

@@ -67,14 +67,7 @@ impl<H: Host> App<'_, H> {
         guest.settled = true;
         let age = guest.created;
         let Some(config) = guest.config.clone() else {
-            if name == XENSTORE {
-                self.host.store_lost();
-            }
-            self.notice(&format!(
-                "{name} (domain {domid}) has stopped: {}",
-                reason_name(reason)
-            ));
-            return;
+            return self.service_stopped(domid, &name, reason);
         };
         let source = guest.source.clone();
         let mut action = action(&config, reason);
@@ -118,6 +111,31 @@ impl<H: Host> App<'_, H> {
                 self.destroy(domid);
                 self.restart(&name, config, &source);
             }
+        }
+    }
+
+    /// A boot-time domain has stopped. It is destroyed, which resets its device and takes its grants away; its
+    /// nodes stay, for whoever serves its frontends next.
+    fn service_stopped(&mut self, domid: DomId, name: &str, reason: u32) {
+        let reason = reason_name(reason);
+        if name == XENSTORE {
+            // Its memory is the only record of the store: kept for who wants to look.
+            self.host.store_lost();
+            self.notice(&format!("{name} (domain {domid}) has stopped: {reason}"));
+            return;
+        }
+        match self.host.destroy_domain(domid) {
+            Ok(()) => {
+                self.notice(&format!(
+                    "{name} (domain {domid}) has stopped: {reason}; destroyed"
+                ));
+                self.guests.remove(&domid);
+                // No error that matters: nobody speaks for it any more.
+                let _ = self.host.store_release(domid);
+            }
+            Err(errno) => self.notice(&format!(
+                "{name} (domain {domid}) has stopped: {reason}; it cannot be destroyed: {errno}"
+            )),
         }
     }
 
