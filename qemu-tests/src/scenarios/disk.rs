@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         debian: true,
         play: busy,
     },
+    Scenario {
+        name: "disk: a guest is destroyed while it writes, and comes again",
+        debian: true,
+        play: destroyed,
+    },
 ];
 
 fn reread(stage: &Stage) -> Result<()> {
@@ -141,4 +146,23 @@ fn busy(stage: &Stage) -> Result<()> {
     let root = stage.folder().join("root.ext4");
     disk::extract(&stage.folder().join("disk.img"), "debian-root", &root)?;
     fsck(&root)
+}
+
+/// Requests are under way, pages mapped and rings connected when their owner goes; the next guest must not notice.
+fn destroyed(stage: &Stage) -> Result<()> {
+    let guest = Guest::new("debian", None);
+    let mut running = stage.boot_guests(std::slice::from_ref(&guest))?;
+    for round in 0..3 {
+        running.attach_when_up("debian")?;
+        running.guest("dmesg | grep -q 'xvda.*mounted filesystem' && [ $(cat /root/kept 2>/dev/null | wc -l) = $(($(cat /root/rounds 2>/dev/null || echo 0)*1000)) ]")?;
+        running.guest(&format!("for i in $(seq 1000); do echo {round}; done >> /root/kept; echo {} > /root/rounds; sync", round + 1))?;
+        running.guest("(while :; do dd if=/dev/zero of=/root/big bs=256k count=200 conv=fsync 2>/dev/null; done) & usleep 700000")?;
+        running.detach()?;
+        running.xl("xl destroy debian")?;
+        running.xl("xl create /etc/xen/auto/debian.cfg")?;
+    }
+    running.attach_when_up("debian")?;
+    running.guest("[ $(cat /root/kept | wc -l) = 3000 ]")?;
+    running.detach()?;
+    running.power_off()
 }
