@@ -2,7 +2,6 @@
 //! 0x18 (this interface is not stable between Xen releases; microhv and its Domain-0 are built together).
 
 use crate::xen::{DomId, DomainHandle, XenctlBitmap};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A request with another version is refused with `EACCES`.
 pub const XEN_DOMCTL_INTERFACE_VERSION: u32 = 0x18;
@@ -260,20 +259,6 @@ impl Domctl {
             ..Default::default()
         }
     }
-
-    /// The same with the union's arm `arm`.
-    pub fn with<T: IntoBytes + Immutable>(mut self, arm: &T) -> Self {
-        self.set(arm);
-        self
-    }
-
-    /// Reads an arm of the union.
-    pub fn get<T: FromBytes>(&self) -> T {
-        crate::xen::union_get(&self.u)
-    }
-
-    /// Writes an arm of the union; bytes beyond it stay.
-    pub fn set<T: IntoBytes + Immutable>(&mut self, arm: &T) {
-        crate::xen::union_set(&mut self.u, arm)
-    }
 }
+
+abi_union!(Domctl);

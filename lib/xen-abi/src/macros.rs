@@ -55,3 +55,26 @@ macro_rules! abi_numbers {
         $( $(#[$meta])* #[allow(missing_docs, reason = "a number of the C header that the module cites")] pub const $name: $ty = $value; )*
     };
 }
+
+/// Gives a structure access to its union, the field `u` of 128 bytes.
+macro_rules! abi_union {
+    ($name:ident) => {
+        impl $name {
+            /// The same with the union's arm `arm`.
+            pub fn with<T: zerocopy::IntoBytes + zerocopy::Immutable>(mut self, arm: &T) -> Self {
+                self.set(arm);
+                self
+            }
+
+            /// Reads an arm of the union.
+            pub fn get<T: zerocopy::FromBytes>(&self) -> T {
+                crate::xen::union_get(&self.u)
+            }
+
+            /// Writes an arm of the union; bytes beyond it stay.
+            pub fn set<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, arm: &T) {
+                crate::xen::union_set(&mut self.u, arm)
+            }
+        }
+    };
+}

@@ -1,7 +1,6 @@
 //! `HYPERVISOR_sysctl` (`sysctl.h`), machine-wide control operations, interface version 0x16.
 
 use crate::xen::DomId;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A request with another version is refused with `EACCES`.
 pub const XEN_SYSCTL_INTERFACE_VERSION: u32 = 0x16;
@@ -140,20 +139,6 @@ impl Sysctl {
             ..Default::default()
         }
     }
-
-    /// The same with the union's arm `arm`.
-    pub fn with<T: IntoBytes + Immutable>(mut self, arm: &T) -> Self {
-        self.set(arm);
-        self
-    }
-
-    /// Reads an arm of the union.
-    pub fn get<T: FromBytes>(&self) -> T {
-        crate::xen::union_get(&self.u)
-    }
-
-    /// Writes an arm of the union; bytes beyond it stay.
-    pub fn set<T: IntoBytes + Immutable>(&mut self, arm: &T) {
-        crate::xen::union_set(&mut self.u, arm)
-    }
 }
+
+abi_union!(Sysctl);

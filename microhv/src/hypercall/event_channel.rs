@@ -1,7 +1,7 @@
 //! `event_channel_op`: what the event channel room needs to know of the caller and of other domains.
 
-use super::{Caller, Outcome, Result, budget};
-use crate::domain::{self, Domain, events};
+use super::{Caller, Outcome, Result, budget, with_domain};
+use crate::domain::{Domain, events};
 use crate::evtchn::{self, Environment, Notify, Table};
 use crate::guest_args::Progress;
 use crate::mm::FrameRef;
@@ -21,23 +21,15 @@ impl Environment for Events<'_> {
     }
 
     fn with_table<R>(&self, domain: DomId, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
-        if domain == self.0.id {
-            return Some(f(&mut self.0.evtchn.lock()));
-        }
-        let domain = domain::find(domain)?;
-        let mut table = domain.evtchn.lock();
-        Some(f(&mut table))
+        with_domain(self.0, domain, |domain| f(&mut domain.evtchn.lock()))
     }
 
     fn notify(&self, domain: DomId, notify: Notify) {
         if notify == Notify::NONE {
             return;
         }
-        if domain == self.0.id {
-            events::act(self.0, notify);
-        } else if let Some(domain) = domain::find(domain) {
-            events::act(&domain, notify);
-        }
+        // One that is gone needs no telling.
+        let _ = with_domain(self.0, domain, |domain| events::act(domain, notify));
     }
 
     fn frame(&self, gfn: Gfn) -> Option<FrameRef> {

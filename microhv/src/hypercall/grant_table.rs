@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use xen_abi::grant_table::{GNTTABOP_COPY, GNTTABOP_MAP_GRANT_REF};
 
-use super::{Caller, Outcome, Result, budget};
-use crate::domain::{self, Domain, flush};
+use super::{Caller, Outcome, Result, budget, with_domain};
+use crate::domain::{Domain, flush};
 use crate::grant::{self, CannotMap, Environment, Table};
 use crate::guest_args::Progress;
 use crate::mm::FrameRef;
@@ -25,19 +25,11 @@ impl Environment for Grants<'_> {
     }
 
     fn with_table<R>(&self, domain: DomId, f: impl FnOnce(&mut Table) -> R) -> Option<R> {
-        if domain == self.0.id {
-            return Some(f(&mut self.0.grant.lock()));
-        }
-        let domain = domain::find(domain)?;
-        let mut table = domain.grant.lock();
-        Some(f(&mut table))
+        with_domain(self.0, domain, |domain| f(&mut domain.grant.lock()))
     }
 
     fn frame(&self, domain: DomId, gfn: Gfn) -> Option<(FrameRef, bool)> {
-        if domain == self.0.id {
-            return self.0.p2m.lock().frame(gfn);
-        }
-        domain::find(domain)?.p2m.lock().frame(gfn)
+        with_domain(self.0, domain, |domain| domain.p2m.lock().frame(gfn)).flatten()
     }
 
     fn map(&self, gfn: Gfn, frame: FrameRef, write: bool) -> core::result::Result<(), CannotMap> {
