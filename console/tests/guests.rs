@@ -343,6 +343,14 @@ fn shutdown_reboot_and_destroy() {
     assert!(!app.host.domains.contains_key(&5));
     let line = "xl create -q /etc/xen/debian.cfg memory=128 'vcpus = 1' 'name=\"small\"'";
     assert_eq!(type_line(&mut app, line), (String::new(), 0));
+    assert_eq!(app.host.domains[&5].weight, None);
+    type_line(&mut app, "xl destroy small");
+    assert_eq!(
+        type_line(&mut app, &format!("{line} cpu_weight=512 'cpus=\"1\"'")).1,
+        0
+    );
+    assert_eq!(app.host.domains[&5].weight, Some((512, 0)));
+    assert_eq!(app.host.domains[&5].affinity[&0], 0b10);
     let (said, _) = type_line(&mut app, "xl list small");
     assert!(
         said.contains("small                                        5   128     1"),

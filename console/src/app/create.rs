@@ -78,6 +78,7 @@ impl<H: Host> App<'_, H> {
     ) -> Result<DomId, Failure> {
         let config = self.read_config(source, more)?;
         for warning in config.warnings.clone() {
+            self.notice(&warning.to_string());
             self.log_life(&config.name, &warning.to_string());
         }
         self.create_guest(config, source, paused)
@@ -117,6 +118,12 @@ impl<H: Host> App<'_, H> {
             bytes: file(&path)?,
             ramdisk,
         };
+        if config.cap != 0 {
+            self.say(&format!(
+                "{}: cap has no effect: CPU time is not limited",
+                config.name
+            ));
+        }
         // Devices of a domain that does not exist yet: this finds what is wrong with them.
         self.devices(&config, 0).map_err(fail)?;
 

@@ -19,6 +19,8 @@ use crate::host::Control;
 /// Pages that a domain may have beyond its RAM and special pages: for what its kernel adds, such as
 /// grant-table frames. Xen's toolstack gives 1 MiB (`LIBXL_MAXMEM_CONSTANT`).
 const SLACK_PAGES: u64 = 256;
+/// The share of the CPUs that a domain has from the start (Xen's `CSCHED2_DEFAULT_WEIGHT`).
+const USUAL_WEIGHT: u32 = 256;
 /// Grant references of the console's and the store's pages (Xen `grant_table.h`, `GNTTAB_RESERVED_*`).
 const GRANT_CONSOLE: u32 = 0;
 const GRANT_STORE: u32 = 1;
@@ -193,6 +195,12 @@ fn fill<H: Control>(
             host.set_affinity(domid, vcpu, cpus)
                 .map_err(refused("pinning its vCPUs"))?;
         }
+    }
+    let usual = (config.cpu_weight, config.cap) == (USUAL_WEIGHT, 0);
+    if !usual {
+        let number = |value| u16::try_from(value).unwrap_or(u16::MAX);
+        host.set_weight(domid, number(config.cpu_weight), number(config.cap))
+            .map_err(refused("setting its share of the CPUs"))?;
     }
     host.set_vcpu(domid, &VcpuState::pvh_entry(start.entry, start.start_info))
         .map_err(refused("setting its first vCPU"))?;

@@ -47,6 +47,8 @@ pub trait Control {
     fn affinity(&mut self, domid: DomId, vcpu: u32) -> Result<u64, Errno>;
     /// Sets the hard affinity.
     fn set_affinity(&mut self, domid: DomId, vcpu: u32, cpus: u64) -> Result<(), Errno>;
+    /// Sets the share of the CPUs (256 is usual) and the cap in percent of one (0: none).
+    fn set_weight(&mut self, domid: DomId, weight: u16, cap: u16) -> Result<(), Errno>;
     /// The machine.
     fn physinfo(&mut self) -> Result<XenSysctlPhysinfo, Errno>;
     /// The hypervisor's version.

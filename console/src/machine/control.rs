@@ -61,6 +61,10 @@ impl Control for Real {
         control::set_affinity(domid, vcpu, &cpus.to_le_bytes())
     }
 
+    fn set_weight(&mut self, domid: DomId, weight: u16, cap: u16) -> Result<(), Errno> {
+        control::set_scheduling(domid, weight, cap)
+    }
+
     fn physinfo(&mut self) -> Result<XenSysctlPhysinfo, Errno> {
         control::physinfo()
     }

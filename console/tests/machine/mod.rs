@@ -20,6 +20,7 @@ pub struct Domain {
     pub vcpu: Option<VcpuState>,
     pub pauses: i32,
     pub affinity: BTreeMap<u32, u64>,
+    pub weight: Option<(u16, u16)>,
     pub says: VecDeque<u8>,
     pub hears: Vec<u8>,
     pub room: usize,
@@ -161,6 +162,10 @@ impl Control for Pretend {
     }
     fn set_affinity(&mut self, domid: DomId, vcpu: u32, cpus: u64) -> Result<(), Errno> {
         self.get(domid)?.affinity.insert(vcpu, cpus);
+        Ok(())
+    }
+    fn set_weight(&mut self, domid: DomId, weight: u16, cap: u16) -> Result<(), Errno> {
+        self.get(domid)?.weight = Some((weight, cap));
         Ok(())
     }
     fn physinfo(&mut self) -> Result<XenSysctlPhysinfo, Errno> {
