@@ -133,7 +133,7 @@ fn vm_assist(caller: &Caller<'_>) -> Result {
     }
 }
 
-/// Calls `f` with domain `id`, if there is one; `own` need not be looked up (and is not in the list while it is built).
+/// Calls `f` with domain `id`, if there is one; `own` need not be looked up.
 fn with_domain<R>(own: &Domain, id: DomId, f: impl FnOnce(&Domain) -> R) -> Option<R> {
     if id == own.id {
         return Some(f(own));
