@@ -43,6 +43,9 @@ fn userland(stage: &Stage) -> Result<()> {
     if cpus.trim() != "2" {
         bail!("the guest has not 2 CPUs but {cpus}");
     }
+    // INIT and start-up IPI again, after the vCPU has run.
+    let switch = "cd /sys/devices/system/cpu; echo 0 > cpu1/online; cat online; echo 1 > cpu1/online; cat online";
+    check::contains(&running.guest(switch)?, &["0\n0-1"])?;
     check::contains(&running.guest("mount")?, &["/dev/xvda on / type ext4 (rw"])?;
     check::contains(
         &running.guest("cat /sys/hypervisor/type /sys/hypervisor/guest_type")?,
