@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use xen_abi::Errno;
 use xen_abi::event_channel::*;
 
-use super::tests::World;
+use super::world::World;
 use super::*;
 use crate::mm::FrameRef;
 

@@ -22,6 +22,8 @@ mod vcpu_info;
 mod fifo_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 pub use channel::State;
 pub use delivery::Send;

@@ -27,6 +27,8 @@ mod copy_tests;
 #[cfg(test)]
 mod map_tests;
 #[cfg(test)]
+mod op_tests;
+#[cfg(test)]
 mod world;
 
 pub use map::release_mappings;
