@@ -4,6 +4,7 @@ mod machine;
 
 use console::app::App;
 use machine::{Pretend, kernel, tar};
+use proptest::prelude::*;
 
 const CFG: &str = r#"
 name = "debian"
@@ -538,5 +539,62 @@ fn other_subcommands() {
     for name in console::xl::names() {
         let (said, _) = type_line(&mut app, &format!("xl {name} -h"));
         assert!(said.starts_with(&format!("Usage: xl {name}")), "{said}");
+    }
+}
+
+fn word() -> impl Strategy<Value = String> {
+    let known = [
+        "xl",
+        "debian",
+        "Domain-0",
+        "xenstore",
+        "blkback",
+        "5",
+        "0",
+        "77",
+        "-f",
+        "-w",
+        "-a",
+        "-p",
+        "-c",
+        "-n",
+        "-h",
+        "all",
+        "/etc/xen/debian.cfg",
+        "memory=0",
+        "vcpus=500",
+        "-1",
+        "65535",
+        "99999999999999999999",
+        "cat",
+        "ls",
+        "/var/log/xen/",
+    ];
+    let names = console::xl::names().chain(known).collect::<Vec<_>>();
+    prop_oneof![
+        4 => proptest::sample::select(names).prop_map(String::from),
+        1 => "[ -~]{0,12}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn whatever_is_typed_the_prompt_comes_back(
+        lines in proptest::collection::vec((any::<bool>(), proptest::collection::vec(word(), 0..6)), 1..12),
+    ) {
+        let archive = archive(CFG);
+        let mut app = booted(&archive);
+        for (xl, words) in lines {
+            let line = format!("{}{}", if xl { "xl " } else { "" }, words.join(" "));
+            if line.contains("sleep") {
+                continue; // for as long as it says
+            }
+            app.host.typed.extend(line.bytes());
+            app.host.typed.extend(b"\r\x1d");
+            app.turn();
+            let seen = app.host.seen();
+            prop_assert!(seen.ends_with("]Domain-0# "), "{line}: {seen}");
+        }
     }
 }

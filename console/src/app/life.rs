@@ -162,6 +162,9 @@ impl<H: Host> App<'_, H> {
         };
         guest.settled = true;
         guest.console_open = false;
+        if guest.name == XENSTORE {
+            self.host.store_lost();
+        }
         let devices = core::mem::take(&mut guest.devices);
         let (name, handle) = (guest.name.clone(), guest.handle);
         // Not allowed to fail: a domain that does not exist any more needs no pause.

@@ -19,6 +19,7 @@ use crate::archive::Archive;
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::terminal::LineEditor;
+pub(crate) use boot::XENSTORE;
 pub use create::Failure;
 pub use options::Options;
 

@@ -8,7 +8,7 @@ use xen_abi::{DomId, Errno};
 
 use super::options::{Given, Known};
 use super::{FAILURE, USAGE, find_domain};
-use crate::app::{App, DOMAIN_0};
+use crate::app::{App, DOMAIN_0, XENSTORE};
 use crate::host::Host;
 
 pub(super) const CREATE: Known = Known {
@@ -31,8 +31,7 @@ pub(super) const DESTROY: Known = Known {
     letters: "f",
     long: &[],
 };
-pub(super) const DESTROY_HELP: &str =
-    "-f                      No effect: Domain-0 is never destroyed.";
+pub(super) const DESTROY_HELP: &str = "-f                      Permit destroying xenstore.";
 pub(super) const SHUTDOWN: Known = Known {
     letters: "awF",
     long: &[("all", 'a'), ("wait", 'w')],
@@ -101,6 +100,10 @@ pub(super) fn destroy<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     };
     if domid == DOMAIN_0 {
         app.say("Not destroying domain 0.");
+        return FAILURE;
+    }
+    if app.name_of(domid) == XENSTORE && !given.has('f') {
+        app.say("Not destroying xenstore, without which no guest can be created; use -f to force.");
         return FAILURE;
     }
     if app.destroy(domid) { 0 } else { FAILURE }
