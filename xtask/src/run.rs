@@ -87,6 +87,11 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         "microhv; \"poweroff\" at its prompt ends it, Ctrl-A x kills it",
     );
     let end = terminal::run(&machine)?;
+    let said = std::fs::read(&log).unwrap_or_default();
+    if String::from_utf8_lossy(&said).contains("microhv cannot start: ") {
+        // It powers off then, but this is not what was asked for.
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(report(&end))
 }
 
