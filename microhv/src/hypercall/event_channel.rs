@@ -1,5 +1,9 @@
 //! `event_channel_op`: what the event channel room needs to know of the caller and of other domains.
 
+use core::sync::atomic::Ordering;
+
+use xen_abi::event_channel::EVTCHNOP_SEND;
+
 use super::{Caller, Outcome, Result, budget, with_domain};
 use crate::domain::{Domain, events};
 use crate::evtchn::{self, Environment, Notify, Table};
@@ -48,8 +52,13 @@ impl Environment for Events<'_> {
 /// `event_channel_op(cmd, arg)`.
 pub fn call(caller: &Caller<'_>) -> Result {
     let mut memory = caller.memory(caller.argument(1));
-    let environment = Events(&caller.vcpu.domain);
-    match evtchn::op(&environment, caller.argument(0) as u32, &mut memory)? {
+    let domain = &caller.vcpu.domain;
+    let command = caller.argument(0) as u32;
+    let progress = evtchn::op(&Events(domain), command, &mut memory)?;
+    if command == EVTCHNOP_SEND {
+        domain.events_sent.fetch_add(1, Ordering::Relaxed);
+    }
+    match progress {
         Progress::Done(value) => Ok(Outcome::Value(value)),
         // The same operation again goes on where it was: what is closed stays closed.
         Progress::Preempted(_) => Ok(Outcome::Again([caller.argument(0), caller.argument(1), 0])),
