@@ -112,10 +112,13 @@ impl Interface {
         }
     }
 
-    /// When [`Self::poll`] has to be called again, at the latest.
+    /// When [`Self::poll`] has to be called again, at the latest. The same instant each time while nothing happens, so that
+    /// a timer set to it need not be set again.
     pub fn deadline(&mut self, now: Duration) -> Option<Duration> {
-        let delay = self.stack.poll_delay(instant(now), &self.sockets)?;
-        Some(now + Duration::from_micros(delay.total_micros()))
+        let at = self.stack.poll_at(instant(now), &self.sockets)?;
+        Some(Duration::from_micros(
+            u64::try_from(at.total_micros()).unwrap_or(0),
+        ))
     }
 }
 

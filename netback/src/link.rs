@@ -163,10 +163,13 @@ impl Link {
         Ok(())
     }
 
-    /// Has bridge something for us? If not, it will notify.
+    /// Has bridge something for us? If not, it will notify: of packets to send; of frames it is done with only when so many
+    /// are out that the NIC may come to want their pages.
     pub fn has_news(&mut self) -> bool {
+        let out = self.transmit.size() - self.transmit.free_requests();
+        let short = out > self.transmit.size() / 2;
         // What is wrong with a ring is noticed by `work`.
-        self.transmit.more_responses().unwrap_or(true)
+        short && self.transmit.more_responses().unwrap_or(true)
             || self.receive.more_responses().unwrap_or(true)
     }
 

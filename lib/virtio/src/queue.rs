@@ -102,10 +102,13 @@ impl<const SIZE: usize> Queue<SIZE> {
         if read.len() + write.len() > SIZE {
             return Err(QueueError::Senseless);
         }
-        let (inputs, mut outputs) = Self::slices(read, write);
-        // SAFETY: the slices name the buffers, which stay with the device until `pop`, as our caller promises.
-        let token =
-            unsafe { self.queue.add(&inputs, &mut outputs) }.map_err(|_| QueueError::Full)?;
+        // SAFETY: the buffers stay with the device until `pop`, as our caller promises.
+        let token = unsafe {
+            match read.len() + write.len() {
+                ..=FEW => self.lend::<FEW>(read, write),
+                _ => self.lend::<SIZE>(read, write),
+            }
+        }?;
         if let Some(lent) = self.lent.get_mut(usize::from(token)) {
             lent.buffers.clear();
             lent.buffers.extend(read.iter().chain(write));
@@ -114,6 +117,37 @@ impl<const SIZE: usize> Queue<SIZE> {
         }
         self.added = true;
         Ok(token)
+    }
+
+    /// Hands buffers, `N` at most, to the device.
+    ///
+    /// # Safety
+    /// As for [`Self::add`].
+    unsafe fn lend<const N: usize>(
+        &mut self,
+        read: &[Buffer],
+        write: &[Buffer],
+    ) -> Result<u16, QueueError> {
+        let (inputs, mut outputs) = slices::<N>(read, write);
+        // SAFETY: the slices name the buffers, which stay with the device until `pop`, as our caller promises.
+        unsafe { self.queue.add(&inputs, &mut outputs) }.map_err(|_| QueueError::Full)
+    }
+
+    /// Takes buffers, `N` at most, back from the device; gives how many bytes it wrote.
+    ///
+    /// # Safety
+    /// They are those that were added for `token`.
+    unsafe fn take_back<const N: usize>(
+        &mut self,
+        token: u16,
+        read: &[Buffer],
+        write: &[Buffer],
+    ) -> Option<u32> {
+        let (inputs, outputs) = slices::<N>(read, write);
+        // The crate borrows the lists for as long as the slices live, so they must not be dropped. They own nothing.
+        let (inputs, mut outputs) = (ManuallyDrop::new(inputs), ManuallyDrop::new(outputs));
+        // SAFETY: these are the buffers that were added for this token.
+        unsafe { self.queue.pop_used(token, &inputs, &mut outputs) }.ok()
     }
 
     /// Tells the device of what was added, if it wants to be told.
@@ -148,16 +182,18 @@ impl<const SIZE: usize> Queue<SIZE> {
         let inputs = lent.inputs;
         let buffers = core::mem::take(&mut lent.buffers);
         let (read, write) = buffers.split_at(inputs.min(buffers.len()));
-        let (inputs, outputs) = Self::slices(read, write);
-        // The crate borrows the lists for as long as the slices live, so they must not be dropped. They own nothing.
-        let (inputs, mut outputs) = (ManuallyDrop::new(inputs), ManuallyDrop::new(outputs));
         // SAFETY: these are the buffers that were added for this token.
-        let written = unsafe { self.queue.pop_used(token, &inputs, &mut outputs) };
+        let written = unsafe {
+            match buffers.len() {
+                ..=FEW => self.take_back::<FEW>(token, read, write),
+                _ => self.take_back::<SIZE>(token, read, write),
+            }
+        };
         if let Some(lent) = self.lent.get_mut(usize::from(token)) {
             // Keeps the allocation.
             lent.buffers = buffers;
         }
-        written.ok().map(|written| Used { token, written })
+        written.map(|written| Used { token, written })
     }
 
     /// Has the device returned something?
@@ -188,30 +224,31 @@ impl<const SIZE: usize> Queue<SIZE> {
             self.queue.available_desc()
         }
     }
+}
 
-    /// Makes slices of buffers, for the crate takes nothing else. They are used for their addresses and lengths only.
-    fn slices<'a>(
-        read: &[Buffer],
-        write: &[Buffer],
-    ) -> (Slices<&'a [u8], SIZE>, Slices<&'a mut [u8], SIZE>) {
-        let (mut inputs, mut outputs) = (Slices::new(), Slices::new());
-        for buffer in read {
-            // SAFETY: not null, within the address space. Never read: `DomainHal::share` takes the address.
-            let slice = unsafe {
-                core::slice::from_raw_parts(buffer.gpa as *const u8, buffer.len as usize)
-            };
-            // There is room: `add` has checked.
-            let _ = inputs.push(slice);
-        }
-        for buffer in write {
-            // SAFETY: as above, and never written.
-            let slice = unsafe {
-                core::slice::from_raw_parts_mut(buffer.gpa as *mut u8, buffer.len as usize)
-            };
-            let _ = outputs.push(slice);
-        }
-        (inputs, outputs)
+/// Lists for this many buffers are small enough to be moved about.
+const FEW: usize = 16;
+
+/// Makes slices of buffers, for the crate takes nothing else. They are used for their addresses and lengths only.
+fn slices<'a, const N: usize>(
+    read: &[Buffer],
+    write: &[Buffer],
+) -> (Slices<&'a [u8], N>, Slices<&'a mut [u8], N>) {
+    let (mut inputs, mut outputs) = (Slices::new(), Slices::new());
+    for buffer in read {
+        // SAFETY: not null, within the address space. Never read: `DomainHal::share` takes the address.
+        let slice =
+            unsafe { core::slice::from_raw_parts(buffer.gpa as *const u8, buffer.len as usize) };
+        // There is room: our callers have counted.
+        let _ = inputs.push(slice);
     }
+    for buffer in write {
+        // SAFETY: as above, and never written.
+        let slice =
+            unsafe { core::slice::from_raw_parts_mut(buffer.gpa as *mut u8, buffer.len as usize) };
+        let _ = outputs.push(slice);
+    }
+    (inputs, outputs)
 }
 
 type Slices<T, const SIZE: usize> = heapless::Vec<T, SIZE>;

@@ -6,6 +6,8 @@ use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::domain::Vcpu;
 use crate::exit::Machine;
 use crate::guest_args::GuestArgs;
+use crate::mm::FrameRef;
+use crate::types::{Gfn, PAGE_SIZE};
 use crate::vcpu::VcpuRun;
 use crate::vcpu::guest_memory::{self, Translation};
 
@@ -22,6 +24,15 @@ pub struct Memory<'a> {
     vcpu: &'a Vcpu,
     translation: Translation,
     base: u64,
+    /// The pages last read and last written: lists of structures are many accesses to few pages, and each walk of the
+    /// guest's tables is five walks of the domain's.
+    last: [Option<Page>; 2],
+}
+
+/// A page of the caller's, held while the hypercall works with it: as a CPU's TLB would.
+struct Page {
+    linear: u64,
+    frame: FrameRef,
 }
 
 impl<'a> Caller<'a> {
@@ -90,6 +101,7 @@ impl<'a> Caller<'a> {
             vcpu: self.vcpu,
             translation: self.translation,
             base,
+            last: [None, None],
         }
     }
 
@@ -110,15 +122,45 @@ impl<'a> Caller<'a> {
     }
 }
 
+impl Memory<'_> {
+    /// The frame that holds `len` bytes at linear address `at`, all of them, and where in it they begin.
+    fn page(&mut self, at: u64, len: usize, write: bool) -> Option<(&FrameRef, usize)> {
+        let (linear, offset) = (at / PAGE_SIZE as u64, at as usize % PAGE_SIZE);
+        if offset + len > PAGE_SIZE {
+            return None;
+        }
+        let place = &mut self.last[usize::from(write)];
+        if place.as_ref().is_none_or(|page| page.linear != linear) {
+            let memory = self.vcpu.memory();
+            let gpa = self.translation.translate(memory, at, write).ok()?;
+            let (frame, writable) = self.vcpu.domain.p2m.lock().frame(Gfn::containing(gpa))?;
+            if write && !writable {
+                return None;
+            }
+            *place = Some(Page { linear, frame });
+        }
+        place.as_ref().map(|page| (&page.frame, offset))
+    }
+}
+
 impl GuestArgs for Memory<'_> {
     fn read(&mut self, offset: usize, buf: &mut [u8]) -> Result<(), Errno> {
         let at = self.base.checked_add(offset as u64).ok_or(Errno::EFAULT)?;
+        if let Some((frame, offset)) = self.page(at, buf.len(), false) {
+            frame.read(offset, buf);
+            return Ok(());
+        }
+        // Over a page's end, or not to be read at all.
         guest_memory::copy_in(&self.translation, self.vcpu.memory(), at, buf)
             .map_err(|_| Errno::EFAULT)
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), Errno> {
         let at = self.base.checked_add(offset as u64).ok_or(Errno::EFAULT)?;
+        if let Some((frame, offset)) = self.page(at, data.len(), true) {
+            frame.write(offset, data);
+            return Ok(());
+        }
         guest_memory::copy_out(&self.translation, self.vcpu.memory(), at, data)
             .map_err(|_| Errno::EFAULT)
     }
