@@ -154,12 +154,12 @@ fn hypercalls(stage: &Stage) -> Result<()> {
 /// The domain tries lib/domain against the hypervisor: events, timers, grants, rings.
 fn runtime(stage: &Stage) -> Result<()> {
     let mut running = stage.boot(stage.machine(), &archive(stage, "runtime")?)?;
+    running.wait_prompt(HANG)?;
     running.prints("runtime checks passed")?;
     let said = running.transcript();
     if said.contains("FAILED") {
         bail!("not all checks passed:\n{said}");
     }
-    running.wait_prompt(HANG)?;
     running.power_off()
 }
 
@@ -174,19 +174,20 @@ fn cpu(stage: &Stage) -> Result<()> {
     let mut machine = stage.machine();
     machine.cpus = 1;
     let mut running = stage.boot(machine, &archive)?;
+    running.wait_prompt(HANG)?;
     running.prints("CPU checks passed, domain 5")?;
     running.prints("CPU checks passed, domain 6")?;
     let said = running.transcript();
     if said.contains("FAILED") {
         bail!("not all checks passed:\n{said}");
     }
-    running.wait_prompt(HANG)?;
     running.power_off()
 }
 
 /// The domain asks the store for too much, takes nothing, and breaks the protocol: only its own connection suffers.
 fn store(stage: &Stage) -> Result<()> {
     let mut running = stage.boot(stage.machine(), &archive(stage, "store")?)?;
+    running.wait_prompt(HANG)?;
     running.prints("store checks passed")?;
     let said = running.transcript();
     if said.contains("FAILED") {
@@ -195,7 +196,6 @@ fn store(stage: &Stage) -> Result<()> {
     if !said.contains("breaks the protocol") {
         bail!("no line says that the domain broke the protocol:\n{said}");
     }
-    running.wait_prompt(HANG)?;
     alive(
         &mut running,
         &[

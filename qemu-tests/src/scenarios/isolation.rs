@@ -119,11 +119,12 @@ fn boot(
     machine.memory = MEMORY;
     machine.iommu_platform = iommu_platform;
     let mut running = stage.boot(machine, &archive(stage, victim, target, page)?)?;
+    // The prompt first: waiting for other words would pass over it.
+    running.wait_prompt(HANG)?;
     running.prints("faulty: done")?;
     if target != 0 {
         running.prints("the device reads into this domain's memory")?;
     }
-    running.wait_prompt(HANG)?;
     let mut memory = Memory::copy(stage, &mut running, u64::from(MEMORY) << 20)?;
     // The start of the victim is not attacked.
     let victims = memory.find(&victim[..4096], 512)?;
