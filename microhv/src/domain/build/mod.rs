@@ -51,14 +51,15 @@ pub fn boot_domains(orders: &Orders) -> Result<(), Refused> {
         let Ok(domain) = domain else { continue };
         let built = Plan::of_domain(conf, &domain, &dom0)
             .and_then(|plan| build(&plan, DomId(id), archive, store));
-        match built {
-            Ok(built) => built.unpause(),
-            Err(Refused) => log::error!("domain {} is not built", domain.name.text),
+        if built.is_err() {
+            log::error!("domain {} is not built", domain.name.text);
         }
     }
     FIRST_GUEST.store(u64::from(id) + 1, Ordering::Relaxed);
     list::reserve_up_to(id);
-    dom0.unpause();
+    // Only now: assigning a device moves others' registers for a moment (sizing BARs), and QEMU 7.2 with a thread a CPU
+    // misdirects accesses that a CPU makes while another changes the memory map.
+    list::all().for_each(|domain| domain.unpause());
     Ok(())
 }
 
