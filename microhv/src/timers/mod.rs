@@ -107,7 +107,7 @@ pub fn arm(vcpu: &Vcpu) {
             if !enlist(vcpu, here) {
                 return;
             }
-            here
+            vcpu.timers.list.load(Ordering::SeqCst)
         }
         list => list,
     };
@@ -183,8 +183,13 @@ pub fn service(cpu: usize) {
             while let Some(vcpu) = vcpus.get(index) {
                 let when = deadline(vcpu);
                 if when == NEVER {
-                    vcpu.timers.list.store(NOWHERE, Ordering::SeqCst);
-                    vcpus.swap_remove(index);
+                    // Off the list first, then a second look: a timer armed in between is seen by one side or both.
+                    let list = &vcpu.timers.list;
+                    list.store(NOWHERE, Ordering::SeqCst);
+                    let (order, back) = (Ordering::SeqCst, deadline(vcpu) != NEVER);
+                    if !back || list.compare_exchange(NOWHERE, cpu, order, order).is_err() {
+                        vcpus.swap_remove(index);
+                    }
                     continue;
                 }
                 if when <= now {
