@@ -35,6 +35,10 @@ pub fn add_batch(caller: &Caller<'_>, argument: u64, start: u64) -> Result {
         }
         _ => None,
     };
+    // One for each array, so that each remembers the page it is in.
+    let mut idxs = caller.memory(request.idxs);
+    let mut gpfns = caller.memory(request.gpfns);
+    let mut errs = caller.memory(request.errs);
     for index in start..u64::from(request.size) {
         if index > start && budget::is_spent() {
             return Ok(Outcome::Again([
@@ -44,15 +48,15 @@ pub fn add_batch(caller: &Caller<'_>, argument: u64, start: u64) -> Result {
             ]));
         }
         let index = index as usize;
-        let idx: u64 = caller.memory(request.idxs).get(index)?;
-        let gpfn: u64 = caller.memory(request.gpfns).get(index)?;
+        let idx: u64 = idxs.get(index)?;
+        let gpfn: u64 = gpfns.get(index)?;
         let frame = match &source {
             Some(foreign) => foreign_page(foreign, Gfn(idx)),
             None => special(&domain, u32::from(request.space), idx).map(|f| (f, Access::ALL)),
         };
         let placed = frame.and_then(|(frame, access)| place(&domain, Gfn(gpfn), frame, access));
         let status = placed.err().map_or(0, |errno| -(i32::from(errno.number())));
-        caller.memory(request.errs).put(index, &status)?;
+        errs.put(index, &status)?;
     }
     Ok(DONE)
 }

@@ -132,6 +132,18 @@ fn atomic(mfn: Mfn, offset: usize, size: usize) -> *mut u8 {
     }
 }
 
+/// Entry `offset / 8` of a table in the hypervisor's own frame, without asking the frame table each time.
+///
+/// # Safety
+/// `mfn` came from [`crate::mm::frames::alloc`] and has not been freed.
+#[must_use]
+pub unsafe fn table_entry(mfn: Mfn, offset: usize) -> &'static AtomicU64 {
+    debug_assert!(frame_table::covers(mfn));
+    let place = window(mfn).wrapping_add(offset & (PAGE_SIZE - 8));
+    // SAFETY: the allocator gives out RAM of the direct map only; the mask keeps the place aligned and in the frame.
+    unsafe { &*place.cast::<AtomicU64>() }
+}
+
 macro_rules! atomics {
     ($($name:ident $read:ident $write:ident $atomic:ty, $plain:ty;)*) => {$(
         /// The aligned number at `offset` in the frame, to be used atomically. The caller holds

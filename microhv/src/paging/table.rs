@@ -2,11 +2,15 @@
 //!
 //! Tables are freed only when the whole table is dropped, never while a CPU or device may still hold a
 //! cached pointer to one.
+#![expect(
+    unsafe_code,
+    reason = "table entries are reached without asking the frame table each time"
+)]
 
 use super::{Access, Entry, Error, Format, Mapping, MemoryType};
 use crate::mm::{frames, phys};
 use crate::types::{Gfn, Mfn};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// log2 of the entries in a table.
 const BITS: u32 = 9;
@@ -23,6 +27,13 @@ pub struct Table {
 /// The entry that translates `gfn` in a table at `level`, as an offset in bytes.
 fn offset(gfn: u64, level: u32) -> usize {
     ((gfn >> (BITS * (level - 1)) & (ENTRIES - 1)) * 8) as usize
+}
+
+/// The entry `offset` bytes into `table`, a frame of a [`Table`].
+fn slot(table: Mfn, offset: usize) -> &'static AtomicU64 {
+    // SAFETY: every table frame was allocated by `new` or `insert_table`, entries lead only to such, and they are
+    // freed when the whole table is dropped.
+    unsafe { phys::table_entry(table, offset) }
 }
 
 /// Frames covered by an entry at `level`, as log2.
@@ -82,13 +93,15 @@ impl Table {
     }
 
     fn read(&self, table: Mfn, gfn: u64, level: u32) -> Entry {
-        self.format
-            .decode(phys::read_u64(table, offset(gfn, level)), level)
+        self.format.decode(
+            slot(table, offset(gfn, level)).load(Ordering::Relaxed),
+            level,
+        )
     }
 
     fn replace(&self, table: Mfn, gfn: u64, level: u32, entry: u64) -> Entry {
         let place = offset(gfn, level);
-        let old = phys::atomic_u64(table, place).swap(entry, Ordering::AcqRel);
+        let old = slot(table, place).swap(entry, Ordering::AcqRel);
         self.format.written(table, place);
         self.format.decode(old, level)
     }
@@ -125,7 +138,7 @@ impl Table {
                     order,
                     ..whole
                 };
-                phys::write_u64(new, index as usize * 8, self.format.leaf(&part));
+                slot(new, index as usize * 8).store(self.format.leaf(&part), Ordering::Relaxed);
             }
             self.format.written(new, index as usize * 8);
         }
@@ -181,10 +194,10 @@ impl Table {
 
     fn is_empty(&self, table: Mfn, level: u32) -> bool {
         (0..ENTRIES).all(|index| {
-            match self
-                .format
-                .decode(phys::read_u64(table, index as usize * 8), level)
-            {
+            match self.format.decode(
+                slot(table, index as usize * 8).load(Ordering::Relaxed),
+                level,
+            ) {
                 Entry::Absent => true,
                 Entry::Leaf(_) => false,
                 Entry::Table(lower) => self.is_empty(lower, level - 1),
@@ -271,7 +284,9 @@ impl Table {
 
     fn free(&self, table: Mfn, level: u32) {
         for index in 0..ENTRIES as usize {
-            if let Entry::Table(lower) = self.format.decode(phys::read_u64(table, index * 8), level)
+            if let Entry::Table(lower) = self
+                .format
+                .decode(slot(table, index * 8).load(Ordering::Relaxed), level)
             {
                 self.free(lower, level - 1);
             }
