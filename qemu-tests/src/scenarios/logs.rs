@@ -92,7 +92,7 @@ fn plug(stage: &Stage) -> Result<()> {
         let then = Instant::now();
         running.command("sleep 1", HANG)?;
         // These may be lost; the plug is pulled while they are on their way.
-        let more = format!("xl create /etc/xen/none.cfg\r").repeat(20);
+        let more = "xl create /etc/xen/none.cfg\r".repeat(20);
         running.send(&more)?;
         sleep(Duration::from_millis(150 * round));
         drop(running);
@@ -173,7 +173,12 @@ fn content(stage: &Stage) -> Result<()> {
     let console = read("console/guest-debian.log")?;
     check::contains(
         &console,
-        &["Linux version", "debian: up", "said by the guest", "reboot: "],
+        &[
+            "Linux version",
+            "debian: up",
+            "said by the guest",
+            "reboot: ",
+        ],
     )?;
     for name in DOMAINS.iter().filter(|name| **name != "Domain-0") {
         check::contains(&read(&format!("{name}.log"))?, &[&format!("{name}: INFO")])?;
@@ -216,7 +221,11 @@ fn flood(stage: &Stage) -> Result<()> {
     let text = String::from_utf8_lossy(&old) + String::from_utf8_lossy(&log);
     check::contains(
         &text,
-        &["before the flood", "nobody wants to hear it", "were dropped: more than"],
+        &[
+            "before the flood",
+            "nobody wants to hear it",
+            "were dropped: more than",
+        ],
     )?;
     let found = fat::fsck(&disk, &stage.folder().join("part"))?;
     if !found.is_empty() {
