@@ -11,6 +11,8 @@ pub mod app;
 pub mod archive;
 pub mod guest;
 pub mod host;
+pub mod logs;
 pub mod pv_console;
 pub mod terminal;
+pub mod volume;
 pub mod xl;

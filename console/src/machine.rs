@@ -1,5 +1,6 @@
 //! The traits of [`console::host`] over the runtime of our domains.
 
+mod blkfront;
 mod consoles;
 mod control;
 mod store;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, build, doctor, image, logs, run, test};
+use crate::{bench, build, disk_logs, doctor, image, run, test};
 
 /// Builds, runs and tests microhv.
 #[derive(Debug, Parser)]
@@ -27,11 +27,8 @@ enum Command {
     Test(Test),
     /// Count the instructions that something takes.
     Bench(Bench),
-    /// Print the console output of the last run, or of a scenario that failed.
-    Logs {
-        /// A word of the scenario's name.
-        scenario: Option<String>,
-    },
+    /// Print the console of the last run, a log on the disk of a stopped machine, or the console of a failed scenario.
+    Logs(Logs),
     /// Say what this machine lacks.
     Doctor,
 }
@@ -112,6 +109,19 @@ pub struct Bench {
     pub qemu: OsString,
 }
 
+/// `cargo xtask logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// A log, a guest, a service domain, or a word of a scenario's name.
+    pub name: Option<String>,
+    /// Only print the names of the logs on the disk.
+    #[arg(long)]
+    pub list: bool,
+    /// The disk's image; the one that was written last if not given.
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+}
+
 /// What can be measured.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Subject {
@@ -132,7 +142,7 @@ impl Cli {
             Command::Bench(arguments) => match arguments.subject {
                 Subject::Boot => bench::boot(&arguments),
             },
-            Command::Logs { scenario } => logs::print(scenario.as_deref()),
+            Command::Logs(arguments) => disk_logs::logs(&arguments),
             Command::Doctor => Ok(doctor::doctor()),
             Command::Test(arguments) => test::test(&arguments),
         }

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod cli;
 mod debian;
+mod disk_logs;
 mod doctor;
 mod elf;
 mod host;

@@ -70,6 +70,7 @@ impl<H: Host> App<'_, H> {
             }
         }
         self.connect_uplink();
+        self.mount();
     }
 
     /// Writes a boot-time domain's nodes and connects its ring.
@@ -136,10 +137,9 @@ impl<H: Host> App<'_, H> {
 
     fn create_auto(&mut self) {
         let sources: Vec<String> = self
-            .archive
-            .files()
-            .iter()
-            .map(|file| file.path.clone())
+            .paths()
+            .into_iter()
+            .map(|(path, _)| path)
             .filter(|path| path.starts_with(AUTO) && path.ends_with(".cfg"))
             .collect();
         for source in sources {

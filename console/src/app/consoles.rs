@@ -24,8 +24,19 @@ impl<H: Host> App<'_, H> {
             .filter(|(_, guest)| guest.console_open)
             .map(|(&domid, _)| domid)
             .collect();
+        let now = self.host.now();
+        self.throttled = None;
         for domid in open {
-            self.serve_console(domid);
+            let closed = self
+                .guests
+                .get(&domid)
+                .and_then(|guest| guest.budget.closed_until(now));
+            match closed {
+                None => self.serve_console(domid),
+                Some(until) => {
+                    self.throttled = Some(self.throttled.unwrap_or(until).min(until));
+                }
+            }
         }
     }
 
@@ -49,12 +60,14 @@ impl<H: Host> App<'_, H> {
             return;
         };
         guest.history.push(output);
+        guest.budget.take(output.len(), now);
         let lines = if log {
             guest.output_lines(output, now)
         } else {
             Vec::new()
         };
         let name = guest.name.clone();
+        self.log_console(domid, output);
         if shown {
             self.host.print(output);
         }

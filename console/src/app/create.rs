@@ -81,7 +81,13 @@ impl<H: Host> App<'_, H> {
             self.notice(&warning.to_string());
             self.log_life(&config.name, &warning.to_string());
         }
-        self.create_guest(config, source, paused)
+        let name = config.name.clone();
+        let created = self.create_guest(config, source, paused);
+        if let Err(failure) = &created {
+            self.log_life(&name, &failure.message);
+            self.log_urgent();
+        }
+        created
     }
 
     /// Creates a guest; nothing is left of one that fails.
@@ -107,16 +113,16 @@ impl<H: Host> App<'_, H> {
             .ok_or_else(|| fail("there is no xenstore domain".to_string()))?;
         let path = config.kernel.clone();
         let path = path.ok_or_else(|| fail("no kernel specified".to_string()))?;
-        let archive = &self.archive;
         let file = |path: &str| {
             let missing = || fail(format!("{path}: No such file or directory"));
-            archive.get(path).ok_or_else(missing)
+            self.load(path).ok_or_else(missing)
         };
         let ramdisk = config.ramdisk.as_deref().map(file).transpose()?;
+        let image = file(&path)?;
         let kernel = Kernel {
             path: &path,
-            bytes: file(&path)?,
-            ramdisk,
+            bytes: &image,
+            ramdisk: ramdisk.as_deref(),
         };
         if config.cap != 0 {
             self.say(&format!(

@@ -1,5 +1,9 @@
-//! What `ls` and `cat` see: the boot archive, and logs under /var/log/xen.
+//! What `ls` and `cat` see: the disk, the boot archive, and logs under /var/log/xen.
+//!
+//! What is on the disk comes first; without a disk, logs are what is kept of them in memory.
 
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,11 +12,12 @@ use core::fmt;
 use super::App;
 use crate::archive::plain;
 use crate::host::Host;
+use crate::volume::{Volume, VolumeError};
 
 /// Folder of the logs.
-const LOGS: &str = "var/log/xen/";
+pub(super) const LOGS: &str = "var/log/xen/";
 /// Folder of the guests' console output.
-const CONSOLES: &str = "var/log/xen/console/";
+pub(super) const CONSOLES: &str = "var/log/xen/console/";
 
 /// Bytes of a file that is read or shown as a whole.
 const FILE_MAX: usize = 1 << 20;
@@ -33,7 +38,7 @@ impl fmt::Display for FileError {
     }
 }
 
-impl<H: Host> App<'_, H> {
+impl<'a, H: Host> App<'a, H> {
     /// All paths with their sizes, sorted.
     pub(crate) fn paths(&self) -> Vec<(String, usize)> {
         let archive = self
@@ -55,14 +60,22 @@ impl<H: Host> App<'_, H> {
                     guest.history.read().len(),
                 )
             });
-        let mut paths: Vec<_> = archive.chain(logs).chain(consoles).collect();
-        paths.sort();
-        paths
+        let disk = self.book.volume.iter().flat_map(Volume::files);
+        // The disk's come last and replace others.
+        let paths: BTreeMap<_, _> = archive.chain(logs).chain(consoles).chain(disk).collect();
+        paths.into_iter().collect()
     }
 
     /// Bytes of the file at `path`. Kernels are larger than Domain-0's memory: nothing above [`FILE_MAX`] is copied.
     pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>, FileError> {
         let path = plain(path);
+        let size = self.book.volume.as_ref().map(|volume| volume.size(path));
+        if matches!(size, Some(Ok(size)) if size > FILE_MAX as u64) {
+            return Err(FileError::TooLarge);
+        }
+        if let Some(bytes) = self.on_disk(path) {
+            return Ok(bytes);
+        }
         if let Some(name) = path.strip_prefix(CONSOLES) {
             let name = name
                 .strip_prefix("guest-")
@@ -84,8 +97,27 @@ impl<H: Host> App<'_, H> {
         }
     }
 
+    /// The same without logs in memory: kernels are large, and in the archive they need no copy.
+    pub(crate) fn load(&self, path: &str) -> Option<Cow<'a, [u8]>> {
+        let path = plain(path);
+        let archived = || self.archive.get(path).map(Cow::Borrowed);
+        self.on_disk(path).map(Cow::Owned).or_else(archived)
+    }
+
+    fn on_disk(&self, path: &str) -> Option<Vec<u8>> {
+        match self.book.volume.as_ref()?.read(path) {
+            Ok(bytes) => Some(bytes),
+            Err(VolumeError::Fat(_)) => None,
+            Err(error) => {
+                log::warn!("/{path}: {error}");
+                None
+            }
+        }
+    }
+
     /// Prints what is at `path`: one file, or what is directly in a folder.
     pub(crate) fn list_files(&mut self, path: &str) -> i32 {
+        self.flush_logs();
         let path = plain(path).to_string();
         let folder = if path.is_empty() {
             String::new()
@@ -119,6 +151,7 @@ impl<H: Host> App<'_, H> {
 
     /// Prints a file.
     pub(crate) fn print_file(&mut self, path: &str) -> i32 {
+        self.flush_logs();
         let bytes = match self.file(path) {
             Ok(bytes) => bytes,
             Err(error) => {

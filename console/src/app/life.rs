@@ -144,6 +144,7 @@ impl<H: Host> App<'_, H> {
             Ok(domid) => self.log_life(name, &format!("Done. Running again as domain {domid}")),
             Err(error) => {
                 self.log_life(name, &error.message);
+                self.log_urgent();
                 self.notice(&format!(
                     "{name} cannot be started again: {}",
                     error.message

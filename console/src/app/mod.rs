@@ -3,8 +3,10 @@
 mod boot;
 mod consoles;
 mod create;
+mod disk;
 mod files;
 mod life;
+mod logs;
 mod options;
 mod shell;
 mod store;
@@ -39,6 +41,8 @@ pub struct App<'a, H> {
     pub(crate) guests: BTreeMap<DomId, Guest>,
     /// Logs of guests' lives by file name, under /var/log/xen.
     pub(crate) logs: BTreeMap<String, String>,
+    /// Files and logs on disk.
+    pub(crate) book: logs::Book,
     pub(crate) editor: LineEditor,
     /// Exit code of the last command.
     pub(crate) status: i32,
@@ -50,6 +54,8 @@ pub struct App<'a, H> {
     pub(crate) at_prompt: bool,
     /// Whether the machine is about to end: nothing is started again.
     pub(crate) ending: bool,
+    /// Some guest has said too much and is listened to again then.
+    pub(crate) throttled: Option<u64>,
 }
 
 impl<'a, H: Host> App<'a, H> {
@@ -61,17 +67,21 @@ impl<'a, H: Host> App<'a, H> {
             options: Options::parse(cmdline),
             guests: BTreeMap::new(),
             logs: BTreeMap::new(),
+            book: logs::Book::default(),
             editor: LineEditor::new(),
             status: 0,
             typed: VecDeque::new(),
             attached: None,
             at_prompt: false,
             ending: false,
+            throttled: None,
         }
     }
 
     /// Waits for something to happen and deals with it; typed bytes are only collected.
     pub(crate) fn pump(&mut self, deadline: Option<u64>) {
+        let own = [self.log_deadline(), self.throttled];
+        let deadline = own.into_iter().chain([deadline]).flatten().min();
         let events = self.host.wait(deadline);
         if events.input {
             /// Bytes typed ahead of a guest that does not read.
@@ -80,12 +90,13 @@ impl<'a, H: Host> App<'a, H> {
             let room = TYPED_MAX.saturating_sub(self.typed.len());
             self.typed.extend(typed.into_iter().take(room));
         }
-        if events.consoles {
+        if events.consoles || self.throttled.is_some() {
             self.serve_consoles();
         }
         if events.domains {
             self.domains_changed();
         }
+        self.serve_logs();
     }
 
     /// One turn of the loop.
@@ -137,6 +148,10 @@ impl<'a, H: Host> App<'a, H> {
     /// Adds a line to a guest's log, `/var/log/xen/xl-NAME.log`.
     pub(crate) fn log_life(&mut self, name: &str, line: &str) {
         const LOG_MAX: usize = 16 << 10;
+        self.log_line(
+            &alloc::format!("xl-{}.log", crate::logs::file_name(name)),
+            line,
+        );
         let seconds = self.host.now() / 1_000_000_000;
         let log = self
             .logs

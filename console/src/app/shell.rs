@@ -167,6 +167,7 @@ impl<H: Host> App<'_, H> {
     /// Ends the machine: guests are asked to shut down first, and destroyed when they do not.
     fn end(&mut self, reason: u32) -> i32 {
         self.stop_guests();
+        self.flush_logs();
         let errno = self.host.shutdown_machine(reason);
         self.say(&format!("the hypervisor does not end the machine: {errno}"));
         1

@@ -13,7 +13,7 @@ pub use memory::GuestWriter;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::pv_console::History;
+use crate::pv_console::{Budget, History};
 use xl_config::DomainConfig;
 
 /// What Domain-0 remembers of another domain.
@@ -31,6 +31,8 @@ pub struct Guest {
     pub devices: Vec<Device>,
     /// What it has printed on its console.
     pub history: History,
+    /// How much of it was taken lately.
+    pub budget: Budget,
     /// Whether its console is connected.
     pub console_open: bool,
     /// When it was made, in nanoseconds since the machine started.

@@ -2,9 +2,11 @@
 //! pages, the tests with a pretended machine.
 
 mod control;
+mod disk;
 mod store;
 
 pub use control::{Control, Version};
+pub use disk::{Disk, DiskError, DiskOffer, Logging, SECTOR};
 pub use store::{Permission, Store};
 
 use alloc::vec::Vec;
@@ -88,6 +90,6 @@ pub trait Machine {
 }
 
 /// Everything outside.
-pub trait Host: Control + Store + Consoles + Machine {}
+pub trait Host: Control + Store + Consoles + Machine + Logging {}
 
-impl<T: Control + Store + Consoles + Machine> Host for T {}
+impl<T: Control + Store + Consoles + Machine + Logging> Host for T {}

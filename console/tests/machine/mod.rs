@@ -289,6 +289,8 @@ impl Control for Pretend {
     }
 }
 
+impl console::host::Logging for Pretend {}
+
 impl Store for Pretend {
     fn store_apply(&mut self, entries: &[console::guest::Entry]) -> Result<(), Errno> {
         self.step("store")?;

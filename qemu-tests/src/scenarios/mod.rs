@@ -7,6 +7,7 @@ mod faults;
 mod handles;
 mod input;
 mod isolation;
+mod logs;
 mod machines;
 mod net;
 
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Scenario> {
         faults::SCENARIOS,
         debian::SCENARIOS,
         disk::SCENARIOS,
+        logs::SCENARIOS,
         net::SCENARIOS,
     ]
     .concat()

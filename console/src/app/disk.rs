@@ -1,0 +1,104 @@
+//! Domain-0's own disk: the partition `microhv` of the boot disk, served by blkback as any guest's.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use xl_config::Disk;
+
+use super::boot::BLKBACK;
+use super::{App, DOMAIN_0};
+use crate::guest::{Device, vbd_entries};
+use crate::host::Host;
+use crate::volume::{Volume, set_wall_clock};
+
+/// The partition, and the device that it becomes.
+const SPEC: &str = "/dev/gpt/microhv,raw,xvda,rw";
+/// How long blkback may take for each step; it reads the partition table first.
+const BACKEND_WAIT: u64 = 5_000_000_000;
+/// Xenbus states.
+const INITIALISED: &str = "3";
+const FRONT_CONNECTED: &str = "4";
+const INIT_WAIT: i64 = 2;
+const CONNECTED: i64 = 4;
+
+impl<H: Host> App<'_, H> {
+    /// Connects the disk and mounts what is on it. Without it Domain-0 says so, and goes on.
+    pub(crate) fn mount(&mut self) {
+        set_wall_clock(self.host.wall_clock());
+        match self.try_mount() {
+            Ok(volume) => self.start_logs(volume),
+            Err(reason) => self.say(&format!(
+                "no files but those of the boot archive, and no logs on disk: {reason}"
+            )),
+        }
+    }
+
+    fn try_mount(&mut self) -> Result<Volume, String> {
+        let backend = self
+            .named(BLKBACK)
+            .ok_or_else(|| format!("there is no {BLKBACK} domain"))?;
+        let disk = Disk::parse(SPEC).map_err(|error| format!("{SPEC}: {error:?}"))?;
+        let vbd = Device {
+            kind: "vbd",
+            number: disk.number.number,
+            frontend: DOMAIN_0,
+            backend,
+        };
+        let connected = self.connect_disk(&vbd, &disk);
+        if connected.is_err() {
+            for path in [vbd.frontend_path(), vbd.backend_path(), vbd.record_path()] {
+                self.remove_node(&path);
+            }
+        }
+        connected
+    }
+
+    /// What a frontend does, step by step.
+    fn connect_disk(&mut self, vbd: &Device, disk: &Disk) -> Result<Volume, String> {
+        let (front, back) = (vbd.frontend_path(), vbd.backend_path());
+        self.host
+            .store_apply(&vbd_entries(vbd, disk, true))
+            .map_err(|errno| format!("xenstore: {errno}"))?;
+        self.backend_at(vbd, INIT_WAIT)?;
+        let offer = self
+            .host
+            .disk_offer(vbd.backend)
+            .map_err(|errno| format!("no ring: {errno}"))?;
+        for (key, value) in [
+            ("ring-ref", offer.ring.to_string().as_str()),
+            ("event-channel", &offer.port.to_string()),
+            ("protocol", "x86_64-abi"),
+            ("feature-persistent", "1"),
+            ("state", INITIALISED),
+        ] {
+            self.host
+                .store_write(&format!("{front}/{key}"), value)
+                .map_err(|errno| format!("xenstore: {errno}"))?;
+        }
+        self.backend_at(vbd, CONNECTED)?;
+        let sectors = self.store_number(&format!("{back}/sectors"));
+        let sectors = u64::try_from(sectors).map_err(|_| "its size is unknown".to_string())?;
+        let _ = self
+            .host
+            .store_write(&format!("{front}/state"), FRONT_CONNECTED);
+        Volume::mount(offer.disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
+    }
+
+    /// Waits until the backend is in `wanted` state.
+    fn backend_at(&mut self, vbd: &Device, wanted: i64) -> Result<(), String> {
+        let back = vbd.backend_path();
+        let deadline = self.host.now().saturating_add(BACKEND_WAIT);
+        let state = self.wait_for(&format!("{back}/state"), deadline, |state| state >= wanted);
+        if state == wanted {
+            return Ok(());
+        }
+        if state > CONNECTED {
+            // Linux's and our backends write the reason there.
+            let name = format!("backend/vbd/{}/{}", vbd.frontend, vbd.number);
+            let path = format!("/local/domain/{}/error/{name}/error", vbd.backend);
+            let reason = self.host.store_read(&path);
+            return Err(reason.unwrap_or_else(|_| format!("{BLKBACK} refuses it")));
+        }
+        Err(format!("{BLKBACK} did not answer"))
+    }
+}
