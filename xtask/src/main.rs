@@ -1,12 +1,14 @@
 //! `cargo xtask`: everything a person types to build, run and test microhv.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod build;
 mod cli;
 mod debian;
 mod doctor;
 mod elf;
+mod firmware;
 mod host;
 mod image;
 mod kvm;
