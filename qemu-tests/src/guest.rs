@@ -177,9 +177,12 @@ impl Running {
             let start = said.find(&begin)? + begin.len();
             let end = start + said[start..].find(&finish)?;
             let (code, _) = said[end + finish.len()..].split_once(['\r', '\n'])?;
+            // The guest's own lines, such as the one about its address, come whenever they come.
+            let said = said[start..end].replace('\r', "");
+            let lines = said.split_inclusive('\n');
             let answer = Answer {
                 code: code.parse().ok()?,
-                text: said[start..end].replace('\r', ""),
+                text: lines.filter(|line| !line.starts_with("debian: ")).collect(),
             };
             Some((answer, end + finish.len() + code.len()))
         })
