@@ -1,4 +1,4 @@
-//! The files of the boot archive, an ustar file in memory.
+//! The files of the boot archive: an ustar file in memory, or files that the boot loader has read one by one.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -20,28 +20,36 @@ pub struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// The files of `bytes`; none if that is no archive. A path that is there twice is the later one.
+    /// The files in the ustar file `bytes`; none if that is no archive. A path that is there twice is the later one.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let mut files: Vec<File<'a>> = Vec::new();
-        if let Ok(archive) = TarArchiveRef::new(bytes) {
-            for entry in archive.entries() {
-                let Ok(path) = entry
-                    .filename()
-                    .as_str()
-                    .map(|path| plain(path).to_string())
-                else {
-                    continue;
-                };
-                files.retain(|file| file.path != path);
-                files.push(File {
-                    path,
-                    bytes: entry.data(),
-                });
+        Self::of_modules([("", bytes)])
+    }
+
+    /// The files of the boot loader's modules, each with its command line: a file at that path, or an ustar file
+    /// if it is empty. A path that is there twice is the later one.
+    #[must_use]
+    pub fn of_modules(modules: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut archive = Self::default();
+        for (path, bytes) in modules {
+            if !path.is_empty() {
+                archive.put(path, bytes);
+            } else if let Ok(tar) = TarArchiveRef::new(bytes) {
+                for entry in tar.entries() {
+                    if let Ok(path) = entry.filename().as_str() {
+                        archive.put(path, entry.data());
+                    }
+                }
             }
         }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Self { files }
+        archive.files.sort_by(|a, b| a.path.cmp(&b.path));
+        archive
+    }
+
+    fn put(&mut self, path: &str, bytes: &'a [u8]) {
+        let path = plain(path).to_string();
+        self.files.retain(|file| file.path != path);
+        self.files.push(File { path, bytes });
     }
 
     /// All files.
@@ -121,5 +129,23 @@ pub(crate) mod tests {
         assert_eq!(archive.get("boot"), None);
         assert!(Archive::new(b"rubbish").files().is_empty());
         assert!(Archive::new(&[0xff; 4096]).files().is_empty());
+    }
+
+    #[test]
+    fn modules_with_a_path_are_files() {
+        let bytes = tar(&[("boot/a", b"first"), ("boot/b", b"second")]);
+        let archive = Archive::of_modules([
+            ("/etc/xen/x", &b"alone"[..]),
+            ("", &bytes),
+            ("/boot/b", b"third"),
+        ]);
+        let paths: Vec<_> = archive
+            .files()
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect();
+        assert_eq!(paths, ["boot/a", "boot/b", "etc/xen/x"]);
+        assert_eq!(archive.get("boot/b"), Some(&b"third"[..]));
+        assert_eq!(archive.get("etc/xen/x"), Some(&b"alone"[..]));
     }
 }

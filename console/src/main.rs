@@ -21,7 +21,9 @@ fn main(boot: &'static domain::Boot) {
             return;
         }
     };
-    let archive = boot.modules.first().map_or(&[][..], |module| module.data);
+    let modules = boot.modules.iter();
+    let archive =
+        console::archive::Archive::of_modules(modules.map(|module| (module.cmdline, module.data)));
     let mut app = console::app::App::new(machine, archive, boot.cmdline);
     app.start();
     loop {

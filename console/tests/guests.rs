@@ -3,6 +3,7 @@
 mod machine;
 
 use console::app::App;
+use console::archive::Archive;
 use machine::{Pretend, kernel, tar};
 use proptest::prelude::*;
 
@@ -35,7 +36,7 @@ fn bzimage() -> Vec<u8> {
 }
 
 fn booted(archive: &[u8]) -> App<'_, Pretend> {
-    let mut app = App::new(Pretend::new(), archive, "prompt_status");
+    let mut app = App::new(Pretend::new(), Archive::new(archive), "prompt_status");
     app.start();
     app.host.seen();
     app
@@ -84,12 +85,12 @@ fn guests_of_the_auto_folder_are_created_at_boot() {
         ("etc/xen/auto/debian.cfg", CFG.as_bytes()),
         ("etc/xen/auto/no.txt", b"rubbish"),
     ]);
-    let mut app = App::new(Pretend::new(), &bytes, "");
+    let mut app = App::new(Pretend::new(), Archive::new(&bytes), "");
     app.start();
     let seen = app.host.seen();
     assert!(seen.contains("debian runs as domain 5"), "{seen}");
     assert!(seen.ends_with("Domain-0# "), "{seen}");
-    let mut app = App::new(Pretend::new(), &bytes, "noauto");
+    let mut app = App::new(Pretend::new(), Archive::new(&bytes), "noauto");
     app.start();
     assert!(!app.host.domains.contains_key(&5));
 }

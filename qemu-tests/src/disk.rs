@@ -15,10 +15,12 @@ const LINUX_DATA: [u8; 16] = [
     0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
 
-/// "Basic data", EBD0A0A2-B9E5-4433-87C0-68B6B72699C7: what FAT lies on.
-const BASIC_DATA: [u8; 16] = [
-    0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26, 0x99, 0xc7,
+/// "EFI system", C12A7328-F81F-11D2-BA4B-00A0C93EC93B: the FAT file system that UEFI boots from.
+const EFI_SYSTEM: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
+/// "BIOS boot", 21686148-6449-6E6F-744E-656564454649 (GRUB's manual, section 3.4).
+const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
 
 /// A partition to be made.
 #[derive(Clone, Debug)]
@@ -56,10 +58,10 @@ pub fn create(target: &Path, partitions: &[Partition]) -> Result<()> {
     let mut start = ALIGN;
     for (index, partition) in (1u32..).zip(partitions) {
         gpt[index] = gptman::GPTPartitionEntry {
-            partition_type_guid: if partition.name == crate::fat::NAME {
-                BASIC_DATA
-            } else {
-                LINUX_DATA
+            partition_type_guid: match partition.name.as_str() {
+                crate::fat::NAME => EFI_SYSTEM,
+                crate::bootdisk::BIOS_BOOT => BIOS_BOOT,
+                _ => LINUX_DATA,
             },
             unique_partition_guid: guid(index),
             starting_lba: start / SECTOR,

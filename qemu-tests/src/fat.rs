@@ -1,5 +1,9 @@
 //! The FAT32 partition `microhv`, which Domain-0 keeps its files on: made, read and checked from outside.
 
+mod files;
+
+pub use files::Files;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -152,9 +156,14 @@ pub fn fsck(disk: &Path, scratch: &Path) -> Result<Vec<String>> {
 }
 
 fn open(disk: &Path) -> Result<FatVolume<Section>> {
+    open_as(disk, File::open(disk)?)
+}
+
+/// The file system on the image `disk`, which is `file`.
+fn open_as(disk: &Path, file: File) -> Result<FatVolume<Section>> {
     let (start, length) = disk::find(disk, NAME)?;
     let section = Section {
-        file: File::open(disk)?,
+        file,
         start,
         length,
         position: 0,
@@ -182,7 +191,7 @@ fn fat(error: hadris_fat::Error) -> anyhow::Error {
     anyhow!("{error}")
 }
 
-/// A part of a file, for reading.
+/// A part of a file.
 struct Section {
     file: File,
     start: u64,
@@ -190,12 +199,19 @@ struct Section {
     position: u64,
 }
 
-impl Read for Section {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+impl Section {
+    /// Goes to where the next byte is; of `wanted` bytes so many are left.
+    fn prepare(&mut self, wanted: usize) -> std::io::Result<usize> {
         let left = self.length.saturating_sub(self.position);
-        let count = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
         self.file
             .seek(SeekFrom::Start(self.start + self.position))?;
+        Ok(usize::try_from(left).map_or(wanted, |left| left.min(wanted)))
+    }
+}
+
+impl Read for Section {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.prepare(buf.len())?;
         let count = self.file.read(&mut buf[..count])?;
         self.position += count as u64;
         Ok(count)
@@ -203,12 +219,15 @@ impl Read for Section {
 }
 
 impl Write for Section {
-    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-        Err(std::io::ErrorKind::PermissionDenied.into())
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let count = self.prepare(buf.len())?;
+        let count = self.file.write(&buf[..count])?;
+        self.position += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        self.file.flush()
     }
 }
 

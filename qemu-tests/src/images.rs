@@ -3,6 +3,18 @@
 use std::path::PathBuf;
 
 use crate::archive::Archive;
+use crate::bootdisk::Loader;
+
+/// What a machine needs to boot its disk by itself.
+#[derive(Clone, Debug)]
+pub struct Firmware {
+    /// The boot loader on the disk.
+    pub loader: Loader,
+    /// OVMF's code, the firmware of machines with UEFI.
+    pub code: PathBuf,
+    /// OVMF's variables as they are at first.
+    pub vars: PathBuf,
+}
 
 /// The files of a machine.
 #[derive(Clone, Debug)]
@@ -17,4 +29,6 @@ pub struct Images {
     pub disk: PathBuf,
     /// The root file system of the Debian guest, as an ext4 image.
     pub root: Option<PathBuf>,
+    /// Gets what machines need that boot from their disk; it may have to be downloaded.
+    pub firmware: fn() -> anyhow::Result<Firmware>,
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod bootdisk;
 pub mod check;
 pub mod disk;
 pub mod fat;

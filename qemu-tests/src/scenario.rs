@@ -114,9 +114,18 @@ impl<'a> Stage<'a> {
         let tar = self.folder.join(format!("boot-{number}.tar"));
         archive.write(&tar)?;
         machine.archive = Some(tar);
+        self.start(&machine)
+    }
+
+    /// Starts `machine` as it is.
+    ///
+    /// # Errors
+    /// When QEMU does not start.
+    pub fn start(&self, machine: &Machine) -> Result<Running> {
+        let number = self.logs.borrow().len() + 1;
         let log = self.folder.join(format!("console-{number}.log"));
         self.logs.borrow_mut().push(log.clone());
-        Running::start(&machine, &log, false)
+        Running::start(machine, &log, false)
     }
 
     /// Boots the default machine with `archive` and waits for the prompt.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, build, disk_logs, doctor, image, run, test};
+use crate::{bench, build, disk_logs, doctor, image, paths, run, test};
 
 /// Builds, runs and tests microhv.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ pub struct Cli {
 enum Command {
     /// Build microhv, its domains and the boot archive.
     Build,
+    /// Make a disk that boots by itself, on machines with BIOS and with UEFI.
+    Image(Image),
     /// Boot the machine in QEMU, with Domain-0's prompt on this terminal.
     Run(Run),
     /// Check format, lints and host tests, then play every scenario.
@@ -53,6 +55,31 @@ pub enum Accel {
     Kvm,
 }
 
+/// How the machine comes to microhv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Boot {
+    /// QEMU loads it.
+    Direct,
+    /// SeaBIOS and GRUB load it from the disk.
+    Bios,
+    /// OVMF and GRUB load it from the disk.
+    Uefi,
+}
+
+/// `cargo xtask image`.
+#[derive(Debug, Args)]
+pub struct Image {
+    /// Where to write the disk image [default: target/image/microhv.img].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Put a file on it (may be given again).
+    #[arg(long, value_name = "HOST_FILE=/PATH")]
+    pub add: Vec<String>,
+    /// Leave the Debian guest out.
+    #[arg(long)]
+    pub no_guest: bool,
+}
+
 /// `cargo xtask run`.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -62,6 +89,12 @@ pub struct Run {
     /// Put a file on the boot disk (may be given again).
     #[arg(long, value_name = "HOST_FILE=/PATH")]
     pub add: Vec<String>,
+    /// How the machine comes to microhv; direct is the quickest.
+    #[arg(long, value_enum, default_value_t = Boot::Direct)]
+    pub boot: Boot,
+    /// Another disk, such as cargo xtask image makes; with --boot bios or uefi it boots as it is.
+    #[arg(long, value_name = "FILE", conflicts_with = "add")]
+    pub disk: Option<PathBuf>,
     /// The QEMU binary.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,
@@ -136,6 +169,18 @@ impl Cli {
             Command::Build => {
                 build::all()?;
                 image::write_archive(&image::all(true)?.archive)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Image(arguments) => {
+                build::all()?;
+                let mut images = image::all(!arguments.no_guest)?;
+                for argument in &arguments.add {
+                    image::add(&mut images.archive, argument)?;
+                }
+                let target = arguments
+                    .output
+                    .unwrap_or_else(|| paths::image().join("microhv.img"));
+                image::boot_disk(&images, &target)?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Run(arguments) => run::run(&arguments),

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use qemu_tests::archive::Archive;
+use qemu_tests::bootdisk::{self, Content, Loader};
 use qemu_tests::disk::{self, Partition};
 use qemu_tests::fat;
 use qemu_tests::images::Images;
 
 use crate::output::step;
-use crate::{build, debian, elf, paths};
+use crate::{build, debian, elf, firmware, paths};
 
 /// The loader.conf that a machine boots with unless another is put over it.
 const LOADER_CONF: &str = include_str!("../assets/loader.conf");
@@ -72,7 +73,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
                 &disk,
                 &[
                     Partition {
-                        name: "debian-root".into(),
+                        name: debian::VOLUME.into(),
                         size,
                         content,
                     },
@@ -95,6 +96,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
         archive,
         disk,
         root,
+        firmware: firmware::get,
     })
 }
 
@@ -119,6 +121,50 @@ pub fn write_archive(archive: &Archive) -> Result<PathBuf> {
             fs::metadata(&target)?.len() >> 10
         ),
     );
+    Ok(target)
+}
+
+/// Makes `target` a disk that boots by itself, with the files of `images` and the guest's volume.
+///
+/// # Errors
+/// When the boot loader cannot be fetched, or the disk not be written.
+pub fn boot_disk(images: &Images, target: &Path) -> Result<()> {
+    let loader = (images.firmware)()?.loader;
+    let volumes: Vec<_> = images
+        .root
+        .iter()
+        .map(|root| (debian::VOLUME, root.as_path()))
+        .collect();
+    bootdisk::create(target, content(images, &loader), &volumes)?;
+    step("Made", &target.display().to_string());
+    Ok(())
+}
+
+fn content<'a>(images: &'a Images, loader: &'a Loader) -> Content<'a> {
+    Content {
+        loader,
+        microhv: &images.microhv,
+        archive: &images.archive,
+    }
+}
+
+/// The disk that `cargo xtask run` boots by itself: the guest finds its volume as it left it, all else is new.
+///
+/// # Errors
+/// As [`boot_disk`].
+pub fn kept_boot_disk(images: &Images) -> Result<PathBuf> {
+    let target = images.disk.with_extension("boot.img");
+    match &images.root {
+        Some(root) if !newer(root, &target) => {
+            let volume = target.with_extension("volume");
+            disk::extract(&target, debian::VOLUME, &volume)?;
+            let loader = (images.firmware)()?.loader;
+            let volumes = [(debian::VOLUME, volume.as_path())];
+            bootdisk::create(&target, content(images, &loader), &volumes)?;
+            fs::remove_file(volume)?;
+        }
+        _ => boot_disk(images, &target)?,
+    }
     Ok(target)
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a person types to build, run and test microhv.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod build;
 mod cli;
@@ -8,6 +9,7 @@ mod debian;
 mod disk_logs;
 mod doctor;
 mod elf;
+mod firmware;
 mod host;
 mod image;
 mod kvm;

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use qemu_tests::machine::qemu::{Forward, Iommu, Machine, Serial};
+use anyhow::{Context, Result, ensure};
+use qemu_tests::images::{Firmware, Images};
+use qemu_tests::machine::qemu::{Boot, Forward, Iommu, Machine, Serial};
 use qemu_tests::machine::qmp::End;
 use qemu_tests::machine::serial::Running;
 use qemu_tests::machine::terminal;
@@ -49,8 +50,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         cli::Iommu::Vtd => Iommu::Vtd,
         cli::Iommu::None => Iommu::None,
     };
-    machine.archive = Some(image::write_archive(&images.archive)?);
-    machine.disk = Some(images.disk);
+    choose_boot(arguments, &images, &mut machine)?;
     machine.nic = Some(Vec::new());
     if !arguments.no_guest {
         let forward = Forward {
@@ -93,6 +93,38 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(report(&end))
+}
+
+/// What the machine boots, and its disk.
+fn choose_boot(arguments: &cli::Run, images: &Images, machine: &mut Machine) -> Result<()> {
+    if let Some(disk) = &arguments.disk {
+        ensure!(
+            disk.is_file(),
+            "--disk: there is no file {}",
+            disk.display()
+        );
+    }
+    if arguments.boot == cli::Boot::Direct {
+        machine.archive = Some(image::write_archive(&images.archive)?);
+        machine.disk = Some(arguments.disk.as_ref().unwrap_or(&images.disk).clone());
+        return Ok(());
+    }
+    ensure!(
+        arguments.disk.is_none() || arguments.batch.is_none(),
+        "--batch needs a prompt with exit codes, which the loader.conf of a disk of your own does not ask for"
+    );
+    machine.disk = Some(match &arguments.disk {
+        Some(disk) => disk.clone(),
+        None => image::kept_boot_disk(images)?,
+    });
+    machine.boot = match arguments.boot {
+        cli::Boot::Uefi => {
+            let Firmware { code, vars, .. } = (images.firmware)()?;
+            Boot::Uefi { code, vars }
+        }
+        cli::Boot::Bios | cli::Boot::Direct => Boot::Bios,
+    };
+    Ok(())
 }
 
 /// Types each of `lines` at the prompt and powers the machine off.

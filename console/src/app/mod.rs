@@ -59,11 +59,11 @@ pub struct App<'a, H> {
 }
 
 impl<'a, H: Host> App<'a, H> {
-    /// Domain-0 with the boot archive's bytes and its own command line.
-    pub fn new(host: H, archive: &'a [u8], cmdline: &str) -> Self {
+    /// Domain-0 with the boot archive and its own command line.
+    pub fn new(host: H, archive: Archive<'a>, cmdline: &str) -> Self {
         Self {
             host,
-            archive: Archive::new(archive),
+            archive,
             options: Options::parse(cmdline),
             guests: BTreeMap::new(),
             logs: BTreeMap::new(),

@@ -8,7 +8,7 @@ use xen_abi::hvm::start_info::HvmMemmapTableEntry;
 pub struct Boot {
     /// The command line, empty if there is none.
     pub cmdline: &'static str,
-    /// Modules in the order given: Domain-0's first is the boot archive (read-only).
+    /// Modules in the order given: Domain-0's are the boot archive, read-only, as the boot loader read it.
     pub modules: Vec<Module>,
     /// Guest physical memory map.
     pub memory_map: Vec<HvmMemmapTableEntry>,

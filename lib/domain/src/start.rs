@@ -39,8 +39,8 @@ unsafe extern "Rust" {
 const PAGE: u64 = PAGE_SIZE as u64;
 /// RAM below this is left alone: a few pages, often with the builder's tables.
 const LOW_RAM_END: u64 = 1 << 20;
-/// Ranges of RAM that are in use when we start.
-type Reserved = [(u64, u64); 48];
+/// Ranges that are in use when we start: ours, and two of each module; Domain-0 has a module for each file of the boot disk.
+type Reserved = [(u64, u64); 5 + 2 * 64];
 
 /// Address of the stack's guard page.
 pub(crate) fn stack_guard() -> u64 {
@@ -204,7 +204,7 @@ fn init_memory(
     start_info: u64,
     info: &HvmStartInfo,
 ) -> Result<u64, (&'static str, Errno)> {
-    let mut reserved: Reserved = [(0, 0); 48];
+    let mut reserved: Reserved = [(0, 0); 5 + 2 * 64];
     let mut count = 0;
     let mut reserve = |start: u64, len: u64| {
         if count == reserved.len() {

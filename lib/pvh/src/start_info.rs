@@ -5,7 +5,7 @@
 use crate::layout::MemoryMapEntry;
 
 /// Modules that [`crate::build`] takes.
-pub const MAX_MODULES: usize = 4;
+pub const MAX_MODULES: usize = 64;
 
 /// `XEN_HVM_START_MAGIC_VALUE`.
 const XEN_HVM_START_MAGIC_VALUE: u32 = 0x336e_c578;

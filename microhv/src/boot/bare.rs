@@ -3,10 +3,11 @@
 
 use super::archive::Archive;
 use super::info::{BootError, BootInfo};
-use super::{ORDERS, Orders, plan, pvh};
+use super::{ORDERS, Orders, lift, multiboot2, plan, pvh};
 use crate::arch::{
     self, cpu, descriptors, ioapic, ipi, irq, lapic, percpu, rtc, smp, stack, timer,
 };
+use crate::mm::ranges::Range;
 use crate::mm::{self, DIRECT_MAP, frames};
 use crate::types::PAGE_SIZE;
 use crate::{acpi, console, domain, iommu, panic, pci, sched, vcpu};
@@ -25,7 +26,7 @@ const MEMORY_LIMIT: u64 = 8 << 20;
 
 /// What the first half of the boot leaves to the second.
 struct Boot {
-    info: BootInfo,
+    info: BootInfo<'static>,
     orders: &'static Orders,
     taken: mm::init::Taken,
     stacks: stack::Stacks,
@@ -51,15 +52,30 @@ fn stop(error: BootError) -> ! {
     panic::stop(format_args!("{error}"))
 }
 
-/// Called by `entry.S` on the boot stack, with the boot page tables.
+/// Copies memory that the boot page tables show to free memory that they show.
+fn copy(from: Range, to: u64) {
+    let Some(from) = bytes(from) else { return };
+    let to = core::ptr::with_exposed_provenance_mut((DIRECT_MAP + to) as usize);
+    // SAFETY: `lift` took the place out of the RAM that nobody uses, below `BOOT_LIMIT`, so nothing refers to it and
+    // it does not overlap `from`.
+    unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+}
+
+/// What a module holds.
+fn bytes(range: Range) -> Option<&'static [u8]> {
+    memory(range.start, usize::try_from(range.len()).ok()?)
+}
+
+/// Called by `entry.S` on the boot stack, with the boot page tables: where the loader's structure is, and what the loader
+/// left in EAX, or 0 if it came by the PVH entry.
 #[unsafe(no_mangle)]
-extern "C" fn boot_start(start_info: u64, _protocol: u32) -> ! {
+extern "C" fn boot_start(structure: u64, protocol: u32) -> ! {
     timer::start();
     descriptors::load_idt();
     percpu::install(0);
     console::init_log();
     log::info!("microhv {}", env!("CARGO_PKG_VERSION"));
-    match first_half(start_info) {
+    match first_half(structure, protocol) {
         Ok(boot) => {
             let top = BOOT.call_once(|| boot).stacks.main;
             // SAFETY: the new stack is mapped; nothing of the old one is used again.
@@ -79,13 +95,15 @@ extern "C" fn boot_start(start_info: u64, _protocol: u32) -> ! {
     }
 }
 
-fn first_half(start_info: u64) -> Result<Boot, BootError> {
-    let info = pvh::parse(start_info, memory)?;
-    let range = info.archive.ok_or(BootError::NoArchive)?;
-    let bytes = usize::try_from(range.len())
-        .ok()
-        .and_then(|length| memory(range.start, length));
-    let archive = Archive::new(range, bytes.ok_or(BootError::NoArchive)?)?;
+fn first_half(structure: u64, protocol: u32) -> Result<Boot, BootError> {
+    let mut info = match protocol {
+        0 => pvh::parse(structure, memory),
+        multiboot2::MAGIC => multiboot2::parse(structure, memory),
+        _ => Err(BootError::NotMultiboot2),
+    }?;
+    let image = arch::paging::Image::current().whole();
+    lift::modules(&mut info, image, BOOT_LIMIT, copy)?;
+    let archive = Archive::new(&info.modules, bytes)?;
     if let Some(symbols) = archive.file("boot/microhv.sym") {
         panic::symbols::set(symbols);
     }
@@ -211,10 +229,18 @@ fn take_over_devices(boot: &Boot) {
 
 fn describe(boot: &Boot, machine: &acpi::Machine, reference: &str) {
     let mib = |bytes: u64| bytes >> 20;
-    log::info!(
-        "boot archive: {} KiB",
-        boot.orders.archive.range().len() >> 10
-    );
+    let sizes = boot.info.modules.iter().map(|module| module.range.len());
+    let (modules, size) = (boot.info.modules.len(), sizes.sum::<u64>() >> 10);
+    log::info!("boot archive: {size} KiB, {modules} modules");
+    for module in boot
+        .info
+        .modules
+        .iter()
+        .filter(|module| !module.path.is_empty())
+    {
+        let Range { start, end } = module.range;
+        log::debug!("module {start:#014x} to {end:#014x}: {}", module.path);
+    }
     for range in boot.info.ram.list() {
         log::debug!("RAM {:#014x} to {:#014x}", range.start, range.end);
     }

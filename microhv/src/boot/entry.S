@@ -12,10 +12,35 @@
     .asciz "Xen"
     .long boot_entry_pvh - KERNEL_VMA, 0
 
+# Multiboot2 specification 2.0, section 3.1. No EFI tags: on UEFI too the loader ends boot services and enters in
+# 32-bit mode. No framebuffer tag: GRUB 2.06 breaks in Bochs when it sets one up.
+.set MULTIBOOT2_HEADER_MAGIC, 0xe85250d6
+.set MULTIBOOT2_HEADER_LENGTH, multiboot2_header_end - multiboot2_header
+.section .multiboot2, "a", @progbits
+.align 8
+multiboot2_header:
+    .long MULTIBOOT2_HEADER_MAGIC, 0, MULTIBOOT2_HEADER_LENGTH
+    .long -(MULTIBOOT2_HEADER_MAGIC + MULTIBOOT2_HEADER_LENGTH)
+    .word 3, 0                      # entry address
+    .long 12, boot_entry_multiboot2 - KERNEL_VMA
+    .align 8
+    .word 6, 0                      # modules begin at pages
+    .long 8
+    .word 0, 0                      # end
+    .long 8
+multiboot2_header_end:
+
 .section .boot.text, "ax", @progbits
 .code32
 .global boot_entry_pvh
 boot_entry_pvh:                     # ebx: hvm_start_info (Xen docs/misc/pvh.pandoc)
+    xorl %esi, %esi
+    jmp boot_entry
+
+boot_entry_multiboot2:              # ebx: boot information, eax: a magic number (specification, section 3.3)
+    movl %eax, %esi
+
+boot_entry:                         # ebx: the loader's structure, esi: its protocol; see boot::Protocol
     cld
     cli
     movl $(boot_stack_end - KERNEL_VMA), %esp
@@ -38,8 +63,7 @@ boot_entry_pvh:                     # ebx: hvm_start_info (Xen docs/misc/pvh.pan
     addl $8, %edi
     decl %ecx
     jnz 1b
-    movl %ebp, %edi                 # arguments of boot_start: start info, protocol
-    xorl %esi, %esi
+    movl %ebp, %edi                 # arguments of boot_start: the structure; the protocol is in esi
     movl $(boot_cpu_64 - KERNEL_VMA), %ebp
     jmp enter_long_mode
 

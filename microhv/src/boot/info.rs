@@ -5,17 +5,29 @@ use crate::mm::ranges::{Range, Ranges};
 /// Ranges of each kind at most.
 pub const MAX_RANGES: usize = 128;
 
+/// Modules at most.
+pub const MAX_MODULES: usize = 64;
+
+/// A file that the loader has read into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Module<'a> {
+    /// Where it lies in physical memory.
+    pub range: Range,
+    /// What the loader was told with it: the file's path on the boot disk; nothing for a tar archive.
+    pub path: &'a str,
+}
+
 /// What the machine's memory holds when microhv starts.
 #[derive(Debug, Default)]
-pub struct BootInfo {
+pub struct BootInfo<'a> {
     /// RAM, in whole pages.
     pub ram: Ranges<MAX_RANGES>,
     /// Where firmware keeps ACPI tables.
     pub firmware: Ranges<MAX_RANGES>,
-    /// Parts of RAM that hold something: the loader's tables, the archive.
+    /// Parts of RAM that hold something: the loader's tables, the modules.
     pub reserved: Ranges<MAX_RANGES>,
-    /// The boot archive.
-    pub archive: Option<Range>,
+    /// What the boot archive consists of.
+    pub modules: heapless::Vec<Module<'a>, MAX_MODULES>,
     /// The physical address of ACPI's root pointer, if the loader knows it.
     pub rsdp: Option<u64>,
 }
@@ -33,7 +45,30 @@ impl MemoryType {
     pub const NVS: Self = Self(4);
 }
 
-impl BootInfo {
+impl<'a> BootInfo<'a> {
+    /// Remembers a module.
+    ///
+    /// # Errors
+    /// There are too many of them, or of ranges.
+    pub fn add_module(&mut self, module: Module<'a>) -> Result<(), BootError> {
+        self.reserve(module.range)?;
+        self.modules
+            .push(module)
+            .map_err(|_| BootError::TooManyModules)
+    }
+
+    /// Keeps the pages of `range` from being used.
+    ///
+    /// # Errors
+    /// There are more ranges than microhv can remember.
+    pub fn reserve(&mut self, range: Range) -> Result<(), BootError> {
+        if self.reserved.insert(range.touched_pages()) {
+            Ok(())
+        } else {
+            Err(BootError::MemoryMapTooLong)
+        }
+    }
+
     /// Makes `ram` and `firmware` from a memory map in any order. Where ranges overlap, RAM gives
     /// way to the others.
     ///
@@ -66,13 +101,17 @@ impl BootInfo {
 pub enum BootError {
     /// The structure's magic number or version is wrong.
     NotPvh,
+    /// The structure or the magic number beside it is not the protocol's.
+    NotMultiboot2,
     /// No memory map, or one without RAM.
     NoMemoryMap,
     /// More than [`MAX_RANGES`] ranges.
     MemoryMapTooLong,
     /// No module.
     NoArchive,
-    /// The module is no tar archive.
+    /// More than [`MAX_MODULES`] modules.
+    TooManyModules,
+    /// A module without a path is no tar archive.
     BadArchive(&'static str),
     /// The archive lacks boot/loader.conf.
     NoLoaderConf,
@@ -84,9 +123,16 @@ impl core::fmt::Display for BootError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::NotPvh => "the boot loader did not pass a PVH start info",
+            Self::NotMultiboot2 => "the boot loader did not pass multiboot2 boot information",
             Self::NoMemoryMap => "the boot loader did not pass a memory map",
             Self::MemoryMapTooLong => "the boot loader's memory map has too many ranges",
             Self::NoArchive => "there is no boot archive (give it to QEMU with -initrd)",
+            Self::TooManyModules => {
+                return write!(
+                    f,
+                    "the boot loader passed more than {MAX_MODULES} files: /boot and /etc/xen hold too many"
+                );
+            }
             Self::BadArchive(why) => {
                 return write!(f, "the boot archive is no tar archive: {why}");
             }

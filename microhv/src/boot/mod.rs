@@ -3,7 +3,10 @@
 pub mod archive;
 #[cfg(target_os = "none")]
 mod bare;
+mod bytes;
 pub mod info;
+pub mod lift;
+pub mod multiboot2;
 pub mod plan;
 pub mod pvh;
 

@@ -72,13 +72,12 @@ pub fn check_memory(options: &XenCmdline<'_>, free: u64) -> Result<(), TooLittle
 
 #[cfg(test)]
 mod tests {
-    use super::super::archive::tests::tar;
+    use super::super::archive::tests::{archive, tar};
     use super::*;
-    use crate::mm::ranges::Range;
 
     #[test]
     fn an_archive_without_configuration_is_refused() {
-        let open = |bytes| Archive::new(Range::new(0, 0), bytes).unwrap();
+        let open = |bytes| archive(&[("", bytes)]).unwrap();
         let empty = open(tar(&[("boot/console", b"")]));
         assert_eq!(loader_conf(&empty).unwrap_err(), BootError::NoLoaderConf);
         let good = open(tar(&[("boot/loader.conf", b"boot_verbose=\"YES\"\n")]));

@@ -1,6 +1,7 @@
 //! What a PVH loader passes (Xen: xen/include/public/arch-x86/hvm/start_info.h).
 
-use super::info::{BootError, BootInfo, MemoryType};
+use super::bytes::{text, u32_at, u64_at};
+use super::info::{BootError, BootInfo, MAX_MODULES, MemoryType, Module};
 use crate::mm::ranges::Range;
 
 /// `XEN_HVM_START_MAGIC_VALUE`.
@@ -10,17 +11,8 @@ const MODULE_SIZE: usize = 32;
 const MEMORY_MAP_ENTRY_SIZE: usize = 24;
 /// Entries of the memory map that are looked at.
 const MAX_ENTRIES: usize = 512;
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let field = bytes
-        .get(at..at + 4)
-        .and_then(|field| field.try_into().ok());
-    field.map_or(0, u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
+/// Bytes of a module's command line that are looked at.
+const MAX_PATH: usize = 256;
 
 /// Reads the start info at physical address `address`. `memory` gives so many bytes at a physical
 /// address, if they can be read.
@@ -30,7 +22,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub fn parse<'a>(
     address: u64,
     memory: impl Fn(u64, usize) -> Option<&'a [u8]>,
-) -> Result<BootInfo, BootError> {
+) -> Result<BootInfo<'a>, BootError> {
     let start = memory(address, START_INFO_SIZE).ok_or(BootError::NotPvh)?;
     // Fields: magic 0, version 4, flags 8, nr_modules 12, modlist_paddr 16, cmdline_paddr 24,
     // rsdp_paddr 32, memmap_paddr 40, memmap_entries 48. The memory map is there from version 1 on.
@@ -55,21 +47,18 @@ pub fn parse<'a>(
         return Err(BootError::NoMemoryMap);
     }
     let modules_address = u64_at(start, 16);
-    let modules = (u32_at(start, 12) as usize).min(16);
+    let modules = (u32_at(start, 12) as usize).min(MAX_MODULES + 1);
     let list = memory(modules_address, modules * MODULE_SIZE).unwrap_or(&[]);
-    let mut room = true;
-    for (index, module) in list.chunks_exact(MODULE_SIZE).enumerate() {
-        let range = Range::new(u64_at(module, 0), u64_at(module, 8));
-        room &= info.reserved.insert(range.touched_pages());
-        if index == 0 {
-            info.archive = Some(range);
-        }
+    // Fields: paddr 0, size 8, cmdline_paddr 16.
+    for module in list.chunks_exact(MODULE_SIZE) {
+        let cmdline = Some(u64_at(module, 16)).filter(|address| *address != 0);
+        let cmdline = cmdline.and_then(|address| memory(address, MAX_PATH));
+        info.add_module(Module {
+            range: Range::new(u64_at(module, 0), u64_at(module, 8)),
+            path: cmdline.map_or("", text),
+        })?;
     }
-    if room {
-        Ok(info)
-    } else {
-        Err(BootError::MemoryMapTooLong)
-    }
+    Ok(info)
 }
 
 #[cfg(test)]
@@ -99,7 +88,7 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> Result<BootInfo, BootError> {
+    fn read(bytes: &[u8]) -> Result<BootInfo<'_>, BootError> {
         parse(0, |address, len| {
             let start = usize::try_from(address).ok()?;
             bytes.get(start..start.checked_add(len)?)
@@ -108,8 +97,13 @@ mod tests {
 
     #[test]
     fn a_loaders_tables_are_understood() {
-        let info = read(&image()).unwrap();
-        assert_eq!(info.archive, Some(Range::new(0x7ee_0000, 0x2801)));
+        let bytes = image();
+        let info = read(&bytes).unwrap();
+        let archive = Module {
+            range: Range::new(0x7ee_0000, 0x2801),
+            path: "",
+        };
+        assert_eq!(info.modules, [archive]);
         assert_eq!(info.reserved.list(), [Range::new(0x7ee_0000, 0x3000)]);
         assert_eq!(info.rsdp, Some(0xf_5ad0));
         assert_eq!(info.ram.list().len(), 2);
@@ -125,7 +119,7 @@ mod tests {
         assert_eq!(read(&bytes).unwrap_err(), BootError::NoMemoryMap);
         let mut bytes = image();
         bytes[12] = 0;
-        assert_eq!(read(&bytes).unwrap().archive, None);
+        assert!(read(&bytes).unwrap().modules.is_empty());
     }
 
     proptest! {

@@ -38,6 +38,22 @@ pub struct Forward {
     pub port: u16,
 }
 
+/// How the machine comes to microhv.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// QEMU loads [`Machine::kernel`] and [`Machine::archive`] itself: quick, and without a boot loader.
+    Direct,
+    /// SeaBIOS boots the disk.
+    Bios,
+    /// OVMF boots the disk.
+    Uefi {
+        /// OVMF's code.
+        code: PathBuf,
+        /// OVMF's variables as they are at first; what it writes to them is lost when the machine ends.
+        vars: PathBuf,
+    },
+}
+
 /// A machine that can be started.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -53,9 +69,11 @@ pub struct Machine {
     pub cpu: String,
     /// Use the host's hardware virtualisation.
     pub kvm: bool,
-    /// The hypervisor's ELF image.
+    /// How it comes to microhv.
+    pub boot: Boot,
+    /// The hypervisor's ELF image, for direct boot.
     pub kernel: PathBuf,
-    /// The boot archive; none to see what microhv says about that.
+    /// The boot archive, for direct boot; none to see what microhv says about that.
     pub archive: Option<PathBuf>,
     /// The raw image behind the virtio-blk disk.
     pub disk: Option<PathBuf>,
@@ -84,6 +102,7 @@ impl Machine {
             iommu: Iommu::Vtd,
             cpu: "max,+svm,+npt".into(),
             kvm: false,
+            boot: Boot::Direct,
             kernel: kernel.into(),
             archive: None,
             disk: None,
@@ -156,9 +175,14 @@ impl Machine {
                 escape(disk)
             );
             add(&["-drive", &drive]);
+            // QEMU's own loader, which direct boot uses, has this index.
+            let first = match self.boot {
+                Boot::Direct => "",
+                Boot::Bios | Boot::Uefi { .. } => "bootindex=0,",
+            };
             add(&[
                 "-device",
-                &format!("virtio-blk-pci,addr=2,drive=disk0,{virtio}"),
+                &format!("virtio-blk-pci,addr=2,drive=disk0,{first}{virtio}"),
             ]);
         }
         if let Some(forwards) = &self.nic {
@@ -172,9 +196,21 @@ impl Machine {
                 &format!("virtio-net-pci,addr=3,netdev=net0,romfile=,{virtio}"),
             ]);
         }
-        list.extend(["-kernel".into(), self.kernel.clone().into_os_string()]);
-        if let Some(archive) = &self.archive {
-            list.extend(["-initrd".into(), archive.clone().into_os_string()]);
+        match &self.boot {
+            Boot::Direct => {
+                list.extend(["-kernel".into(), self.kernel.clone().into_os_string()]);
+                if let Some(archive) = &self.archive {
+                    list.extend(["-initrd".into(), archive.clone().into_os_string()]);
+                }
+            }
+            Boot::Bios => {}
+            Boot::Uefi { code, vars } => {
+                for (unit, file, how) in [(0, code, "readonly=on"), (1, vars, "snapshot=on")] {
+                    let file = escape(file);
+                    let drive = format!("if=pflash,unit={unit},format=raw,{how},file={file}");
+                    list.extend(["-drive".into(), drive.into()]);
+                }
+            }
         }
         list.extend(self.extra.iter().cloned());
         list
@@ -233,6 +269,22 @@ mod tests {
         assert!(words.contains("hostfwd=tcp:127.0.0.1:8080-10.0.2.20:80"));
         machine.iommu_platform = false;
         assert_eq!(text(&machine).matches("iommu_platform=off").count(), 2);
+    }
+
+    #[test]
+    fn a_machine_with_firmware_boots_its_disk() {
+        let mut machine = Machine::new("microhv");
+        machine.disk = Some("disk.img".into());
+        machine.boot = Boot::Bios;
+        assert!(!text(&machine).contains("-kernel"));
+        machine.boot = Boot::Uefi {
+            code: "code.fd".into(),
+            vars: "vars.fd".into(),
+        };
+        let words = text(&machine);
+        assert!(words.contains("readonly=on,file=code.fd"));
+        assert!(words.contains("snapshot=on,file=vars.fd"));
+        assert!(words.contains("bootindex=0"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The stories that are told about microhv, by subject.
 
 mod boot;
+mod bootdisk;
 mod debian;
 mod disk;
 mod faults;
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
     [
         boot::SCENARIOS,
         handles::SCENARIOS,
+        bootdisk::SCENARIOS,
         machines::SCENARIOS,
         input::SCENARIOS,
         isolation::SCENARIOS,

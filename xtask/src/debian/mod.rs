@@ -16,6 +16,8 @@ use crate::{elf, host, paths};
 
 /// The guest's xl.cfg, started by Domain-0 at boot.
 pub const CONFIG: &str = include_str!("../../assets/debian/debian.cfg");
+/// The name of the partition with its root file system.
+pub const VOLUME: &str = "debian-root";
 /// Bumped when the recipe changes, so that images made by an older xtask are made again.
 const RECIPE: &str = concat!(
     include_str!("../../assets/debian/init"),

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use pvh::{Image, Layout, Module, Parameters};
+use pvh::{Image, Layout, Parameters};
 use xen_abi::Errno;
 use xen_abi::hvm::params::{
     HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
@@ -90,11 +90,10 @@ fn fill(
         let io = IoDomain::new().map_err(|_| no_memory(plan))?;
         domain.p2m.lock().set_io(io);
     }
-    let module = if plan.privileged {
-        let module = map_archive(domain, &mut layout, archive);
-        Some(module.map_err(|errno| unexpected(plan, errno))?)
+    let modules = if plan.privileged {
+        map_archive(domain, &mut layout, archive).map_err(|errno| unexpected(plan, errno))?
     } else {
-        None
+        heapless::Vec::new()
     };
     for range in layout.populate() {
         populate_range(domain, range).map_err(|_| no_memory(plan))?;
@@ -103,10 +102,9 @@ fn fill(
         let vcpu = Vcpu::create(domain, id).ok_or_else(|| no_memory(plan))?;
         vcpu.sched.set_affinity(plan.affinity);
     }
-    let modules: &[Module<'_>] = module.as_slice();
     let parameters = Parameters {
         cmdline: &plan.command_line,
-        modules,
+        modules: &modules,
     };
     let start = pvh::build(&mut Memory(domain), &layout, image, &parameters).map_err(|error| {
         log::error!("{}: {error:#}", plan.cite_memory());

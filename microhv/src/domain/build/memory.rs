@@ -1,6 +1,6 @@
 //! The memory of a domain while it is built.
 
-use pvh::{GuestMemory, Layout, Module, ModuleSource, Range};
+use pvh::{GuestMemory, Layout, MAX_MODULES, Module, ModuleSource, Range};
 use xen_abi::Errno;
 
 use crate::boot::Archive;
@@ -33,7 +33,8 @@ pub fn populate_range(domain: &Domain, range: Range) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Lets Domain-0 read the whole boot archive, behind its RAM, without a copy.
+/// Lets Domain-0 read the whole boot archive, behind its RAM, without a copy: each of the loader's modules is one of
+/// Domain-0's, with the same command line.
 ///
 /// # Errors
 /// `ENOMEM`, or `EINVAL` if there is no room in the address space.
@@ -41,46 +42,51 @@ pub fn map_archive(
     domain: &Domain,
     layout: &mut Layout,
     archive: &Archive,
-) -> Result<Module<'static>, Errno> {
-    let range = archive.range();
-    let (first, size) = (range.start, range.end - range.start);
-    let frames = (size + first % PAGE_SIZE as u64).div_ceil(PAGE_SIZE as u64);
+) -> Result<heapless::Vec<Module<'static>, MAX_MODULES>, Errno> {
+    let pages = |range: crate::mm::ranges::Range| range.touched_pages().len();
+    let size = archive.modules().map(|module| pages(module.range)).sum();
     // Below 4 GiB if there is room: the runtime of our domains looks no further.
     let low = layout.low_ram().end().next_multiple_of(2 << 20);
-    let base = if low + frames * PAGE_SIZE as u64 <= LOW_END {
+    let start = if low + size <= LOW_END {
         low
     } else {
         layout.after_ram()
     };
     layout
-        .reserve(Range {
-            start: base,
-            size: frames * PAGE_SIZE as u64,
-        })
+        .reserve(Range { start, size })
         .map_err(|_| Errno::EINVAL)?;
-    let start = Mfn::containing(first);
-    for page in 0..frames {
-        let mfn = Mfn(start.0 + page);
+    let mut modules = heapless::Vec::new();
+    let mut next = start;
+    for module in archive.modules() {
+        let (first, size) = (module.range.start, module.range.len());
+        let source = ModuleSource::Present {
+            gpa: next + first % PAGE_SIZE as u64,
+            size,
+        };
+        let cmdline = module.path;
+        modules
+            .push(Module { source, cmdline })
+            .map_err(|_| Errno::E2BIG)?;
+        let end = next + pages(module.range);
+        map_frames(domain, Mfn::containing(first), next, end)?;
+        next = end;
+    }
+    Ok(modules)
+}
+
+/// Lets `domain` read the frames from `mfn` on at addresses from `start` to `end`.
+fn map_frames(domain: &Domain, mfn: Mfn, start: u64, end: u64) -> Result<(), Errno> {
+    for (mfn, address) in (mfn.0..).map(Mfn).zip((start..end).step_by(PAGE_SIZE)) {
         // The hold that this makes is never given up: the archive stays.
         frame_table::assign(mfn, 0, MACHINE);
         let frame = frame_table::get(mfn).ok_or(Errno::EINVAL)?;
         domain
             .p2m
             .lock()
-            .add_frame(
-                Gfn::containing(base + page * PAGE_SIZE as u64),
-                frame,
-                Access::READ,
-            )
+            .add_frame(Gfn::containing(address), frame, Access::READ)
             .map_err(|_| Errno::ENOMEM)?;
     }
-    Ok(Module {
-        source: ModuleSource::Present {
-            gpa: base + first % PAGE_SIZE as u64,
-            size,
-        },
-        cmdline: "",
-    })
+    Ok(())
 }
 
 /// A domain's memory while it is built.
