@@ -11,6 +11,8 @@ pub struct File<'a> {
     pub path: String,
     /// Its bytes, where they lie in the archive.
     pub bytes: &'a [u8],
+    /// The boot loader read it from the boot disk, where it is too.
+    pub from_disk: bool,
 }
 
 /// The archive's files, sorted by path.
@@ -33,11 +35,11 @@ impl<'a> Archive<'a> {
         let mut archive = Self::default();
         for (path, bytes) in modules {
             if !path.is_empty() {
-                archive.put(path, bytes);
+                archive.put(path, bytes, true);
             } else if let Ok(tar) = TarArchiveRef::new(bytes) {
                 for entry in tar.entries() {
                     if let Ok(path) = entry.filename().as_str() {
-                        archive.put(path, entry.data());
+                        archive.put(path, entry.data(), false);
                     }
                 }
             }
@@ -46,10 +48,14 @@ impl<'a> Archive<'a> {
         archive
     }
 
-    fn put(&mut self, path: &str, bytes: &'a [u8]) {
+    fn put(&mut self, path: &str, bytes: &'a [u8], from_disk: bool) {
         let path = plain(path).to_string();
         self.files.retain(|file| file.path != path);
-        self.files.push(File { path, bytes });
+        self.files.push(File {
+            path,
+            bytes,
+            from_disk,
+        });
     }
 
     /// All files.
@@ -61,11 +67,19 @@ impl<'a> Archive<'a> {
     /// The file at `path`, with or without a leading slash.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&'a [u8]> {
+        self.find(path).map(|file| file.bytes)
+    }
+
+    /// The file at `path` if it is the boot disk's, read by the boot loader.
+    #[must_use]
+    pub fn get_from_disk(&self, path: &str) -> Option<&'a [u8]> {
+        let file = self.find(path).filter(|file| file.from_disk)?;
+        Some(file.bytes)
+    }
+
+    fn find(&self, path: &str) -> Option<&File<'a>> {
         let path = plain(path);
-        self.files
-            .iter()
-            .find(|file| file.path == path)
-            .map(|file| file.bytes)
+        self.files.iter().find(|file| file.path == path)
     }
 }
 
@@ -147,5 +161,7 @@ pub(crate) mod tests {
         assert_eq!(paths, ["boot/a", "boot/b", "etc/xen/x"]);
         assert_eq!(archive.get("boot/b"), Some(&b"third"[..]));
         assert_eq!(archive.get("etc/xen/x"), Some(&b"alone"[..]));
+        assert_eq!(archive.get_from_disk("/boot/b"), Some(&b"third"[..]));
+        assert_eq!(archive.get_from_disk("boot/a"), None);
     }
 }

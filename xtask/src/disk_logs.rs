@@ -84,14 +84,25 @@ fn choose<'a>(wanted: &str, paths: impl Iterator<Item = &'a str>) -> Option<&'a 
         .find_map(|name| paths.iter().find(|path| fits(path, name)).copied())
 }
 
-/// The disk that was written last.
+/// Disks of `cargo xtask run`, direct and with `--boot`, and of `cargo xtask image`.
+const DISKS: [&str; 5] = [
+    "debian.img",
+    "scratch.img",
+    "debian.boot.img",
+    "scratch.boot.img",
+    "microhv.img",
+];
+
+/// The disk that was written last and has logs: one that was only made has none.
 fn last_disk() -> Result<PathBuf> {
-    let disks = ["debian.img", "scratch.img"].map(|name| paths::image().join(name));
     let written = |disk: &PathBuf| disk.metadata().and_then(|data| data.modified()).ok();
-    let disks = disks.into_iter().filter(|disk| disk.exists());
-    match disks.max_by_key(written) {
+    let disks = DISKS.map(|name| paths::image().join(name)).into_iter();
+    match disks
+        .filter(|disk| !all(disk).is_empty())
+        .max_by_key(written)
+    {
         Some(disk) => Ok(disk),
-        None => bail!("no machine has run yet: there is no disk"),
+        None => bail!("no machine has run yet: there is no disk with logs"),
     }
 }
 

@@ -97,9 +97,13 @@ impl<'a, H: Host> App<'a, H> {
         }
     }
 
-    /// The same without logs in memory: kernels are large, and in the archive they need no copy.
+    /// The same without logs in memory: kernels are large, and in the archive they need no copy. What the boot loader read
+    /// from the disk is not read again: Domain-0's memory may be too small for it.
     pub(crate) fn load(&self, path: &str) -> Option<Cow<'a, [u8]>> {
         let path = plain(path);
+        if let Some(bytes) = self.archive.get_from_disk(path) {
+            return Some(Cow::Borrowed(bytes));
+        }
         let archived = || self.archive.get(path).map(Cow::Borrowed);
         self.on_disk(path).map(Cow::Owned).or_else(archived)
     }
