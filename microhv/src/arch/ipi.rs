@@ -26,6 +26,11 @@ fn deliver(cpu: &percpu::PerCpu) {
 #[cfg(not(target_os = "none"))]
 fn deliver(_cpu: &percpu::PerCpu) {}
 
+/// Makes this CPU leave guest mode as soon as it enters it.
+pub fn interrupt_this() {
+    deliver(percpu::this());
+}
+
 /// Installs the handlers of the interrupts between CPUs.
 #[cfg(target_os = "none")]
 pub(crate) fn init() {

@@ -24,6 +24,8 @@ use entity::State;
 pub const SLICE_NS: u64 = 5_000_000;
 /// A waking vCPU may be this much (ns of weighted run time) ahead of those that never slept.
 const WAKE_BONUS_NS: u64 = 3_000_000;
+/// A vCPU that comes from a CPU whose time is ahead may be this much (ns) behind those of the CPU it comes to.
+const LAG_NS: u64 = 20_000_000;
 /// A waking vCPU replaces the running one only if it is ahead by more than this (ns).
 const PREEMPT_NS: u64 = 500_000;
 
@@ -52,8 +54,7 @@ fn enqueue(vcpu: &Vcpu) {
                 return; // Being destroyed.
             };
             let cpu = queue::choose(inner.last_cpu, vcpu.sched.affinity());
-            let floor = queue::minimum(cpu).saturating_sub(WAKE_BONUS_NS);
-            inner.virtual_time = inner.virtual_time.max(floor);
+            inner.virtual_time = place_near(inner.virtual_time, queue::minimum(cpu));
             inner.state = State::Queued(cpu);
             inner.last_cpu = cpu;
             if !queue::push(cpu, inner.virtual_time, handle) {
@@ -78,7 +79,34 @@ fn enqueue(vcpu: &Vcpu) {
     }
 }
 
+/// The virtual time with which a vCPU that is queued starts on a CPU with the yardstick `minimum`. Each CPU's time goes
+/// on its own: without the upper bound a vCPU that comes from a busy CPU would wait until the other has caught up.
+fn place_near(virtual_time: u64, minimum: u64) -> u64 {
+    virtual_time.clamp(
+        minimum.saturating_sub(WAKE_BONUS_NS),
+        minimum.saturating_add(LAG_NS),
+    )
+}
+
 /// Is it, or its domain, paused, shut down or dying?
 fn is_held(vcpu: &Vcpu) -> bool {
     vcpu.domain.is_stopped() || vcpu.sched.is_paused()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vcpu_starts_near_the_time_of_its_cpu() {
+        let now = 1_000_000_000;
+        assert_eq!(place_near(0, now), now - WAKE_BONUS_NS, "slept for long");
+        assert_eq!(
+            place_near(u64::MAX, now),
+            now + LAG_NS,
+            "comes from a busy CPU"
+        );
+        assert_eq!(place_near(now + 1, now), now + 1);
+        assert_eq!(place_near(5, 0), 5);
+    }
 }

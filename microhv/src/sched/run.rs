@@ -87,6 +87,7 @@ fn guest_loop(cpu: usize, vcpu: &PageArc<Vcpu>, run: &mut VcpuRun, start: u64, s
         if this.reschedule.swap(false, Ordering::SeqCst) {
             rearm = true;
         }
+        rearm |= timers::take_changed(cpu);
         if is_held(vcpu) {
             return;
         }
@@ -105,7 +106,7 @@ fn guest_loop(cpu: usize, vcpu: &PageArc<Vcpu>, run: &mut VcpuRun, start: u64, s
             arch::timer::set_deadline(deadline);
         }
         match enter(vcpu, run) {
-            After::Resume => rearm |= timers::take_changed(cpu),
+            After::Resume => {}
             After::Block => {
                 if !vcpu.sched.is_notified() {
                     return;
@@ -142,6 +143,12 @@ fn enter(vcpu: &PageArc<Vcpu>, run: &mut VcpuRun) -> After {
     }
     if vcpu.down.load(Ordering::Relaxed) {
         vcpu.down.store(false, Ordering::SeqCst);
+    }
+    // Whoever finds the flag set sends no interrupt: what set it since the last look would be seen at the next exit
+    // only, and others' kicks as well.
+    let this = arch::percpu::this();
+    if this.reschedule.load(Ordering::SeqCst) || this.timer_fired.load(Ordering::SeqCst) {
+        arch::ipi::interrupt_this();
     }
     let exit = run.hw.run();
     vcpu.in_guest.store(false, Ordering::SeqCst);

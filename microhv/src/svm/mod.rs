@@ -3,6 +3,7 @@
 mod asid;
 mod bitmaps;
 mod decode;
+mod deliver;
 mod dump;
 mod enable;
 mod entry;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "registers of the CPU")]
 
 use super::asid::Asid;
+use super::deliver::{self, Interrupted};
 use super::vmcb::{self, Vmcb, event, intercept_1, intercept_2, v_intr};
 use super::{decode, enable, entry};
 use crate::mm::PageBox;
@@ -18,16 +19,15 @@ const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
 const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
-/// Writes of CR8, in [`Vmcb::intercept_cr`].
-const INTERCEPT_WRITE_CR8: u32 = 1 << 24;
-
 /// One virtual CPU on SVM.
 pub struct Vcpu {
     vmcb: PageBox<Vmcb>,
     registers: Registers,
     asid: Asid,
-    /// What to put into EVENTINJ at the next entry.
+    /// What to put into EVENTINJ at the next entry: exceptions and NMIs.
     event: Option<u64>,
+    /// The vector of the interrupt to deliver at the next entry; see [`deliver`].
+    interrupt: Option<u8>,
     /// An NMI was delivered and its handler has not returned.
     nmi_masked: bool,
     /// rip at the last exit, and behind its instruction.
@@ -79,6 +79,7 @@ impl Vcpu {
             registers: Registers::default(),
             asid: Asid::default(),
             event: None,
+            interrupt: None,
             nmi_masked: false,
             exit_rip: 0,
             next_rip: 0,
@@ -86,25 +87,6 @@ impl Vcpu {
         };
         vcpu.set_state(&CpuState::startup(0));
         Some(vcpu)
-    }
-
-    /// An event whose delivery the exit interrupted is delivered again. Software interrupts are not: rip is
-    /// still at the instruction, which the guest executes again.
-    fn keep_interrupted_event(&mut self) {
-        let info = self.vmcb.exitintinfo;
-        if info & event::V == 0 {
-            return;
-        }
-        let vector = info & event::VECTOR;
-        let keep = match info & event::TYPE {
-            event::TYPE_INTR | event::TYPE_NMI => true,
-            // INT3 and INTO are instructions too.
-            event::TYPE_EXCEPTION => vector != 3 && vector != 4,
-            _ => false,
-        };
-        if keep {
-            self.event = Some(info);
-        }
     }
 
     #[cfg(target_os = "none")]
@@ -131,17 +113,28 @@ impl VirtualCpu for Vcpu {
         vmcb.guest_asid = self.asid.number;
         vmcb.tlb_control = if flush { vmcb::TLB_FLUSH_ALL } else { 0 };
         vmcb.eventinj = self.event.take().unwrap_or(0);
+        if let Some(vector) = self.interrupt {
+            let at_once = self.registers.rflags & RFLAGS_IF != 0 && vmcb.interrupt_shadow & 1 == 0;
+            deliver::request(vmcb, vector, at_once && !self.nmi_masked);
+        }
         vmcb.rax = self.registers.rax;
         vmcb.rsp = self.registers.rsp;
         vmcb.rip = self.registers.rip;
         vmcb.rflags = self.registers.rflags;
         self.enter();
+        if self.interrupt.is_some() {
+            self.interrupt = deliver::take_back(&mut self.vmcb);
+        }
         let vmcb = &*self.vmcb;
         self.registers.rax = vmcb.rax;
         self.registers.rsp = vmcb.rsp;
         self.registers.rip = vmcb.rip;
         self.registers.rflags = vmcb.rflags;
-        self.keep_interrupted_event();
+        match deliver::interrupted(vmcb.exitintinfo) {
+            Some(Interrupted::Interrupt(vector)) => self.interrupt = Some(vector),
+            Some(Interrupted::Other(event)) => self.event = Some(event),
+            None => {}
+        }
         let decoded = decode::decode(&self.vmcb, &self.registers, enable::has_nrip_save());
         self.exit_rip = self.registers.rip;
         let mut next = decoded
@@ -158,7 +151,8 @@ impl VirtualCpu for Vcpu {
                 info2: self.vmcb.exitinfo2,
             })
         {
-            // IRET: the NMI handler is about to end; nothing else is to be done.
+            // IRET: a handler is about to end, of an NMI or of an interrupt behind which others wait; nothing else
+            // is to be done.
             self.nmi_masked = false;
             self.vmcb.intercept_1 &= !intercept_1::IRET;
             return Exit::InterruptWindow;
@@ -219,6 +213,7 @@ impl VirtualCpu for Vcpu {
         vmcb.interrupt_shadow = 0;
         vmcb.intercept_1 &= !intercept_1::IRET;
         self.event = None;
+        self.interrupt = None;
         self.nmi_masked = false;
         self.set_efer(state.efer);
         self.request_interrupt_window(Window::None);
@@ -281,15 +276,15 @@ impl VirtualCpu for Vcpu {
     }
 
     fn has_event(&self) -> bool {
-        self.event.is_some()
+        self.event.is_some() || self.interrupt.is_some()
     }
 
     fn can_interrupt(&self) -> bool {
-        self.event.is_none() && self.interrupts_enabled() && self.vmcb.interrupt_shadow & 1 == 0
+        !self.has_event() && self.interrupts_enabled() && self.vmcb.interrupt_shadow & 1 == 0
     }
 
     fn can_nmi(&self) -> bool {
-        self.event.is_none() && !self.nmi_masked && self.vmcb.interrupt_shadow & 1 == 0
+        !self.has_event() && !self.nmi_masked && self.vmcb.interrupt_shadow & 1 == 0
     }
 
     fn interrupts_enabled(&self) -> bool {
@@ -298,7 +293,10 @@ impl VirtualCpu for Vcpu {
 
     fn inject(&mut self, event: Event) {
         self.event = Some(match event {
-            Event::Interrupt(vector) => event::V | event::TYPE_INTR | u64::from(vector),
+            Event::Interrupt(vector) => {
+                self.interrupt = Some(vector);
+                return;
+            }
             Event::Nmi => {
                 self.nmi_masked = true;
                 self.vmcb.intercept_1 |= intercept_1::IRET;
@@ -315,18 +313,17 @@ impl VirtualCpu for Vcpu {
         // A virtual interrupt of the highest priority: when the guest could take it, the intercept comes first.
         // It does not take CR8 into account: whether V_TPR or V_INTR_PRIO wins a tie differs between hardware and
         // QEMU's TCG, and TCG 7.2 ends with an assertion when a guest writes CR8 while a virtual interrupt waits.
-        let request = v_intr::V_IRQ | v_intr::V_INTR_PRIO | v_intr::V_IGN_TPR;
         if window == Window::Open {
-            self.vmcb.v_intr |= request;
+            self.vmcb.v_intr |= v_intr::REQUEST;
             self.vmcb.intercept_1 |= intercept_1::VINTR;
         } else {
-            self.vmcb.v_intr &= !request;
+            self.vmcb.v_intr &= !v_intr::REQUEST;
             self.vmcb.intercept_1 &= !intercept_1::VINTR;
         }
         self.vmcb.intercept_cr = if window == Window::None {
             0
         } else {
-            INTERCEPT_WRITE_CR8
+            deliver::INTERCEPT_WRITE_CR8
         };
     }
 

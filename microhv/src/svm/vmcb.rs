@@ -177,6 +177,9 @@ pub mod v_intr {
     pub const V_INTR_PRIO: u64 = 0xf << 16;
     pub const V_IGN_TPR: u64 = 1 << 20;
     pub const V_INTR_MASKING: u64 = 1 << 24;
+    pub const V_INTR_VECTOR: u64 = 0xff << 32;
+    /// A virtual interrupt that nothing holds back but RFLAGS.IF and the interrupt shadow.
+    pub const REQUEST: u64 = V_IRQ | V_INTR_PRIO | V_IGN_TPR;
 }
 
 /// [`Vmcb::np_enable`].

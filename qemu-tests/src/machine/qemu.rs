@@ -120,13 +120,13 @@ impl Machine {
     pub fn arguments(&self) -> Vec<OsString> {
         let mut list: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| list.extend(words.iter().map(OsString::from));
-        // QEMU's own emulation of the I/O APIC is the one that interrupt remapping needs.
-        let accel = if self.kvm {
-            "kvm,kernel-irqchip=split"
+        // QEMU's own emulation of the I/O APIC is the one that interrupt remapping needs. One thread for all CPUs: with
+        // one each, QEMU 7.2 crashes now and then (docs/troubleshooting.md).
+        let (accel, irqchip) = if self.kvm {
+            ("kvm", "kernel-irqchip=split")
         } else {
-            "tcg,kernel-irqchip=off"
+            ("tcg,thread=single", "kernel-irqchip=off")
         };
-        let (accel, irqchip) = accel.split_once(',').unwrap_or((accel, ""));
         add(&[
             "-nodefaults",
             "-no-user-config",

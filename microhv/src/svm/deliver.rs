@@ -1,0 +1,119 @@
+//! How interrupts reach the guest: as virtual interrupts (V_IRQ), not through EVENTINJ.
+//!
+//! QEMU's TCG delivers an interrupt of EVENTINJ, but forgets to forget it: if another thread asks the CPU to leave its
+//! loop before the next exit, the same interrupt is delivered once more, with RFLAGS.IF clear or not (its
+//! `helper_vmrun` leaves `exception_index` set; seen in 7.2). The guest then finds its locks taken by itself. A virtual
+//! interrupt is the other way that the manual describes (AMD64 manual, volume 2, 15.21.4), and right everywhere. An
+//! interrupt of the host that comes first leaves it pending: it is then taken back and offered again.
+
+use super::vmcb::{Vmcb, event, intercept_1, v_intr};
+
+/// Writes of CR8, in [`Vmcb::intercept_cr`].
+pub const INTERCEPT_WRITE_CR8: u32 = 1 << 24;
+
+/// An event whose delivery an exit interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// An interrupt with this vector.
+    Interrupt(u8),
+    /// Another, as EVENTINJ wants it.
+    Other(u64),
+}
+
+/// Offers interrupt `vector` to the guest, which takes it with its next instruction (`at_once`) or when it can.
+///
+/// There is one virtual interrupt only. If it was asked for as a window for others, these wait for the exit at
+/// the end of this interrupt's handler.
+pub fn request(vmcb: &mut Vmcb, vector: u8, at_once: bool) {
+    if at_once && vmcb.v_intr & v_intr::V_IRQ != 0 {
+        vmcb.intercept_1 |= intercept_1::IRET;
+    }
+    vmcb.intercept_1 &= !intercept_1::VINTR;
+    vmcb.intercept_cr |= INTERCEPT_WRITE_CR8;
+    vmcb.v_intr = vmcb.v_intr & !v_intr::V_INTR_VECTOR | v_intr::REQUEST | u64::from(vector) << 32;
+}
+
+/// Takes back what [`request`] offered, after an exit: the vector, if the guest has not taken it.
+pub fn take_back(vmcb: &mut Vmcb) -> Option<u8> {
+    let left = vmcb.v_intr & v_intr::V_IRQ != 0;
+    vmcb.v_intr &= !v_intr::REQUEST;
+    left.then_some((vmcb.v_intr >> 32) as u8)
+}
+
+/// What EXITINTINFO says is to be delivered again. Software interrupts are not: rip is still at the instruction, which
+/// the guest executes again.
+pub fn interrupted(info: u64) -> Option<Interrupted> {
+    if info & event::V == 0 {
+        return None;
+    }
+    let vector = (info & event::VECTOR) as u8;
+    match info & event::TYPE {
+        event::TYPE_INTR => Some(Interrupted::Interrupt(vector)),
+        event::TYPE_NMI => Some(Interrupted::Other(info)),
+        // INT3 and INTO are instructions too. TCG names virtual interrupts exceptions here.
+        event::TYPE_EXCEPTION => match vector {
+            3 | 4 => None,
+            32.. => Some(Interrupted::Interrupt(vector)),
+            _ => Some(Interrupted::Other(info)),
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mm::PageBox;
+
+    #[test]
+    fn an_interrupt_that_was_not_taken_comes_back() {
+        let mut vmcb = PageBox::<Vmcb>::new_zeroed().unwrap();
+        vmcb.v_intr = v_intr::V_INTR_MASKING | 5;
+        request(&mut vmcb, 0xf3, true);
+        assert_eq!(vmcb.v_intr >> 32, 0xf3);
+        assert_eq!(vmcb.v_intr & v_intr::REQUEST, v_intr::REQUEST);
+        assert_eq!(vmcb.intercept_1 & intercept_1::IRET, 0, "nobody waits");
+        assert_eq!(take_back(&mut vmcb), Some(0xf3));
+        assert_eq!(vmcb.v_intr as u32, (v_intr::V_INTR_MASKING | 5) as u32);
+        request(&mut vmcb, 0x30, true);
+        vmcb.v_intr &= !v_intr::V_IRQ; // As the CPU does when the guest takes it.
+        assert_eq!(take_back(&mut vmcb), None);
+    }
+
+    #[test]
+    fn others_that_wait_look_again_at_the_end_of_the_handler() {
+        let mut vmcb = PageBox::<Vmcb>::new_zeroed().unwrap();
+        vmcb.v_intr = v_intr::REQUEST;
+        vmcb.intercept_1 = intercept_1::VINTR;
+        request(&mut vmcb, 0x30, true);
+        assert_eq!(
+            vmcb.intercept_1 & (intercept_1::VINTR | intercept_1::IRET),
+            intercept_1::IRET
+        );
+        // Not if it is unknown when it is taken: the next IRET may be another handler's.
+        let mut vmcb = PageBox::<Vmcb>::new_zeroed().unwrap();
+        vmcb.v_intr = v_intr::REQUEST;
+        request(&mut vmcb, 0x30, false);
+        assert_eq!(vmcb.intercept_1 & intercept_1::IRET, 0);
+    }
+
+    #[test]
+    fn interrupted_events_are_delivered_again_and_instructions_are_not() {
+        let v = event::V;
+        assert_eq!(interrupted(event::TYPE_INTR | 0x40), None, "not valid");
+        assert_eq!(
+            interrupted(v | event::TYPE_INTR | 0x40),
+            Some(Interrupted::Interrupt(0x40))
+        );
+        assert_eq!(
+            interrupted(v | event::TYPE_EXCEPTION | 0xf3),
+            Some(Interrupted::Interrupt(0xf3))
+        );
+        let fault = v | event::TYPE_EXCEPTION | event::EV | 2 << 32 | 14;
+        assert_eq!(interrupted(fault), Some(Interrupted::Other(fault)));
+        let nmi = v | event::TYPE_NMI | 2;
+        assert_eq!(interrupted(nmi), Some(Interrupted::Other(nmi)));
+        assert_eq!(interrupted(v | event::TYPE_EXCEPTION | 3), None);
+        assert_eq!(interrupted(v | 4 << 8 | 0x80), None, "INT n");
+    }
+}
