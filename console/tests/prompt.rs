@@ -3,6 +3,7 @@
 mod machine;
 mod typing;
 
+use machine::Pretend;
 use proptest::prelude::*;
 use typing::{CFG, archive, booted, type_line};
 
@@ -93,7 +94,7 @@ fn other_subcommands() {
         ("cat: big: File too large".into(), 1)
     );
     assert_eq!(type_line(&mut app, "xl create big").1, 3);
-    for name in console::xl::names() {
+    for name in console::xl::names::<Pretend>() {
         let (said, _) = type_line(&mut app, &format!("xl {name} -h"));
         assert!(said.starts_with(&format!("Usage: xl {name}")), "{said}");
     }
@@ -127,7 +128,10 @@ fn word() -> impl Strategy<Value = String> {
         "ls",
         "/var/log/xen/",
     ];
-    let names = console::xl::names().chain(known).collect::<Vec<_>>();
+    let names = console::xl::names::<Pretend>()
+        .into_iter()
+        .chain(known)
+        .collect::<Vec<_>>();
     prop_oneof![
         4 => proptest::sample::select(names).prop_map(String::from),
         1 => "[ -~]{0,12}",

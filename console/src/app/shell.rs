@@ -56,9 +56,9 @@ impl<H: Host> App<'_, H> {
             let mut echo = Vec::new();
             let guests = &self.guests;
             let names = || guests.values().map(|guest| guest.name.clone());
-            let event = self
-                .editor
-                .input(byte, &mut echo, &mut |before| complete(before, names()));
+            let event = self.editor.input(byte, &mut echo, &mut |before| {
+                complete(before, &xl::names::<H>(), names())
+            });
             self.host.print(&echo);
             match event {
                 LineEvent::Editing => {}
@@ -175,7 +175,11 @@ impl<H: Host> App<'_, H> {
 }
 
 /// Candidates for the last word of `before`.
-fn complete(before: &str, domains: impl Iterator<Item = String>) -> Vec<String> {
+fn complete(
+    before: &str,
+    subcommands: &[&str],
+    domains: impl Iterator<Item = String>,
+) -> Vec<String> {
     let words: Vec<&str> = before.split(' ').collect();
     let Some((last, first)) = words.split_last() else {
         return Vec::new();
@@ -191,7 +195,7 @@ fn complete(before: &str, domains: impl Iterator<Item = String>) -> Vec<String> 
             .filter_map(|(usage, _)| usage.split(' ').next())
             .map(ToString::to_string)
             .collect(),
-        ["xl"] => xl::names().map(ToString::to_string).collect(),
+        ["xl"] => subcommands.iter().map(ToString::to_string).collect(),
         ["xl", ..] => domains.chain([super::DOMAIN_0_NAME.to_string()]).collect(),
         _ => Vec::new(),
     };

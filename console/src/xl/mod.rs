@@ -7,16 +7,19 @@ mod info;
 mod lifecycle;
 mod list;
 pub mod options;
+mod table;
 mod uptime;
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use xen_abi::DomId;
 
 use crate::app::App;
 use crate::host::Host;
 use options::{Given, Known};
+use table::table;
 
 /// Exit codes: `EXIT_FAILURE`, and wrong use of a subcommand.
 pub(crate) const FAILURE: i32 = 1;
@@ -64,197 +67,17 @@ impl<H: Host> Command<H> {
         self.options = options;
         self
     }
-
-    const TABLE: [Self; 21] = [
-        Self::new(
-            "create",
-            "<ConfigFile> [options] [vars]",
-            "Create a domain from config file <filename>",
-            0,
-            lifecycle::create,
-        )
-        .with(lifecycle::CREATE, lifecycle::CREATE_HELP),
-        Self::new(
-            "list",
-            "[options] [Domain]",
-            "List information about all/some domains",
-            0,
-            list::list,
-        )
-        .with(list::LIST, list::LIST_HELP),
-        Self::new(
-            "destroy",
-            "[options] <Domain>",
-            "Terminate a domain immediately",
-            1,
-            lifecycle::destroy,
-        )
-        .with(lifecycle::DESTROY, lifecycle::DESTROY_HELP),
-        Self::new(
-            "shutdown",
-            "[options] <-a|Domain>",
-            "Issue a shutdown signal to a domain",
-            0,
-            lifecycle::shutdown,
-        )
-        .with(lifecycle::SHUTDOWN, lifecycle::SHUTDOWN_HELP),
-        Self::new(
-            "reboot",
-            "[options] <-a|Domain>",
-            "Issue a reboot signal to a domain",
-            0,
-            lifecycle::reboot,
-        )
-        .with(lifecycle::SHUTDOWN, lifecycle::SHUTDOWN_HELP),
-        Self::new(
-            "pause",
-            "<Domain>",
-            "Pause execution of a domain",
-            1,
-            lifecycle::pause,
-        ),
-        Self::new(
-            "unpause",
-            "<Domain>",
-            "Unpause a paused domain",
-            1,
-            lifecycle::unpause,
-        ),
-        Self::new(
-            "console",
-            "[options] <Domain>",
-            "Attach to domain's console",
-            1,
-            lifecycle::console,
-        )
-        .with(lifecycle::CONSOLE, lifecycle::CONSOLE_HELP),
-        Self::new(
-            "vcpu-list",
-            "[Domain, ...]",
-            "List the VCPUs for all/some domains",
-            0,
-            cpus::list,
-        ),
-        Self::new(
-            "vcpu-pin",
-            "<Domain> <VCPU|all> <Hard affinity|-|all>",
-            "Set which CPUs a VCPU can use",
-            3,
-            cpus::pin,
-        )
-        .with(cpus::PIN, ""),
-        Self::new(
-            "vm-list",
-            "",
-            "List guest domains, excluding dom0, stubdoms, etc.",
-            0,
-            list::vm_list,
-        ),
-        Self::new(
-            "info",
-            "[Name]",
-            "Get information about Xen host",
-            0,
-            info::info,
-        )
-        .with(info::INFO, ""),
-        Self::new(
-            "domid",
-            "<DomainName>",
-            "Convert a domain name to domain id",
-            1,
-            list::domid,
-        ),
-        Self::new(
-            "domname",
-            "<DomainId>",
-            "Convert a domain id to domain name",
-            1,
-            list::domname,
-        ),
-        Self::new(
-            "rename",
-            "<Domain> <NewDomainName>",
-            "Rename a domain",
-            2,
-            lifecycle::rename,
-        ),
-        Self::new(
-            "dmesg",
-            "[-c]",
-            "Read and/or clear dmesg buffer",
-            0,
-            info::dmesg,
-        )
-        .with(
-            info::DMESG,
-            "  -c                        Clear dmesg buffer as well as printing it",
-        ),
-        Self::new(
-            "network-list",
-            "<Domain(s)>",
-            "List virtual network interfaces for a domain",
-            1,
-            devices::network_list,
-        ),
-        Self::new(
-            "block-list",
-            "<Domain(s)>",
-            "List virtual block devices for a domain",
-            1,
-            devices::block_list,
-        ),
-        Self::new(
-            "uptime",
-            "[-s] [Domain]",
-            "Print uptime for all/some domains",
-            0,
-            uptime::uptime,
-        )
-        .with(uptime::UPTIME, ""),
-        Self::new(
-            "debug-exits",
-            "[Domain, ...]",
-            "Count guest exits, hypercalls and events of all/some domains",
-            0,
-            counters::exits,
-        ),
-        Self::new(
-            "help",
-            "[Command]",
-            "Show this list, or how to use a command",
-            0,
-            help,
-        ),
-    ];
 }
 
 /// Names of all subcommands.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    [
-        "create",
-        "list",
-        "destroy",
-        "shutdown",
-        "reboot",
-        "pause",
-        "unpause",
-        "console",
-        "vcpu-list",
-        "vcpu-pin",
-        "vm-list",
-        "info",
-        "domid",
-        "domname",
-        "rename",
-        "dmesg",
-        "network-list",
-        "block-list",
-        "uptime",
-        "debug-exits",
-        "help",
-    ]
-    .into_iter()
+pub fn names<H: Host>() -> Vec<&'static str> {
+    let names = table::<H>().into_iter().map(|command| command.name);
+    names.collect()
+}
+
+/// The subcommand of that name.
+fn find<H: Host>(name: &str) -> Option<Command<H>> {
+    table().into_iter().find(|command| command.name == name)
 }
 
 /// Runs a subcommand; returns xl's exit code.
@@ -266,10 +89,7 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
     if name == "-h" || name == "--help" {
         return help(app, &Given::default());
     }
-    let Some(command) = Command::<H>::TABLE
-        .iter()
-        .find(|command| command.name == name)
-    else {
+    let Some(command) = find::<H>(name) else {
         app.say(&format!("command '{name}' not implemented"));
         return FAILURE;
     };
@@ -281,7 +101,7 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
         }
     };
     if given.has('h') {
-        describe(app, command);
+        describe(app, &command);
         return 0;
     }
     if given.arguments.len() < command.needs {
@@ -290,7 +110,7 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
         app.say(&format!(
             "'xl {name}' requires at least {needs} argument{plural}.\n"
         ));
-        describe(app, command);
+        describe(app, &command);
         return USAGE;
     }
     (command.run)(app, &given)
@@ -299,17 +119,14 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
 fn help<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let Some(name) = given.arguments.first().filter(|name| *name != "help") else {
         app.say("Usage xl <subcommand> [args]\n\nxl full list of subcommands:\n");
-        for command in &Command::<H>::TABLE {
+        for command in table::<H>() {
             app.say(&format!(" {:<19} {}", command.name, command.text));
         }
         return 0;
     };
-    match Command::<H>::TABLE
-        .iter()
-        .find(|command| command.name == name)
-    {
+    match find::<H>(name) {
         Some(command) => {
-            describe(app, command);
+            describe(app, &command);
             0
         }
         None => {
@@ -359,7 +176,7 @@ fn seconds(nanoseconds: u64) -> String {
 fn cpu_set(set: u64, cpus: u32) -> String {
     let cpus = cpus.min(64);
     let has = |cpu: u32| cpu < cpus && set >> cpu & 1 == 1;
-    let mut parts: alloc::vec::Vec<String> = alloc::vec::Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     let mut cpu = 0;
     while cpu < cpus {
         let first = cpu;

@@ -1,0 +1,173 @@
+//! The subcommands. Texts are those of xl's own table (tools/xl/xl_cmdtable.c).
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::{Command, counters, cpus, devices, help, info, lifecycle, list, uptime};
+use crate::host::Host;
+
+/// All subcommands, in the order in which `xl help` names them.
+pub(super) fn table<H: Host>() -> Vec<Command<H>> {
+    vec![
+        Command::new(
+            "create",
+            "<ConfigFile> [options] [vars]",
+            "Create a domain from config file <filename>",
+            0,
+            lifecycle::create,
+        )
+        .with(lifecycle::CREATE, lifecycle::CREATE_HELP),
+        Command::new(
+            "list",
+            "[options] [Domain]",
+            "List information about all/some domains",
+            0,
+            list::list,
+        )
+        .with(list::LIST, list::LIST_HELP),
+        Command::new(
+            "destroy",
+            "[options] <Domain>",
+            "Terminate a domain immediately",
+            1,
+            lifecycle::destroy,
+        )
+        .with(lifecycle::DESTROY, lifecycle::DESTROY_HELP),
+        Command::new(
+            "shutdown",
+            "[options] <-a|Domain>",
+            "Issue a shutdown signal to a domain",
+            0,
+            lifecycle::shutdown,
+        )
+        .with(lifecycle::SHUTDOWN, lifecycle::SHUTDOWN_HELP),
+        Command::new(
+            "reboot",
+            "[options] <-a|Domain>",
+            "Issue a reboot signal to a domain",
+            0,
+            lifecycle::reboot,
+        )
+        .with(lifecycle::SHUTDOWN, lifecycle::SHUTDOWN_HELP),
+        Command::new(
+            "pause",
+            "<Domain>",
+            "Pause execution of a domain",
+            1,
+            lifecycle::pause,
+        ),
+        Command::new(
+            "unpause",
+            "<Domain>",
+            "Unpause a paused domain",
+            1,
+            lifecycle::unpause,
+        ),
+        Command::new(
+            "console",
+            "[options] <Domain>",
+            "Attach to domain's console",
+            1,
+            lifecycle::console,
+        )
+        .with(lifecycle::CONSOLE, lifecycle::CONSOLE_HELP),
+        Command::new(
+            "vcpu-list",
+            "[Domain, ...]",
+            "List the VCPUs for all/some domains",
+            0,
+            cpus::list,
+        ),
+        Command::new(
+            "vcpu-pin",
+            "<Domain> <VCPU|all> <Hard affinity|-|all>",
+            "Set which CPUs a VCPU can use",
+            3,
+            cpus::pin,
+        )
+        .with(cpus::PIN, ""),
+        Command::new(
+            "vm-list",
+            "",
+            "List guest domains, excluding dom0, stubdoms, etc.",
+            0,
+            list::vm_list,
+        ),
+        Command::new(
+            "info",
+            "[Name]",
+            "Get information about Xen host",
+            0,
+            info::info,
+        )
+        .with(info::INFO, ""),
+        Command::new(
+            "domid",
+            "<DomainName>",
+            "Convert a domain name to domain id",
+            1,
+            list::domid,
+        ),
+        Command::new(
+            "domname",
+            "<DomainId>",
+            "Convert a domain id to domain name",
+            1,
+            list::domname,
+        ),
+        Command::new(
+            "rename",
+            "<Domain> <NewDomainName>",
+            "Rename a domain",
+            2,
+            lifecycle::rename,
+        ),
+        Command::new(
+            "dmesg",
+            "[-c]",
+            "Read and/or clear dmesg buffer",
+            0,
+            info::dmesg,
+        )
+        .with(
+            info::DMESG,
+            "  -c                        Clear dmesg buffer as well as printing it",
+        ),
+        Command::new(
+            "network-list",
+            "<Domain(s)>",
+            "List virtual network interfaces for a domain",
+            1,
+            devices::network_list,
+        ),
+        Command::new(
+            "block-list",
+            "<Domain(s)>",
+            "List virtual block devices for a domain",
+            1,
+            devices::block_list,
+        ),
+        Command::new(
+            "uptime",
+            "[-s] [Domain]",
+            "Print uptime for all/some domains",
+            0,
+            uptime::uptime,
+        )
+        .with(uptime::UPTIME, ""),
+        Command::new(
+            "debug-exits",
+            "[Domain, ...]",
+            "Count guest exits, hypercalls and events of all/some domains",
+            0,
+            counters::exits,
+        ),
+        Command::new(
+            "help",
+            "[Command]",
+            "Show this list, or how to use a command",
+            0,
+            help,
+        ),
+    ]
+}
