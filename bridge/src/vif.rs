@@ -134,7 +134,8 @@ impl Vif {
                 self.disconnect(engine, "its frontend closes");
                 self.device.set_state(store, XenbusState::Closing)
             }
-            XenbusState::Closed => {
+            // Gone altogether: its domain is being destroyed.
+            XenbusState::Closed | XenbusState::Unknown => {
                 self.disconnect(engine, "its frontend has closed");
                 self.device.set_state(store, XenbusState::Closed)
             }

@@ -71,6 +71,12 @@ fn other_subcommands() {
         ("(XEN) hello".into(), 0)
     );
     assert_eq!(type_line(&mut app, "xl dmesg"), (String::new(), 0));
+    let (said, status) = type_line(&mut app, "xl debug-use");
+    assert_eq!(status, 0);
+    assert!(
+        said.contains("Grants mapped") && said.contains("store_nodes"),
+        "{said}"
+    );
     let (said, _) = type_line(&mut app, "xl debug-exits blkback");
     assert!(
         said.contains("exit cpuid") && said.contains("hypercall 29 sched_op"),

@@ -171,7 +171,9 @@ impl<H: Host> App<'_, H> {
         // Not allowed to fail: a domain that does not exist any more needs no pause.
         let _ = self.host.pause_domain(domid);
 
-        // Backends let go of the devices while the domain is still there.
+        // Backends let go of the devices while the domain is still there. It is paused and cannot close its ends:
+        // without them, the backends do not wait for it.
+        self.remove_node(&format!("/local/domain/{domid}/device"));
         for device in &devices {
             // A backend that has closed the device already is not to be told again.
             let path = format!("{}/state", device.backend_path());
@@ -219,7 +221,17 @@ impl<H: Host> App<'_, H> {
         // Not introduced is as good as released.
         let _ = self.host.store_release(domid);
         for device in devices {
-            self.remove_node(&device.backend_path());
+            let path = device.backend_path();
+            self.remove_node(&path);
+            // The directory of all devices of this kind that this domain had.
+            if let Some((parent, _)) = path.rsplit_once('/')
+                && self
+                    .host
+                    .store_list(parent)
+                    .is_ok_and(|left| left.is_empty())
+            {
+                self.remove_node(parent);
+            }
         }
         self.remove_node(&format!("/local/domain/0/backend/console/{domid}"));
         self.remove_node(&format!("/libxl/{domid}"));

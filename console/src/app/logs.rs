@@ -35,6 +35,13 @@ pub(crate) struct Book {
     full: bool,
 }
 
+impl Book {
+    /// How many guests' consoles are being logged.
+    pub(crate) fn console_logs(&self) -> usize {
+        self.consoles.len()
+    }
+}
+
 impl<H: Host> App<'_, H> {
     /// Begins to write logs to `volume`.
     pub(crate) fn start_logs(&mut self, volume: Volume) {

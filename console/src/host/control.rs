@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use pvh::{MemoryMap, Range, VcpuState};
 use xen_abi::domctl::{XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo};
-use xen_abi::microhv::{Exits, Info};
+use xen_abi::microhv::{Exits, Holdings, Info};
 use xen_abi::sysctl::XenSysctlPhysinfo;
 use xen_abi::xen::DomainHandle;
 use xen_abi::{DomId, Errno};
@@ -57,6 +57,8 @@ pub trait Control {
     fn microhv_info(&mut self) -> Result<Info, Errno>;
     /// A domain's counters.
     fn exits(&mut self, domid: DomId) -> Result<Exits, Errno>;
+    /// What a domain holds now.
+    fn holdings(&mut self, domid: DomId) -> Result<Holdings, Errno>;
     /// The hypervisor's log; empties it if `clear`.
     fn log(&mut self, clear: bool) -> Result<Vec<u8>, Errno>;
 

@@ -1,6 +1,7 @@
 //! xenstore, as Domain-0 sees it.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use xen_abi::{DomId, Errno};
 
@@ -37,6 +38,8 @@ pub trait Store {
     fn store_apply(&mut self, entries: &[Entry]) -> Result<(), Errno>;
     /// Reads a value.
     fn store_read(&mut self, path: &str) -> Result<String, Errno>;
+    /// The names of the nodes below `path`.
+    fn store_list(&mut self, path: &str) -> Result<Vec<String>, Errno>;
     /// Writes a value; parents come into being.
     fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno>;
     /// Removes a node and all below it.

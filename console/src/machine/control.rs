@@ -10,7 +10,7 @@ use domain::xen_abi::domctl::{
     XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo,
 };
 use domain::xen_abi::memory::E820Entry;
-use domain::xen_abi::microhv::{Exits, Info};
+use domain::xen_abi::microhv::{Exits, Holdings, Info};
 use domain::xen_abi::sysctl::XenSysctlPhysinfo;
 use domain::xen_abi::version::{
     XENVER_CAPABILITIES, XENVER_CHANGESET, XENVER_COMMANDLINE, XENVER_EXTRAVERSION,
@@ -93,6 +93,10 @@ impl Control for Real {
 
     fn exits(&mut self, domid: DomId) -> Result<Exits, Errno> {
         control::exits(domid)
+    }
+
+    fn holdings(&mut self, domid: DomId) -> Result<Holdings, Errno> {
+        control::holdings(domid)
     }
 
     fn log(&mut self, clear: bool) -> Result<Vec<u8>, Errno> {

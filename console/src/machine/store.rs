@@ -44,6 +44,10 @@ impl Store for Real {
         self.ask(|store| store.read_string(path))
     }
 
+    fn store_list(&mut self, path: &str) -> Result<Vec<String>, Errno> {
+        self.ask(|store| store.directory(path))
+    }
+
     fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno> {
         self.ask(|store| store.write(path, value))
     }

@@ -3,6 +3,7 @@
 mod counters;
 mod cpus;
 mod devices;
+mod holdings;
 mod info;
 mod lifecycle;
 mod list;

@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Command, counters, cpus, devices, help, info, lifecycle, list, uptime};
+use super::{Command, counters, cpus, devices, help, holdings, info, lifecycle, list, uptime};
 use crate::host::Host;
 
 /// All subcommands, in the order in which `xl help` names them.
@@ -161,6 +161,13 @@ pub(super) fn table<H: Host>() -> Vec<Command<H>> {
             "Count guest exits, hypercalls and events of all/some domains",
             0,
             counters::exits,
+        ),
+        Command::new(
+            "debug-use",
+            "",
+            "Show what the domains and the machine hold: pages, ports, grants, store nodes",
+            0,
+            holdings::print,
         ),
         Command::new(
             "help",

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use console::host::{ConsoleError, Consoles, Control, Events, Machine, Store, Version};
 use pvh::{MemoryMap, Range, VcpuState};
 use xen_abi::domctl::{DominfFlags, XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo};
-use xen_abi::microhv::{Exits, Info};
+use xen_abi::microhv::{Exits, Holdings, Info};
 use xen_abi::sysctl::XenSysctlPhysinfo;
 use xen_abi::{DomId, Errno};
 
@@ -202,6 +202,17 @@ impl Control for Pretend {
         exits.hypercalls[29] = 11;
         Ok(exits)
     }
+    fn holdings(&mut self, domid: DomId) -> Result<Holdings, Errno> {
+        let pages = self.get(domid)?.info.tot_pages;
+        Ok(Holdings {
+            domid,
+            ports: 3,
+            grants_used: 2,
+            grants_mapped: 1,
+            pages,
+            ..Default::default()
+        })
+    }
     fn log(&mut self, clear: bool) -> Result<Vec<u8>, Errno> {
         let log = self.log.clone();
         if clear {
@@ -305,6 +316,18 @@ impl Store for Pretend {
     }
     fn store_read(&mut self, path: &str) -> Result<String, Errno> {
         self.store.get(path).cloned().ok_or(Errno::ENOENT)
+    }
+    fn store_list(&mut self, path: &str) -> Result<Vec<String>, Errno> {
+        let prefix = format!("{}/", path.trim_end_matches('/'));
+        let below = self
+            .store
+            .keys()
+            .filter_map(|key| key.strip_prefix(&prefix));
+        let mut names: Vec<String> = below
+            .filter_map(|rest| rest.split('/').next().map(String::from))
+            .collect();
+        names.dedup();
+        Ok(names)
     }
     fn store_write(&mut self, path: &str, value: &str) -> Result<(), Errno> {
         self.store.insert(path.into(), value.into());

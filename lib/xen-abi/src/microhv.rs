@@ -18,6 +18,8 @@ abi_numbers! { u32;
     MICROHV_EXITS = 2;
     /// The hypervisor's own size ([`Info`]); control privilege.
     MICROHV_INFO = 3;
+    /// What one domain holds now ([`Holdings`]); control privilege.
+    MICROHV_HOLDINGS = 4;
 }
 
 /// Base-address registers of a device; a 64-bit one takes its own slot and leaves the next unused (size 0).
@@ -86,6 +88,20 @@ abi_struct! {
         grant_copies: u64,
         /// Pages mapped by `GNTTABOP_map_grant_ref`.
         grant_maps: u64,
+    }
+
+    /// Argument of `MICROHV_HOLDINGS`: `domid` in, the rest out.
+    pub struct Holdings {
+        domid: DomId,
+        _pad: u16,
+        /// Event channels that are not free.
+        ports: u32,
+        /// Entries of its grant table that others use now.
+        grants_used: u32,
+        /// Pages of others that it has mapped.
+        grants_mapped: u32,
+        /// Pages of its own memory.
+        pages: u64,
     }
 
     /// Argument of `MICROHV_INFO`: all out.
@@ -179,6 +195,7 @@ mod tests {
         assert_eq!(size_of::<Exits>(), 8 + 24 * 8 + 64 * 8 + 4 * 8);
         assert_eq!(offset_of!(Exits, hypercalls), 200);
         assert_eq!(size_of::<Info>(), 32);
+        assert_eq!(size_of::<Holdings>(), 24);
     }
 
     #[test]

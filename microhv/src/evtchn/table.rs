@@ -356,6 +356,13 @@ impl Table {
         })
     }
 
+    /// How many ports are in use.
+    #[must_use]
+    pub fn ports_in_use(&self) -> u32 {
+        let ports = core::iter::successors(self.next_in_use(0), |&port| self.next_in_use(port + 1));
+        ports.map(|_| 1).sum()
+    }
+
     /// Back to the 2-level scheme, all FIFO pages released. All ports are closed.
     pub fn forget_fifo(&mut self) {
         self.fifo = None;

@@ -44,6 +44,12 @@ impl ActiveEntries {
         page.get(reference as usize % PER_PAGE)?.as_ref()
     }
 
+    /// How many entries are in use.
+    pub fn in_use(&self) -> u32 {
+        let entries = self.pages.iter().flatten().flat_map(|page| page.iter());
+        entries.map(|entry| u32::from(entry.is_some())).sum()
+    }
+
     /// The place for the record of an entry.
     pub fn slot(&mut self, reference: u32) -> Result<&mut Option<Active>, Errno> {
         let page = self

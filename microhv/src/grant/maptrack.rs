@@ -111,6 +111,14 @@ impl Maptrack {
         }
     }
 
+    /// How many mappings there are.
+    pub fn in_use(&self) -> u32 {
+        let slots = self.pages.iter().flatten().flat_map(|page| page.iter());
+        slots
+            .map(|slot| u32::from(matches!(slot, Slot::Used(_))))
+            .sum()
+    }
+
     /// The first mapping with a handle of at least `from`.
     pub fn next(&mut self, from: u32) -> Option<(u32, Mapping)> {
         (from..(self.count * PER_PAGE) as u32).find_map(|handle| Some((handle, self.get(handle)?)))

@@ -76,6 +76,18 @@ impl Table {
         self.shared.count()
     }
 
+    /// How many entries others use now.
+    #[must_use]
+    pub fn entries_in_use(&self) -> u32 {
+        self.active.in_use()
+    }
+
+    /// How many pages of others the domain has mapped.
+    #[must_use]
+    pub fn mappings_in_use(&self) -> u32 {
+        self.maptrack.in_use()
+    }
+
     /// The frame number `index` of entries, for `XENMAPSPACE_grant_table`; comes into being if it may.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use core::sync::atomic::Ordering;
 
 use xen_abi::Errno;
 use xen_abi::microhv::{
-    Exits, GetDevice, Info, MICROHV_EXITS, MICROHV_GET_DEVICE, MICROHV_INFO, MICROHV_MSIX_BIND,
-    MsixBind,
+    Exits, GetDevice, Holdings, Info, MICROHV_EXITS, MICROHV_GET_DEVICE, MICROHV_HOLDINGS,
+    MICROHV_INFO, MICROHV_MSIX_BIND, MsixBind,
 };
 
 use super::{Caller, DONE, Result};
@@ -36,6 +36,13 @@ pub fn call(caller: &Caller<'_>) -> Result {
             let mut request: Exits = caller.read(argument)?;
             count(&mut request)?;
             caller.write(argument, &request)?;
+        }
+        MICROHV_HOLDINGS => {
+            if !domain.privileged {
+                return Err(Errno::EPERM);
+            }
+            let request: Holdings = caller.read(argument)?;
+            caller.write(argument, &holdings(request.domid)?)?;
         }
         MICROHV_INFO => {
             if !domain.privileged {
@@ -76,4 +83,22 @@ fn count(request: &mut Exits) -> Result<()> {
     request.events_sent = target.events_sent.load(Ordering::Relaxed);
     request.events_received = target.events_received.load(Ordering::Relaxed);
     Ok(())
+}
+
+fn holdings(domid: u16) -> Result<Holdings> {
+    let target = domain::find(DomId(domid)).ok_or(Errno::ESRCH)?;
+    let ports = target.evtchn.lock().ports_in_use();
+    let (grants_used, grants_mapped) = {
+        let grant = target.grant.lock();
+        (grant.entries_in_use(), grant.mappings_in_use())
+    };
+    let pages = target.p2m.lock().ram_pages();
+    Ok(Holdings {
+        domid,
+        ports,
+        grants_used,
+        grants_mapped,
+        pages,
+        ..Default::default()
+    })
 }

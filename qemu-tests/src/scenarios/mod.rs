@@ -8,6 +8,7 @@ mod faults;
 mod handles;
 mod input;
 mod isolation;
+mod life;
 mod logs;
 mod machines;
 mod net;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Scenario> {
         faults::SCENARIOS,
         debian::SCENARIOS,
         disk::SCENARIOS,
+        life::SCENARIOS,
         logs::SCENARIOS,
         net::SCENARIOS,
     ]

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use xen_abi::domctl::XenDomctlGetdomaininfo;
-use xen_abi::microhv::{Exits, Info, MICROHV_EXITS, MICROHV_INFO};
+use xen_abi::microhv::{Exits, Holdings, Info, MICROHV_EXITS, MICROHV_HOLDINGS, MICROHV_INFO};
 use xen_abi::sysctl::*;
 use xen_abi::version::*;
 use xen_abi::{DomId, Errno};
@@ -87,6 +87,17 @@ pub fn exits(domid: DomId) -> Result<Exits, Errno> {
     };
     // SAFETY: the structure carries no address.
     unsafe { hypercall::microhv_op(MICROHV_EXITS, &mut op) }?;
+    Ok(op)
+}
+
+/// What a domain holds now.
+pub fn holdings(domid: DomId) -> Result<Holdings, Errno> {
+    let mut op = Holdings {
+        domid,
+        ..Default::default()
+    };
+    // SAFETY: the structure carries no address.
+    unsafe { hypercall::microhv_op(MICROHV_HOLDINGS, &mut op) }?;
     Ok(op)
 }
 

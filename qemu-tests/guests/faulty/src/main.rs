@@ -1,6 +1,7 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
 //! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`. Everyone else must keep running.
-//! `do=runtime` and `do=cpu` do right things: they try lib/domain and the virtual CPU against the hypervisor.
+//! `do=runtime` and `do=cpu` do right things: they try lib/domain and the virtual CPU against the hypervisor;
+//! `do=sleep` does nothing.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
@@ -35,6 +36,7 @@ fn main(boot: &'static domain::Boot) {
         "runtime" => runtime::check_all(),
         "store" => store::check_all(),
         "cpu" => cpu::check_all(),
+        "sleep" => {}
         _ => log::error!("faulty: do={what}?"),
     }
     loop {
