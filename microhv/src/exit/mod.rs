@@ -68,7 +68,10 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
             return machine.second_level_fault(run, gpa, access);
         }
         Exit::Exception(MACHINE_CHECK, _) => return After::Crash("machine check"),
-        Exit::Shutdown => return After::Crash("triple fault"),
+        Exit::Shutdown => {
+            run.hw.dump();
+            return After::Crash("triple fault");
+        }
         Exit::EntryFailed => {
             run.hw.dump();
             return After::Crash("the CPU refused the vCPU's state");

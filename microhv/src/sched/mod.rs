@@ -57,6 +57,8 @@ fn enqueue(vcpu: &Vcpu) {
             inner.virtual_time = place_near(inner.virtual_time, queue::minimum(cpu));
             inner.state = State::Queued(cpu);
             inner.last_cpu = cpu;
+            // Before another CPU can take it from the queue and say that it runs.
+            vcpu.runstate.change(vcpu, runstate::RUNNABLE);
             if !queue::push(cpu, inner.virtual_time, handle) {
                 inner.state = State::Idle;
                 log::error!(
@@ -67,7 +69,6 @@ fn enqueue(vcpu: &Vcpu) {
                 return;
             }
             drop(inner);
-            vcpu.runstate.change(vcpu, runstate::RUNNABLE);
             if cpu == arch::cpu_index() {
                 arch::percpu::this()
                     .reschedule

@@ -53,6 +53,15 @@ fn run_vcpu(cpu: usize, vcpu: &PageArc<Vcpu>) {
         guest_loop(cpu, vcpu, &mut run, start, start_virtual);
         run.save();
     }
+    let state = if !vcpu.sched.is_online() {
+        runstate::OFFLINE
+    } else if vcpu.sched.is_waiting() {
+        runstate::BLOCKED
+    } else {
+        runstate::RUNNABLE
+    };
+    // While it is still ours: as soon as it is idle, another CPU may take it and say that it runs.
+    vcpu.runstate.change(vcpu, state);
     let ran = arch::timer::now_ns().saturating_sub(start);
     let weight = u64::from(vcpu.domain.weight.load(Ordering::Relaxed).max(1));
     {
@@ -62,14 +71,6 @@ fn run_vcpu(cpu: usize, vcpu: &PageArc<Vcpu>) {
         inner.virtual_time += ran * 256 / weight;
         queue::advance_minimum(cpu, inner.virtual_time.min(start_virtual + ran));
     }
-    let state = if !vcpu.sched.is_online() {
-        runstate::OFFLINE
-    } else if vcpu.sched.is_waiting() {
-        runstate::BLOCKED
-    } else {
-        runstate::RUNNABLE
-    };
-    vcpu.runstate.change(vcpu, state);
     if !vcpu.sched.is_waiting() || vcpu.sched.is_notified() {
         enqueue(vcpu);
     }
