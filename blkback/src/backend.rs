@@ -5,6 +5,7 @@
 //! and wait for it to come again if it can. Everything that must survive us is in the store.
 
 mod connect;
+mod sharing;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -55,6 +56,8 @@ type Key = (DomId, String);
 struct Vbd {
     device: Device,
     extent: Extent,
+    /// Others may use the same sectors, by the operator's word.
+    shared: bool,
     cdrom: bool,
     connection: Option<ConnectionId>,
     ports: Vec<u32>,
@@ -182,20 +185,29 @@ impl<D: Disk, P: Platform> Backends<D, P> {
     /// Does what the two ends' states call for.
     fn consider(&mut self, store: &mut Store, key: &Key) {
         let path = format!("{ROOT}/{}/{}", key.0, key.1);
+        // Domain-0 writes `state` last, and is the only one to write this one: the directory is new.
+        let is_new = domain::xenbus::state(store, &path) == XenbusState::Initialising;
+        if is_new && self.vbds.contains_key(key) {
+            // The one that we know has gone unseen. When it has ended we come here again.
+            return self.end(store, key, Ending::Forget);
+        }
         if !self.vbds.contains_key(key) {
-            // Domain-0 writes `state` last.
             if !store.exists(&format!("{path}/state")) {
                 self.refused.remove(key);
                 return;
             }
-            if self.refused.contains(key) {
+            if self.refused.contains(key) && !is_new {
                 return;
             }
             match self.appear(store, &path) {
-                Ok(vbd) => drop(self.vbds.insert(key.clone(), vbd)),
+                Ok(Some(vbd)) => drop(self.vbds.insert(key.clone(), vbd)),
+                // What is in its way is about to end.
+                Ok(None) => return,
                 Err(failure) => {
                     report(store, &path, &failure);
                     self.refused.insert(key.clone());
+                    // As the hotplug scripts of Xen's say it to the toolstack.
+                    let _ = store.write(&format!("{path}/hotplug-error"), &failure.0);
                     // So that the guest goes on without it.
                     let _ = store.write(&format!("{path}/state"), XenbusState::Closed.as_str());
                     return;
@@ -210,7 +222,14 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         }
         let (ours, theirs) = (vbd.device.state(store), vbd.device.other_state(store));
         let connected = vbd.connection.is_some();
+        let wanted = store.read_number_or(&format!("{path}/online"), 1) != 0;
         match theirs {
+            // Domain-0 takes it away, and no frontend has taken it up.
+            XenbusState::Initialising | XenbusState::InitWait
+                if !wanted && !connected && ours == XenbusState::Closing =>
+            {
+                self.end(store, key, Ending::To(XenbusState::Closed));
+            }
             XenbusState::Initialised | XenbusState::Connected
                 if !connected && ours == XenbusState::InitWait =>
             {
@@ -224,7 +243,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
                 self.end(store, key, Ending::To(XenbusState::Closed))
             }
             // A frontend that starts anew, after one that has gone.
-            XenbusState::Initialising if !connected && ours != XenbusState::InitWait => {
+            XenbusState::Initialising if wanted && !connected && ours != XenbusState::InitWait => {
                 self.end(store, key, Ending::To(XenbusState::InitWait));
             }
             _ => {}
@@ -276,6 +295,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             .filter(|(_, vbd)| ready(vbd))
             .map(|(key, _)| key.clone())
             .collect();
+        let mut forgotten = false;
         for key in keys {
             let Some(vbd) = self.vbds.get_mut(&key) else {
                 continue;
@@ -299,8 +319,13 @@ impl<D: Disk, P: Platform> Backends<D, P> {
                 Some(Ending::Forget) | None => {
                     let _ = vbd.device.unwatch_other(store, &vbd.device.path);
                     self.vbds.remove(&key);
+                    forgotten = true;
                 }
             }
+        }
+        if forgotten {
+            // Another of the same name, or one that had to wait for this one's sectors.
+            self.consider_all(store, None);
         }
     }
 }

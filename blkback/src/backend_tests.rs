@@ -385,3 +385,97 @@ fn several_queues_are_served_each_by_its_port() {
     assert_eq!(play.state(), "4");
     assert!((1040..1044).all(|port| play.backends.serve(port)));
 }
+
+#[test]
+fn a_disk_that_is_replaced_unseen_is_the_new_one() {
+    let mut play = Play::new();
+    play.create("/dev/gpt/debian-root", "w");
+    play.guest.grant(8, false);
+    play.publish(RING);
+    assert_eq!(play.back("sectors").as_deref(), Some("100"));
+    // Both happen before we look.
+    play.store.remove(BACK);
+    play.store.remove(FRONT);
+    play.create("/dev/vd0", "r");
+    assert_eq!(play.state(), "2");
+    play.guest.grant(8, false);
+    play.publish(RING);
+    assert_eq!(
+        (play.state().as_str(), play.back("sectors").as_deref()),
+        ("4", Some("4096"))
+    );
+    assert_eq!(play.store.watches(), 2);
+    // The same with one that was refused.
+    play.store.remove(BACK);
+    play.create("/dev/gpt/nothing", "w");
+    assert_eq!(play.state(), "6");
+    play.store.remove(BACK);
+    play.create("/dev/gpt/debian-root", "w");
+    assert_eq!(play.state(), "2");
+}
+
+#[test]
+fn a_disk_that_is_taken_away_closes_with_or_without_a_frontend() {
+    let mut play = Play::new();
+    play.create("/dev/gpt/debian-root", "w");
+    let take_away = |play: &mut Play| {
+        play.store.set(&format!("{BACK}/online"), 0);
+        play.store.set(&format!("{BACK}/state"), 5);
+        play.run();
+    };
+    take_away(&mut play);
+    assert_eq!(play.state(), "6");
+    play.store.remove(BACK);
+    play.store.remove(FRONT);
+    play.create("/dev/gpt/debian-root", "w");
+    play.guest.grant(8, false);
+    play.publish(RING);
+    take_away(&mut play);
+    assert_eq!(play.state(), "5", "the frontend may still write");
+    play.front_state(6);
+    assert_eq!((play.state().as_str(), play.guest.mapped.get()), ("6", 0));
+}
+
+#[test]
+fn sectors_that_another_writes_are_refused_unless_the_operator_says_so() {
+    let error = |first: &str, second: (&str, &str)| {
+        let mut play = Play::new();
+        play.create("/dev/gpt/debian-root", first);
+        play.store.set("/local/domain/6/device/vbd/51728/state", 1);
+        for (key, value) in [
+            ("frontend", "/local/domain/6/device/vbd/51728"),
+            ("frontend-id", "6"),
+            ("params", second.0),
+            ("mode", second.1),
+            ("state", "1"),
+        ] {
+            play.store
+                .set(&format!("/local/domain/3/backend/vbd/6/51728/{key}"), value);
+        }
+        play.run();
+        let back = |key| {
+            play.store
+                .get(&format!("/local/domain/3/backend/vbd/6/51728/{key}"))
+        };
+        (back("state").unwrap(), back("hotplug-error"))
+    };
+    let taken = "Device /dev/vd0p1 is mounted in a guest domain (5), and so cannot be mounted now.";
+    assert_eq!(
+        error("w", ("/dev/vd0p1", "w")),
+        ("6".into(), Some(taken.into()))
+    );
+    let (state, text) = error("w", ("/dev/vd0", "r"));
+    assert_eq!(
+        (state.as_str(), text.as_deref()),
+        (
+            "6",
+            Some(
+                "Device /dev/vd0 is mounted read-write in a guest domain (5), and so cannot be mounted read-only now."
+            )
+        )
+    );
+    assert_eq!(error("r", ("/dev/gpt/debian-root", "w")).0, "6");
+    for (first, second) in [("r", "r"), ("w", "w!"), ("w!", "w")] {
+        assert_eq!(error(first, ("/dev/gpt/debian-root", second)).0, "2");
+    }
+}

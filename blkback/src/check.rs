@@ -93,6 +93,13 @@ impl Refused {
 }
 
 impl Extent {
+    /// Has it sectors in common with the other?
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let end = |extent: &Self| extent.start.saturating_add(extent.sectors);
+        self.start < end(other) && other.start < end(self)
+    }
+
     /// Translates a range of the virtual disk to the disk.
     fn place(&self, sector: u64, count: u64) -> Result<u64, Refused> {
         let end = sector

@@ -149,8 +149,9 @@ impl Vif {
 
     /// A frontend that starts over (its domain or its driver did) finds a backend that waits.
     fn reopen(&mut self, store: &mut Store) -> Result<(), Errno> {
+        let wanted = store.read_number_or(&self.device.key("online"), 1) != 0;
         match self.device.state(store) {
-            XenbusState::Closed | XenbusState::Closing if !self.is_connected() => {
+            XenbusState::Closed | XenbusState::Closing if wanted && !self.is_connected() => {
                 self.announce(store)
             }
             _ => Ok(()),
@@ -159,7 +160,12 @@ impl Vif {
 
     /// Our own state was changed, by Domain-0: it wants the vif to end.
     pub fn on_own_state(&mut self, store: &mut Store, engine: &mut Engine) {
-        if self.device.state(store) == XenbusState::Closing && self.is_connected() {
+        if self.device.state(store) != XenbusState::Closing {
+            return;
+        }
+        // We write this state ourselves when the frontend closes; then it is not offline.
+        let offline = store.read_number_or(&self.device.key("online"), 1) == 0;
+        if self.is_connected() || offline {
             self.disconnect(engine, "it is taken away");
             let _ = self.device.set_state(store, XenbusState::Closed);
         }

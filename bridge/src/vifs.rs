@@ -8,7 +8,7 @@ use bridge::engine::{Broken, Engine};
 use bridge::mac::Mac;
 use bridge::switch::PortId;
 use domain::store::{Store, StoreAccess};
-use domain::xenbus::backend_event;
+use domain::xenbus::{XenbusState, backend_event, state};
 use domain::{DomId, Errno};
 
 const ROOT: &str = "backend/vif";
@@ -116,14 +116,16 @@ impl Vifs {
         let path = format!("{ROOT}/{domain}/{handle}");
         let key = (domain, handle.to_string());
         let there = store.exists(&format!("{path}/frontend"));
-        if there == self.list.contains_key(&key) {
+        // Only Domain-0 writes this state: the directory is new, and the one that we know has gone unseen.
+        let is_new = there && state(store, &path) == XenbusState::Initialising;
+        if there && !is_new && self.list.contains_key(&key) {
             return;
         }
         let token = token(domain, handle);
+        if let Some(mut vif) = self.list.remove(&key) {
+            vif.end(store, engine, &token);
+        }
         if !there {
-            if let Some(mut vif) = self.list.remove(&key) {
-                vif.end(store, engine, &token);
-            }
             return;
         }
         let Some(id) = self.free_id() else {

@@ -21,8 +21,9 @@ const MAX_RING_PAGE_ORDER: u64 = 4;
 const MAX_QUEUES: u64 = 4;
 
 impl<D: Disk, P: Platform> Backends<D, P> {
-    /// A new directory: finds its disk and says what we can do with it.
-    pub(super) fn appear(&self, store: &mut Store, path: &str) -> Result<Vbd, Failure> {
+    /// A new directory: finds its disk and says what we can do with it. `None` if another that is about to end has the same
+    /// sectors.
+    pub(super) fn appear(&self, store: &mut Store, path: &str) -> Result<Option<Vbd>, Failure> {
         let device = Device::backend(store, path)?;
         let key = |name: &str| format!("{path}/{name}");
         let params = store
@@ -32,6 +33,10 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             .ok_or_else(|| Failure(format!("there is no disk {params:?}")))?;
         let mode = store.read_string(&key("mode")).unwrap_or_default();
         extent.read_only = !mode.starts_with('w') || self.limits.read_only;
+        let shared = mode.ends_with('!');
+        if !self.may_use(&params, &extent, shared)? {
+            return Ok(None);
+        }
         let cdrom = store
             .read_string(&key("device-type"))
             .is_ok_and(|kind| kind == "cdrom");
@@ -77,6 +82,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         let vbd = Vbd {
             device,
             extent,
+            shared,
             cdrom,
             connection: None,
             ports: Vec::new(),
@@ -88,7 +94,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             // A backend before us was connected. The frontend's rings are still there: take them over.
             store.write(&key("state"), XenbusState::InitWait.as_str())?;
         }
-        Ok(vbd)
+        Ok(Some(vbd))
     }
 
     /// The frontend is ready: maps its rings and tells it how large the disk is.
