@@ -5,26 +5,17 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use xen_abi::{DomId, Errno};
-use xl_config::{DomainConfig, Mac, Uuid};
+use xl_config::{DomainConfig, Uuid};
 
-use super::boot::{BLKBACK, BRIDGE, BRIDGE_NAME, XENSTORE};
+use super::boot::XENSTORE;
 use super::{App, DOMAIN_0};
-use crate::guest::{
-    CreateError, Created, Device, DomainEntries, Entry, Guest, Kernel, create, domain_entries,
-    vbd_entries, vif_entries,
-};
+use crate::guest::{CreateError, Created, DomainEntries, Guest, Kernel, create, domain_entries};
 use crate::host::Host;
 use xl_config::DomainType;
 
-/// A backend has this long to take up a new device (libxl: `LIBXL_INIT_TIMEOUT`).
-const BACKEND_WAIT: u64 = 10_000_000_000;
 /// xl's exit codes: a configuration that cannot be read as one, and everything else (`-ERROR_FAIL`).
 const EXIT_CONFIG: i32 = 1;
 const EXIT_FAIL: i32 = 3;
-/// Xenbus states.
-const INIT_WAIT: i64 = 2;
-const CONNECTED: i64 = 4;
-
 /// Why there is no guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -42,9 +33,6 @@ impl Failure {
         }
     }
 }
-
-/// Devices with what xenstore says of them.
-type Devices = Vec<(Device, Vec<Entry>)>;
 
 impl<H: Host> App<'_, H> {
     /// Reads the configuration at `source`, with `more` lines behind it, as `xl create FILE name=value` has them.
@@ -219,80 +207,6 @@ impl<H: Host> App<'_, H> {
             self.wait_for_backend(&device)?;
         }
         Ok(())
-    }
-
-    /// The devices of `config` for domain `domid`.
-    fn devices(&mut self, config: &DomainConfig, domid: DomId) -> Result<Devices, String> {
-        let mut devices = Devices::new();
-        for (index, disk) in config.disks.iter().enumerate() {
-            let backend = self.backend(disk.backend.as_deref(), BLKBACK)?;
-            let number = disk.number.number;
-            let vbd = Device {
-                kind: "vbd",
-                number,
-                frontend: domid,
-                backend,
-            };
-            if devices.iter().any(|(other, _)| *other == vbd) {
-                return Err(format!("disk {} is there twice", disk.vdev));
-            }
-            let entries = vbd_entries(&vbd, disk, index == 0);
-            devices.push((vbd, entries));
-        }
-        let mut next = 0;
-        for vif in &config.vifs {
-            let backend = self.backend(vif.backend.as_deref(), BRIDGE)?;
-            let bridge = vif.bridge.as_deref().unwrap_or(BRIDGE_NAME);
-            if bridge != BRIDGE_NAME {
-                return Err(format!("there is no bridge '{bridge}', only {BRIDGE_NAME}"));
-            }
-            let taken = |devices: &Devices, number| {
-                devices
-                    .iter()
-                    .any(|(other, _)| other.kind == "vif" && other.number == number)
-            };
-            while taken(&devices, next) {
-                next += 1;
-            }
-            let number = vif.devid.unwrap_or(next);
-            if taken(&devices, number) {
-                return Err(format!("vif {number} is there twice"));
-            }
-            let device = Device {
-                kind: "vif",
-                number,
-                frontend: domid,
-                backend,
-            };
-            let mac = vif
-                .mac
-                .unwrap_or_else(|| Mac::in_xens_range(self.host.random() as u32));
-            let entries = vif_entries(&device, vif, mac, bridge, false);
-            devices.push((device, entries));
-        }
-        Ok(devices)
-    }
-
-    /// Waits until the backend has taken up a device.
-    fn wait_for_backend(&mut self, device: &Device) -> Result<(), String> {
-        let back = device.backend_path();
-        let what = format!("{} {}", device.kind, device.number);
-        let deadline = self.host.now().saturating_add(BACKEND_WAIT);
-        // A backend that cannot serve the device closes it and says why, as libxl's hotplug scripts do.
-        let path = format!("{back}/state");
-        let state = self.wait_for(&path, deadline, |state| state >= INIT_WAIT);
-        if (INIT_WAIT..=CONNECTED).contains(&state) {
-            return Ok(());
-        }
-        let backend = self.name_of(device.backend);
-        let error = self.host.store_read(&format!("{back}/hotplug-error"));
-        if let Ok(error) = error {
-            Err(format!("{backend} refuses {what}: {error}"))
-        } else if state > CONNECTED {
-            Err(format!("{backend} refuses {what} (state {state})"))
-        } else {
-            Err(format!("{backend} did not take up {what} within 10 s"))
-        }
     }
 
     /// A random UUID (RFC 4122, version 4).

@@ -22,9 +22,8 @@ const CLOSE_WAIT: u64 = 2_000_000_000;
 const STOP_WAIT: u64 = 60_000_000_000;
 /// A domain that ends sooner than this after its start is not started again: it would never stop.
 const RESTART_MIN: u64 = 1_000_000_000;
-/// Xenbus states.
+/// The xenbus state of a device that is not in use any more.
 const CLOSED: i64 = 6;
-const CLOSING: i64 = 5;
 
 impl<H: Host> App<'_, H> {
     /// Looks for domains that have shut down or are gone.
@@ -175,17 +174,7 @@ impl<H: Host> App<'_, H> {
         // without them, the backends do not wait for it.
         self.remove_node(&format!("/local/domain/{domid}/device"));
         for device in &devices {
-            // A backend that has closed the device already is not to be told again.
-            let path = format!("{}/state", device.backend_path());
-            let state = self.store_number(&path);
-            if state >= 0 {
-                let _ = self
-                    .host
-                    .store_write(&format!("{}/online", device.backend_path()), "0");
-                if state < CLOSING {
-                    let _ = self.host.store_write(&path, &CLOSING.to_string());
-                }
-            }
+            self.take_away(device, false);
         }
         let deadline = self.host.now().saturating_add(CLOSE_WAIT);
         for device in &devices {
@@ -221,17 +210,7 @@ impl<H: Host> App<'_, H> {
         // Not introduced is as good as released.
         let _ = self.host.store_release(domid);
         for device in devices {
-            let path = device.backend_path();
-            self.remove_node(&path);
-            // The directory of all devices of this kind that this domain had.
-            if let Some((parent, _)) = path.rsplit_once('/')
-                && self
-                    .host
-                    .store_list(parent)
-                    .is_ok_and(|left| left.is_empty())
-            {
-                self.remove_node(parent);
-            }
+            self.forget_device(device, true);
         }
         self.remove_node(&format!("/local/domain/0/backend/console/{domid}"));
         self.remove_node(&format!("/libxl/{domid}"));

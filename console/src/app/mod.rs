@@ -3,8 +3,10 @@
 mod boot;
 mod consoles;
 mod create;
+mod devices;
 mod disk;
 mod files;
+mod hotplug;
 mod life;
 mod logs;
 mod options;
@@ -23,6 +25,7 @@ use crate::host::Host;
 use crate::terminal::LineEditor;
 pub(crate) use boot::XENSTORE;
 pub use create::Failure;
+pub(crate) use hotplug::Force;
 pub use options::Options;
 
 /// Number of Domain-0.
@@ -174,6 +177,14 @@ impl<'a, H: Host> App<'a, H> {
             _ if domid == DOMAIN_0 => DOMAIN_0_NAME.to_string(),
             Some(guest) => guest.name.clone(),
             None => "(null)".to_string(),
+        }
+    }
+
+    /// The domain that `word` names, by number or by name.
+    pub(crate) fn find(&mut self, word: &str) -> Option<DomId> {
+        match word.parse::<DomId>() {
+            Ok(domid) => Some(domid).filter(|&domid| self.host.domain(domid).is_ok()),
+            Err(_) => self.named(word),
         }
     }
 

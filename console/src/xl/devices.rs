@@ -1,8 +1,9 @@
 //! `xl network-list` and `xl block-list`.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
+
+use xen_abi::DomId;
 
 use super::options::Given;
 use super::{FAILURE, find_domain};
@@ -16,10 +17,14 @@ pub(super) fn network_list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 
         "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<5} {:<30}",
         "Idx", "BE", "Mac Addr.", "handle", "state", "evt-ch", "tx-", "rx-ring-ref", "BE-path"
     ));
-    for device in match devices(app, given, "vif") {
-        Some(devices) => devices,
-        None => return FAILURE,
-    } {
+    let mut list = Vec::new();
+    for word in &given.arguments {
+        match find_domain(app, word) {
+            Some(domid) => list.extend(devices(app, domid, "vif")),
+            None => return FAILURE,
+        }
+    }
+    for device in list {
         let front = device.frontend_path();
         // The backend's half: the guest can write anything into its own.
         let mac = format!("{}/mac", device.backend_path());
@@ -54,10 +59,15 @@ pub(super) fn block_list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         "{:<5} {:<3} {:<6} {:<5} {:<6} {:<8} {:<30}",
         "Vdev", "BE", "handle", "state", "evt-ch", "ring-ref", "BE-path"
     ));
-    for device in match devices(app, given, "vbd") {
-        Some(devices) => devices,
-        None => return FAILURE,
-    } {
+    let mut list = Vec::new();
+    for word in &given.arguments {
+        match app.find(word) {
+            Some(domid) => list.extend(devices(app, domid, "vbd")),
+            // As xl does: the others are listed all the same.
+            None => app.say(&format!("{word} is an invalid domain identifier")),
+        }
+    }
+    for device in list {
         let front = device.frontend_path();
         let state = app.store_number(&format!("{front}/state"));
         let queue = if app.store_number(&format!("{front}/queue-0/event-channel")) >= 0 {
@@ -81,21 +91,12 @@ pub(super) fn block_list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     0
 }
 
-/// Devices of one kind of the domains that are asked for.
-fn devices<H: Host>(app: &mut App<'_, H>, given: &Given, kind: &str) -> Option<Vec<Device>> {
-    let mut devices = Vec::new();
-    let words: Vec<String> = given.arguments.clone();
-    for word in words {
-        let domid = find_domain(app, &word)?;
-        if let Some(guest) = app.guests.get(&domid) {
-            devices.extend(
-                guest
-                    .devices
-                    .iter()
-                    .filter(|device| device.kind == kind)
-                    .cloned(),
-            );
-        }
-    }
-    Some(devices)
+/// A domain's devices of one kind.
+fn devices<H: Host>(app: &App<'_, H>, domid: DomId, kind: &str) -> Vec<Device> {
+    let devices = app.guests.get(&domid).map(|guest| guest.devices.iter());
+    let devices = devices.into_iter().flatten();
+    devices
+        .filter(|device| device.kind == kind)
+        .cloned()
+        .collect()
 }

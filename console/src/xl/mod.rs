@@ -1,5 +1,6 @@
 //! `xl`: subcommands with the output and exit codes of Xen's (tools/xl).
 
+mod attach;
 mod counters;
 mod cpus;
 mod devices;
@@ -155,10 +156,7 @@ fn describe<H: Host>(app: &mut App<'_, H>, command: &Command<H>) {
 fn find_domain<H: Host>(app: &mut App<'_, H>, word: &str) -> Option<DomId> {
     /// libxl's `ERROR_INVAL`.
     const ERROR_INVAL: i32 = -6;
-    let found = match word.parse::<DomId>() {
-        Ok(domid) => Some(domid).filter(|&domid| app.host.domain(domid).is_ok()),
-        Err(_) => app.named(word),
-    };
+    let found = app.find(word);
     if found.is_none() {
         app.say(&format!(
             "{word} is an invalid domain identifier (rc={ERROR_INVAL})"

@@ -3,7 +3,9 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Command, counters, cpus, devices, help, holdings, info, lifecycle, list, uptime};
+use super::{
+    Command, attach, counters, cpus, devices, help, holdings, info, lifecycle, list, uptime,
+};
 use crate::host::Host;
 
 /// All subcommands, in the order in which `xl help` names them.
@@ -134,11 +136,34 @@ pub(super) fn table<H: Host>() -> Vec<Command<H>> {
             "  -c                        Clear dmesg buffer as well as printing it",
         ),
         Command::new(
+            "network-attach",
+            "<Domain> [type=<type>] [mac=<mac>] [bridge=<bridge>] [ip=<ip>] [script=<script>] \
+             [backend=<BackDomain>] [vifname=<name>] [rate=<rate>] [model=<model>] [accel=<accel>] \
+             [mtu=<mtu>]",
+            "Create a new virtual network device",
+            1,
+            attach::network_attach,
+        ),
+        Command::new(
             "network-list",
             "<Domain(s)>",
             "List virtual network interfaces for a domain",
             1,
             devices::network_list,
+        ),
+        Command::new(
+            "network-detach",
+            "<Domain> <DevId|mac>",
+            "Destroy a domain's virtual network device",
+            2,
+            attach::network_detach,
+        ),
+        Command::new(
+            "block-attach",
+            "<Domain> <disk-spec-component(s)>...",
+            "Create a new virtual block device",
+            2,
+            attach::block_attach,
         ),
         Command::new(
             "block-list",
@@ -147,6 +172,14 @@ pub(super) fn table<H: Host>() -> Vec<Command<H>> {
             1,
             devices::block_list,
         ),
+        Command::new(
+            "block-detach",
+            "[option] <Domain> <DevId>",
+            "Destroy a domain's virtual block device",
+            2,
+            attach::block_detach,
+        )
+        .with(attach::DETACH, attach::DETACH_HELP),
         Command::new(
             "uptime",
             "[-s] [Domain]",

@@ -42,6 +42,8 @@ pub struct Pretend {
     /// What backends do with a new device: state, and error if any.
     pub backend_state: u32,
     pub backend_error: Option<String>,
+    /// Frontends do not let go of their devices: backends close only when the frontend's half has gone.
+    pub frontends_hold: bool,
     pub next_port: u32,
     pub next_random: u64,
     pub domains_event: bool,
@@ -129,6 +131,12 @@ impl Pretend {
             .map(|(path, _)| path.clone())
             .collect();
         for path in closing {
+            let front = self.store.get(&path.replace("/state", "/frontend"));
+            let there =
+                front.is_some_and(|front| self.store.contains_key(&format!("{front}/state")));
+            if self.frontends_hold && there {
+                continue;
+            }
             self.store.insert(path, "6".into());
         }
     }

@@ -6,6 +6,7 @@ mod debian;
 mod disk;
 mod faults;
 mod handles;
+mod hotplug;
 mod input;
 mod isolation;
 mod life;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Scenario> {
         faults::SCENARIOS,
         debian::SCENARIOS,
         disk::SCENARIOS,
+        hotplug::SCENARIOS,
         life::SCENARIOS,
         logs::SCENARIOS,
         net::SCENARIOS,
