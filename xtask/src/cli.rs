@@ -160,6 +160,8 @@ pub struct Logs {
 pub enum Subject {
     /// From power-on to Domain-0's prompt with all service domains up.
     Boot,
+    /// What the creation of a guest takes beside what its kernel needs by itself.
+    Create,
 }
 
 impl Cli {
@@ -186,6 +188,7 @@ impl Cli {
             Command::Run(arguments) => run::run(&arguments),
             Command::Bench(arguments) => match arguments.subject {
                 Subject::Boot => bench::boot(&arguments),
+                Subject::Create => bench::create(&arguments),
             },
             Command::Logs(arguments) => disk_logs::logs(&arguments),
             Command::Doctor => Ok(doctor::doctor()),
