@@ -41,9 +41,14 @@ impl<H: Host> App<'_, H> {
         source: &str,
         more: &[String],
     ) -> Result<DomainConfig, Failure> {
-        let mut text = self.file(source).map_err(|error| {
-            Failure::new(format!("Failed to read config file: {source}: {error}"))
-        })?;
+        // As with xl: everything is on the command line.
+        let mut text = if source == "/dev/null" {
+            Vec::new()
+        } else {
+            self.file(source).map_err(|error| {
+                Failure::new(format!("Failed to read config file: {source}: {error}"))
+            })?
+        };
         for line in more {
             text.push(b'\n');
             text.extend_from_slice(line.as_bytes());
@@ -125,10 +130,14 @@ impl<H: Host> App<'_, H> {
         let created = create(&mut self.host, &config, handle, kernel, store_domain);
         let created = created.map_err(|error| {
             if matches!(error, CreateError::Memory { .. }) {
-                let line = self.line_of(source, "memory");
-                let asked = config.memory.unwrap_or(0);
+                let (key, asked) = if config.maxmem > config.memory {
+                    ("maxmem", config.maxmem)
+                } else {
+                    ("memory", config.memory)
+                };
+                let (line, asked) = (self.line_of(source, key), asked.unwrap_or(0));
                 let text = format!(
-                    "{source}{line}: memory = {asked} does not fit: {error}\n\
+                    "{source}{line}: {key} = {asked} does not fit: {error}\n\
                      failed to free memory for the domain"
                 );
                 Failure::new(text)

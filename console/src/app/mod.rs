@@ -57,6 +57,8 @@ pub struct App<'a, H> {
     pub(crate) at_prompt: bool,
     /// Whether the machine is about to end: nothing is started again.
     pub(crate) ending: bool,
+    /// Whether the steps of what is being done are shown: `-v`.
+    pub(crate) verbose: bool,
     /// Some guest has said too much and is listened to again then.
     pub(crate) throttled: Option<u64>,
 }
@@ -77,6 +79,7 @@ impl<'a, H: Host> App<'a, H> {
             attached: None,
             at_prompt: false,
             ending: false,
+            verbose: false,
             throttled: None,
         }
     }
@@ -150,6 +153,9 @@ impl<'a, H: Host> App<'a, H> {
 
     /// Adds a line to a guest's log, `/var/log/xen/xl-NAME.log`.
     pub(crate) fn log_life(&mut self, name: &str, line: &str) {
+        if self.verbose {
+            self.say(&alloc::format!("libxl: detail: {name}: {line}"));
+        }
         const LOG_MAX: usize = 16 << 10;
         self.log_line(
             &alloc::format!("xl-{}.log", crate::logs::file_name(name)),

@@ -21,6 +21,13 @@ use crate::host::Control;
 const SLACK_PAGES: u64 = 256;
 /// The share of the CPUs that a domain has from the start (Xen's `CSCHED2_DEFAULT_WEIGHT`).
 const USUAL_WEIGHT: u32 = 256;
+/// How many pages a domain may have that is to have `ram` pages of RAM.
+#[must_use]
+pub const fn page_limit(ram: u64) -> u64 {
+    ram.saturating_add(Layout::extra_pages())
+        .saturating_add(SLACK_PAGES)
+}
+
 /// Grant references of the console's and the store's pages (Xen `grant_table.h`, `GNTTAB_RESERVED_*`).
 const GRANT_CONSOLE: u32 = 0;
 const GRANT_STORE: u32 = 1;
@@ -108,7 +115,14 @@ pub fn create<H: Control>(
         path: kernel.path.to_string(),
         error,
     })?;
-    let memory = config.memory.unwrap_or(0).saturating_mul(1 << 20);
+    // With maxmem the guest is built with all of it and its balloon driver gives back what is beyond memory, as
+    // memory/target tells it, as soon as it starts: the kernel's own tables are made for what it may have one day.
+    let wanted = config.memory.unwrap_or(0);
+    let memory = config
+        .maxmem
+        .unwrap_or(0)
+        .max(wanted)
+        .saturating_mul(1 << 20);
     let layout = Layout::new(memory, config.maxvcpus).map_err(CreateError::Layout)?;
     let pages = memory / pvh::PAGE_SIZE + Layout::extra_pages();
     let info = host
@@ -121,11 +135,19 @@ pub fn create<H: Control>(
         });
     }
 
-    let limit = config.maxmem.unwrap_or(0).saturating_mul(256).max(pages) + SLACK_PAGES;
+    let limit = page_limit(memory / pvh::PAGE_SIZE);
     let domid = host
         .create_domain(handle, config.maxvcpus, limit)
         .map_err(refused("creating the domain"))?;
-    match fill(host, config, domid, &layout, &image, kernel, store_domain) {
+    let filled = fill(host, config, domid, &layout, &image, kernel, store_domain);
+    let filled = filled.and_then(|created| {
+        // What it gives back it does not get again by itself.
+        let limit = page_limit(wanted.saturating_mul(256));
+        host.set_max_pages(domid, limit)
+            .map_err(refused("limiting its memory"))?;
+        Ok(created)
+    });
+    match filled {
         Ok(created) => Ok(created),
         Err(error) => {
             // What went wrong is the news; a domain that cannot be destroyed stays in `xl list`.

@@ -6,7 +6,7 @@ mod entries;
 mod memory;
 
 pub use context::cpu_record;
-pub use create::{CreateError, Created, Kernel, create};
+pub use create::{CreateError, Created, Kernel, create, page_limit};
 pub use entries::{Device, DomainEntries, Entry, domain_entries, vbd_entries, vif_entries};
 pub use memory::GuestWriter;
 

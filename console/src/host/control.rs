@@ -49,6 +49,12 @@ pub trait Control {
     fn set_affinity(&mut self, domid: DomId, vcpu: u32, cpus: u64) -> Result<(), Errno>;
     /// Sets the share of the CPUs (256 is usual) and the cap in percent of one (0: none).
     fn set_weight(&mut self, domid: DomId, weight: u16, cap: u16) -> Result<(), Errno>;
+    /// The share of the CPUs that [`Control::set_weight`] sets.
+    fn weight(&mut self, domid: DomId) -> Result<u16, Errno>;
+    /// How many pages it may have from now on; what it has stays.
+    fn set_max_pages(&mut self, domid: DomId, pages: u64) -> Result<(), Errno>;
+    /// Sends one of `XEN_DOMCTL_SENDTRIGGER_*` to a vCPU.
+    fn trigger(&mut self, domid: DomId, vcpu: u32, trigger: u32) -> Result<(), Errno>;
     /// The machine.
     fn physinfo(&mut self) -> Result<XenSysctlPhysinfo, Errno>;
     /// The hypervisor's version.

@@ -65,6 +65,18 @@ impl Control for Real {
         control::set_scheduling(domid, weight, cap)
     }
 
+    fn weight(&mut self, domid: DomId) -> Result<u16, Errno> {
+        control::scheduling(domid).map(|(weight, _)| weight)
+    }
+
+    fn set_max_pages(&mut self, domid: DomId, pages: u64) -> Result<(), Errno> {
+        control::set_max_memory(domid, pages.saturating_mul(PAGE_SIZE / 1024))
+    }
+
+    fn trigger(&mut self, domid: DomId, vcpu: u32, trigger: u32) -> Result<(), Errno> {
+        control::send_trigger(domid, vcpu, trigger)
+    }
+
     fn physinfo(&mut self) -> Result<XenSysctlPhysinfo, Errno> {
         control::physinfo()
     }

@@ -18,6 +18,13 @@ pub(super) const PIN: Known = Known {
     long: &[("force", 'f'), ("ignore-global-affinity-masks", 'i')],
 };
 
+pub(super) const SET: Known = Known {
+    letters: "i",
+    long: &[("ignore-host", 'i')],
+};
+pub(super) const SET_HELP: &str =
+    "-i, --ignore-host  Don't limit the vCPU based on the host CPU count";
+
 /// Prints the table.
 pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let Ok(physinfo) = app.host.physinfo() else {
@@ -113,6 +120,67 @@ pub(super) fn pin<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             app.say(&format!("Could not set affinity for vcpu `{vcpu}'."));
             return FAILURE;
         }
+    }
+    0
+}
+
+/// Has a guest take vCPUs off or bring them back.
+pub(super) fn set<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
+    let [domain, count, ..] = given.arguments.as_slice() else {
+        return FAILURE;
+    };
+    let Some(domid) = find_domain(app, domain) else {
+        return FAILURE;
+    };
+    let digits = count.bytes().take_while(u8::is_ascii_digit).count();
+    let count = count.get(..digits).and_then(|digits| digits.parse().ok());
+    let Some(count) = count.filter(|&count: &u32| i32::try_from(count).is_ok()) else {
+        app.say("Error: Invalid argument.");
+        return FAILURE;
+    };
+    let (Ok(info), Ok(physinfo)) = (app.host.domain(domid), app.host.physinfo()) else {
+        return FAILURE;
+    };
+    let cpus = physinfo.max_cpu_id.saturating_add(1);
+    if !given.has('i') && count > info.nr_online_vcpus && count > cpus {
+        app.say(&format!(
+            "You are overcommmitting! You have {cpus} physical CPUs and want {count} vCPUs! \
+             Aborting, use --ignore-host to continue"
+        ));
+        return FAILURE;
+    }
+    /// libxl's `ERROR_FAIL`.
+    const ERROR_FAIL: i32 = -3;
+    let most = info.max_vcpu_id.wrapping_add(1);
+    let refused = if !app.is_guest(domid) {
+        Some(format!("{} is no guest", app.name_of(domid)))
+    } else if count > most {
+        Some(format!(
+            "Requested {count} VCPUs, however maxcpus is {most}!"
+        ))
+    } else if count == 0 {
+        // libxl writes it, and kernels keep their first CPU all the same.
+        Some("a guest cannot do without its first vCPU".to_string())
+    } else {
+        let write = (0..most).try_for_each(|vcpu| {
+            let path = format!("/local/domain/{domid}/cpu/{vcpu}/availability");
+            let state = if vcpu < count { "online" } else { "offline" };
+            app.host.store_write(&path, state)
+        });
+        write.err().map(|errno| format!("xenstore: {errno}"))
+    };
+    if let Some(refused) = refused {
+        app.say(&format!("libxl: error: Domain {domid}:{refused}"));
+        app.say(&format!(
+            "libxl_set_vcpuonline failed domid={domid} max_vcpus={count}, rc: {ERROR_FAIL}"
+        ));
+        return FAILURE;
+    }
+    if let Some(guest) = app.guests.get_mut(&domid)
+        && let Some(config) = &mut guest.config
+    {
+        // It is made again with what it has.
+        config.vcpus = count;
     }
     0
 }

@@ -58,12 +58,17 @@ pub(super) fn info<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         }
         Err(_) => app.say("libxl_physinfo failed."),
     }
+    let wanted = given.arguments.first().filter(|_| !given.has('n'));
+    if given.has('n') {
+        show(app, core::mem::take(&mut lines), None);
+        topology(app);
+    }
     lines.push(("xen_major", version.major.to_string()));
     lines.push(("xen_minor", version.minor.to_string()));
     lines.push(("xen_extra", version.extra));
     lines.push(("xen_version", number));
     lines.push(("xen_caps", version.capabilities));
-    lines.push(("xen_scheduler", "microhv".to_string()));
+    lines.push(("xen_scheduler", "credit2".to_string()));
     lines.push(("xen_pagesize", "4096".to_string()));
     lines.push(("platform_params", "virt_start=0x0".to_string()));
     lines.push(("xen_changeset", version.changeset));
@@ -72,6 +77,7 @@ pub(super) fn info<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     lines.push(("cc_compile_by", version.compile_by));
     lines.push(("cc_compile_domain", version.compile_domain));
     lines.push(("cc_compile_date", version.compile_date));
+    lines.push(("build_id", String::new()));
     if let Ok(info) = app.host.microhv_info() {
         let kib = |bytes: u64| format!("{} KiB", bytes.div_ceil(1024));
         lines.push(("microhv_image", kib(info.image_bytes)));
@@ -80,7 +86,12 @@ pub(super) fn info<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     }
     lines.push(("xend_config_format", "4".to_string()));
 
-    let wanted = given.arguments.first();
+    show(app, lines, wanted);
+    0
+}
+
+/// Prints lines, or the values of those that are wanted.
+fn show<H: Host>(app: &mut App<'_, H>, lines: Vec<(&str, String)>, wanted: Option<&String>) {
     for (name, value) in lines {
         match wanted {
             None => app.say(&format!("{name:<22} : {value}")),
@@ -89,7 +100,28 @@ pub(super) fn info<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             Some(_) => {}
         }
     }
-    0
+}
+
+/// CPUs, devices and memory by node: one node, every CPU a core of its own (`XEN_SYSCTL_physinfo` says no more).
+fn topology<H: Host>(app: &mut App<'_, H>) {
+    let Ok(physinfo) = app.host.physinfo() else {
+        app.say("libxl_get_cpu_topology failed.");
+        return;
+    };
+    app.say("cpu_topology           :\ncpu:    core    socket     node");
+    let cores = physinfo.cores_per_socket.max(1);
+    for cpu in 0..=physinfo.max_cpu_id {
+        let core = cpu / physinfo.threads_per_core.max(1);
+        let (socket, core) = (core / cores, core % cores);
+        app.say(&format!(
+            "{cpu:>3}:    {core:>4}     {socket:>4}     {:>4}",
+            0
+        ));
+    }
+    app.say("device topology        :\ndevice           node\nNo device topology data available");
+    app.say("numa_info              :\nnode:    memsize    memfree    distances");
+    let (size, free) = (physinfo.total_pages / 256, physinfo.free_pages / 256);
+    app.say(&format!("{:>4}:    {size:>6}     {free:>6}      10", 0));
 }
 
 fn virt_caps(capabilities: PhysCapabilities) -> String {

@@ -1,7 +1,6 @@
-//! `xl create`, `destroy`, `shutdown`, `reboot`, `pause`, `unpause`, `console`, `rename`.
+//! `xl destroy`, `shutdown`, `reboot`, `pause`, `unpause`, `console`, `rename`.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use xen_abi::{DomId, Errno};
@@ -11,22 +10,6 @@ use super::{FAILURE, USAGE, find_domain};
 use crate::app::{App, DOMAIN_0, XENSTORE};
 use crate::host::Host;
 
-pub(super) const CREATE: Known = Known {
-    letters: "cdeFf:npqVA",
-    long: &[
-        ("defconfig", 'f'),
-        ("dryrun", 'n'),
-        ("quiet", 'q'),
-        ("paused", 'p'),
-    ],
-};
-pub(super) const CREATE_HELP: &str = "\
--c                      Connect to the console after the domain is created.
--f FILE, --defconfig=FILE
-                        Use the given configuration file.
--n, --dryrun            Dry run - says whether the configuration is right.
--p                      Leave the domain paused after it is created.
--q, --quiet             Quiet.";
 pub(super) const DESTROY: Known = Known {
     letters: "f",
     long: &[],
@@ -48,50 +31,6 @@ pub(super) const CONSOLE_HELP: &str = "\
 -n <number>     console number, 0
 
 Ctrl-] leaves the console.";
-
-/// Creates a guest.
-pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
-    // Without -f the first argument is the file; the others are settings that override its own.
-    let (source, more) = match (given.value('f'), given.arguments.split_first()) {
-        (Some(source), _) => (Some(String::from(source)), given.arguments.as_slice()),
-        (None, Some((source, more))) => (Some(source.clone()), more),
-        (None, None) => (None, [].as_slice()),
-    };
-    let Some(source) = source else {
-        app.say("'xl create' requires a config file.");
-        return USAGE;
-    };
-    if given.has('n') {
-        return match app.read_config(&source, more) {
-            Ok(config) => {
-                for warning in &config.warnings {
-                    app.say(&format!("{warning}"));
-                }
-                app.say(&format!("{config:#?}"));
-                0
-            }
-            Err(failure) => {
-                app.say(&failure.message);
-                failure.status
-            }
-        };
-    }
-    if !given.has('q') {
-        app.say(&format!("Parsing config from {source}"));
-    }
-    match app.create_from_file(&source, more, given.has('p')) {
-        Ok(domid) => {
-            if given.has('c') {
-                app.attach(domid);
-            }
-            0
-        }
-        Err(failure) => {
-            app.say(&failure.message);
-            failure.status
-        }
-    }
-}
 
 /// Destroys a domain.
 pub(super) fn destroy<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {

@@ -8,8 +8,9 @@ use xen_abi::DomId;
 use xen_abi::domctl::{DominfFlags, XenDomctlGetdomaininfo};
 use xl_config::Uuid;
 
+use super::json::Json;
 use super::options::{Given, Known};
-use super::{FAILURE, find_domain, seconds};
+use super::{FAILURE, describe_named, details, find_domain, seconds};
 use crate::app::App;
 use crate::host::Host;
 
@@ -23,7 +24,12 @@ pub(super) const LIST: Known = Known {
         ("numa", 'n'),
     ],
 };
-pub(super) const LIST_HELP: &str = "-v, --verbose           Prints out UUIDs and security context";
+pub(super) const LIST_HELP: &str = "\
+-l, --long              Output all VM details
+-v, --verbose           Prints out UUIDs and security context
+-Z, --context           Prints out security context
+-c, --cpupool           Prints the cpupool the domain is in
+-n, --numa              Prints out NUMA node affinity";
 
 /// Prints the table.
 pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
@@ -36,12 +42,9 @@ pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             }
         },
         [word] => {
-            let domid = match word.parse() {
-                Ok(domid) => domid,
-                Err(_) => match find_domain(app, word) {
-                    Some(domid) => domid,
-                    None => return FAILURE,
-                },
+            // A number is looked up below, where xl has another message for it.
+            let Some(domid) = word.parse().ok().or_else(|| find_domain(app, word)) else {
+                return FAILURE;
             };
             match app.host.domain(domid) {
                 Ok(info) => vec![info],
@@ -52,15 +55,29 @@ pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             }
         }
         _ => {
-            app.say("xl list takes one domain at most");
+            describe_named(app, "list");
             return FAILURE;
         }
     };
+    if given.has('l') {
+        let all = domains.iter().map(|info| details::running(app, info));
+        let all = Json::List(all.collect());
+        app.say(&format!("{all}"));
+        return 0;
+    }
     let verbose = given.has('v');
     let mut head =
         String::from("Name                                        ID   Mem VCPUs\tState\tTime(s)");
     if verbose {
         head.push_str("   UUID                            Reason-Code\tSecurity Label");
+    } else if given.has('Z') {
+        head.push_str("   Security Label");
+    }
+    if given.has('c') {
+        head.push_str("         Cpupool");
+    }
+    if given.has('n') {
+        head.push_str(" NODE Affinity");
     }
     app.say(&head);
     for info in &domains {
@@ -73,7 +90,17 @@ pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             } else {
                 String::from("-")
             };
-            line.push_str(&format!(" {} {reason:>8} {:>16}", Uuid(info.handle), "-"));
+            line.push_str(&format!(" {} {reason:>8}", Uuid(info.handle)));
+        }
+        if verbose || given.has('Z') {
+            line.push_str(&format!(" {:>16}", "-"));
+        }
+        if given.has('c') {
+            line.push_str(&format!("{:>16}", "Pool-0"));
+        }
+        if given.has('n') {
+            // One node, and every domain may have its memory there.
+            line.push_str(" all");
         }
         app.say(&line);
     }

@@ -3,13 +3,20 @@
 mod attach;
 mod counters;
 mod cpus;
+mod create;
+mod details;
 mod devices;
 mod holdings;
 mod info;
+mod json;
 mod lifecycle;
 mod list;
+mod memory;
 pub mod options;
+mod sched;
+mod signals;
 mod table;
+mod top;
 mod uptime;
 
 use alloc::format;
@@ -64,6 +71,11 @@ impl<H: Host> Command<H> {
         }
     }
 
+    /// Whether `-v` and `-N` before its name mean something to it.
+    fn takes_global(&self) -> bool {
+        ["create", "config-update"].contains(&self.name)
+    }
+
     const fn with(mut self, known: Known, options: &'static str) -> Self {
         self.known = known;
         self.options = options;
@@ -84,6 +96,12 @@ fn find<H: Host>(name: &str) -> Option<Command<H>> {
 
 /// Runs a subcommand; returns xl's exit code.
 pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
+    let global = words.iter().take_while(|word| {
+        let letters = word.strip_prefix('-').unwrap_or_default();
+        !letters.is_empty() && letters.chars().all(|letter| "vftTN".contains(letter))
+    });
+    let (global, words) = words.split_at(global.count());
+    let global: String = global.concat();
     let Some((name, words)) = words.split_first() else {
         help(app, &Given::default());
         return FAILURE;
@@ -95,8 +113,23 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
         app.say(&format!("command '{name}' not implemented"));
         return FAILURE;
     };
+    let dry_run = global.contains('N');
+    if dry_run && !command.takes_global() {
+        app.say("command does not implement -N (dryrun) option");
+        return FAILURE;
+    }
     let given = match options::parse(words, command.known) {
-        Ok(given) => given,
+        Ok(mut given) => {
+            let global = global.chars().filter_map(|letter| match letter {
+                'N' => Some(('n', String::new())),
+                'v' => Some(('v', String::new())),
+                _ => None,
+            });
+            if command.takes_global() {
+                given.options.extend(global);
+            }
+            given
+        }
         Err(option) => {
             app.say(&format!("option `{option}' not supported."));
             return USAGE;
@@ -135,6 +168,12 @@ fn help<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             app.say(&format!("command \"{name}\" not implemented"));
             FAILURE
         }
+    }
+}
+
+fn describe_named<H: Host>(app: &mut App<'_, H>, name: &str) {
+    if let Some(command) = find::<H>(name) {
+        describe(app, &command);
     }
 }
 

@@ -4,7 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Command, attach, counters, cpus, devices, help, holdings, info, lifecycle, list, uptime,
+    Command, attach, counters, cpus, create, devices, help, holdings, info, lifecycle, list,
+    memory, sched, signals, top, uptime,
 };
 use crate::host::Host;
 
@@ -16,9 +17,17 @@ pub(super) fn table<H: Host>() -> Vec<Command<H>> {
             "<ConfigFile> [options] [vars]",
             "Create a domain from config file <filename>",
             0,
-            lifecycle::create,
+            create::create,
         )
-        .with(lifecycle::CREATE, lifecycle::CREATE_HELP),
+        .with(create::CREATE, create::CREATE_HELP),
+        Command::new(
+            "config-update",
+            "<Domain> <ConfigFile> [options] [vars]",
+            "Update a running domain's saved configuration, used when rebuilding the domain after reboot",
+            1,
+            create::config_update,
+        )
+        .with(create::UPDATE, create::UPDATE_HELP),
         Command::new(
             "list",
             "[options] [Domain]",
@@ -88,6 +97,58 @@ pub(super) fn table<H: Host>() -> Vec<Command<H>> {
             cpus::pin,
         )
         .with(cpus::PIN, ""),
+        Command::new(
+            "vcpu-set",
+            "[option] <Domain> <vCPUs>",
+            "Set the number of active VCPUs allowed for the domain",
+            2,
+            cpus::set,
+        )
+        .with(cpus::SET, cpus::SET_HELP),
+        Command::new(
+            "mem-max",
+            "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
+            "Set the maximum amount reservation for a domain",
+            2,
+            memory::max,
+        ),
+        Command::new(
+            "mem-set",
+            "<Domain> <MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>",
+            "Set the current memory usage for a domain",
+            2,
+            memory::set,
+        ),
+        Command::new(
+            "sched-credit2",
+            "[-d <Domain> [-w[=WEIGHT]]] [-p CPUPOOL]",
+            "Get/set credit2 scheduler parameters",
+            0,
+            sched::credit2,
+        )
+        .with(sched::CREDIT2, sched::CREDIT2_HELP),
+        Command::new(
+            "trigger",
+            "<Domain> <nmi|reset|init|power|sleep|s3resume> [<VCPU>]",
+            "Send a trigger to a domain",
+            2,
+            signals::trigger,
+        ),
+        Command::new(
+            "sysrq",
+            "<Domain> <letter>",
+            "Send a sysrq to a domain",
+            2,
+            signals::sysrq,
+        ),
+        Command::new(
+            "top",
+            "[-b] [-d SECONDS] [-i ITERATIONS]",
+            "Monitor a host and the domains in real time",
+            0,
+            top::top,
+        )
+        .with(top::TOP, top::TOP_HELP),
         Command::new(
             "vm-list",
             "",

@@ -21,6 +21,7 @@ pub struct Domain {
     pub pauses: i32,
     pub affinity: BTreeMap<u32, u64>,
     pub weight: Option<(u16, u16)>,
+    pub triggers: Vec<(u32, u32)>,
     pub says: VecDeque<u8>,
     pub hears: Vec<u8>,
     pub room: usize,
@@ -48,6 +49,8 @@ pub struct Pretend {
     pub next_random: u64,
     pub domains_event: bool,
     pub log: Vec<u8>,
+    /// A node that says `poweroff` as soon as a guest runs.
+    pub ends_at_once: Option<String>,
     pub watches: std::collections::BTreeSet<String>,
 }
 
@@ -176,6 +179,24 @@ impl Control for Pretend {
         self.get(domid)?.weight = Some((weight, cap));
         Ok(())
     }
+    fn weight(&mut self, domid: DomId) -> Result<u16, Errno> {
+        Ok(self.get(domid)?.weight.map_or(256, |(weight, _)| weight))
+    }
+    fn set_max_pages(&mut self, domid: DomId, pages: u64) -> Result<(), Errno> {
+        self.get(domid)?.info.max_pages = pages;
+        Ok(())
+    }
+    fn trigger(&mut self, domid: DomId, vcpu: u32, trigger: u32) -> Result<(), Errno> {
+        let domain = self.get(domid)?;
+        if vcpu > domain.info.max_vcpu_id {
+            return Err(Errno::ESRCH);
+        }
+        if trigger != 0 {
+            return Err(Errno::ENOSYS);
+        }
+        domain.triggers.push((vcpu, trigger));
+        Ok(())
+    }
     fn physinfo(&mut self) -> Result<XenSysctlPhysinfo, Errno> {
         Ok(XenSysctlPhysinfo {
             nr_cpus: 2,
@@ -263,6 +284,9 @@ impl Control for Pretend {
         let domain = self.get(domid)?;
         domain.pauses -= 1;
         domain.info.flags = DominfFlags::HVM_GUEST | DominfFlags::BLOCKED;
+        if let Some(path) = self.ends_at_once.take() {
+            self.store.insert(path, "poweroff".into());
+        }
         Ok(())
     }
     fn populate(&mut self, domid: DomId, range: Range) -> Result<(), Errno> {

@@ -122,6 +122,24 @@ pub fn set_scheduling(domain: DomId, weight: u16, cap: u16) -> Result<(), Errno>
     plain(XEN_DOMCTL_SCHEDULER_OP, domain, &arm).map(drop)
 }
 
+/// Weight and cap, as [`set_scheduling`] sets them.
+pub fn scheduling(domain: DomId) -> Result<(u16, u16), Errno> {
+    let arm = XenDomctlSchedulerOp {
+        sched_id: XEN_SCHEDULER_CREDIT2,
+        cmd: XEN_DOMCTL_SCHEDOP_GETINFO,
+        ..Default::default()
+    };
+    let reply = plain(XEN_DOMCTL_SCHEDULER_OP, domain, &arm)?;
+    let arm: XenDomctlSchedulerOp = reply.get();
+    Ok((arm.credit.weight, arm.credit.cap))
+}
+
+/// Sends one of `XEN_DOMCTL_SENDTRIGGER_*` to a vCPU; `ENOSYS` for what such a domain does not know.
+pub fn send_trigger(domain: DomId, vcpu: u32, trigger: u32) -> Result<(), Errno> {
+    let arm = XenDomctlSendtrigger { trigger, vcpu };
+    plain(XEN_DOMCTL_SENDTRIGGER, domain, &arm).map(drop)
+}
+
 /// Physical CPUs that a vCPU may run on: one bit each, little-endian, in `cpus`.
 pub fn set_affinity(domain: DomId, vcpu: u32, cpus: &[u8]) -> Result<(), Errno> {
     let mut bitmap = cpus.to_vec();
