@@ -16,6 +16,8 @@ use crate::volume::{Volume, VolumeError, set_wall_clock};
 const TICK: u64 = 400_000_000;
 /// A line without an end is written as it is after this long.
 const PARTIAL: u64 = 400_000_000;
+/// That the disk is full is said again after this long, if it still is.
+const FULL_AGAIN: u64 = 600_000_000_000;
 
 /// The file system and what is to be written to it.
 #[derive(Default)]
@@ -31,8 +33,8 @@ pub(crate) struct Book {
     /// When to write.
     due: u64,
     urgent: bool,
-    /// It was said that the disk is full.
-    full: bool,
+    /// When it was said last that the disk is full.
+    full: Option<u64>,
 }
 
 impl Book {
@@ -92,7 +94,6 @@ impl<H: Host> App<'_, H> {
         if volume.is_dirty() {
             volume.commit()?;
         }
-        self.book.full = false;
         Ok(())
     }
 
@@ -103,7 +104,10 @@ impl<H: Host> App<'_, H> {
             if let Some(volume) = &self.book.volume {
                 let _ = volume.commit();
             }
-            if !core::mem::replace(&mut self.book.full, true) {
+            let now = self.host.now();
+            let lately = |then: u64| now.saturating_sub(then) < FULL_AGAIN;
+            if !self.book.full.is_some_and(lately) {
+                self.book.full = Some(now);
                 self.notice(&format!("/{LOGS}: {error}"));
             }
             return;

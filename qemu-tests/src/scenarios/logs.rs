@@ -1,5 +1,7 @@
 //! Domain-0's logs on the disk.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use anyhow::{Result, bail};
 
 use super::boot::DOMAINS;
 use crate::disk::{self, Partition};
+use crate::fat::Files;
 use crate::guest::Guest;
 use crate::scenario::{HANG, Scenario, Stage};
 use crate::{check, fat};
@@ -23,6 +26,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "logs: a pulled plug costs at most the last second",
         debian: false,
         play: plug,
+    },
+    Scenario {
+        name: "logs: a full disk costs logs and nothing else",
+        debian: false,
+        play: full,
+    },
+    Scenario {
+        name: "logs: a broken file system is named, and left as it is",
+        debian: false,
+        play: broken,
     },
     Scenario {
         name: "logs: who did what is on the disk after power-off",
@@ -68,6 +81,85 @@ fn files(stage: &Stage) -> Result<PathBuf> {
     let files = fat::partition(&stage.folder().join("microhv.fat"))?;
     disk::create(&disk, &[files])?;
     Ok(disk)
+}
+
+/// Boots the disk, tries what an operator tries, and returns what was said.
+fn used(stage: &Stage, disk: PathBuf) -> Result<String> {
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    archive.bytes(
+        "etc/xen/small.cfg",
+        "name = \"small\"\nkernel = \"/boot/faulty\"\ncmdline = \"do=sleep\"\nmemory = 16\n",
+    );
+    let mut machine = stage.machine();
+    machine.disk = Some(disk);
+    machine.snapshot = false;
+    let mut running = stage.boot(machine, &archive)?;
+    running.wait_prompt(HANG)?;
+    for line in [
+        "xl create /etc/xen/small.cfg",
+        "sleep 2",
+        "xl destroy small",
+        "cat /boot/loader.conf",
+    ] {
+        running.xl(line)?;
+    }
+    check::row(&running.xl("xl list")?, "blkback")?;
+    let said = running.transcript();
+    running.power_off()?;
+    Ok(said)
+}
+
+fn full(stage: &Stage) -> Result<()> {
+    let disk = files(stage)?;
+    let volume = Files::open(&disk)?;
+    volume.write("etc/xen/mine.cfg", b"name = \"mine\"\n")?;
+    for (number, size) in [8 << 20, 1 << 20, 64 << 10, 4 << 10]
+        .into_iter()
+        .enumerate()
+    {
+        let mut count = 0;
+        let content = vec![0x5a; size];
+        while volume
+            .write(&format!("fill-{number}-{count}"), &content)
+            .is_ok()
+        {
+            count += 1;
+        }
+        let _ = volume.remove(&format!("fill-{number}-{count}"));
+    }
+    volume.close()?;
+    let said = used(stage, disk.clone())?;
+    if said.matches("/var/log/xen/: ").count() != 1 {
+        bail!("Domain-0 does not say once that its disk is full:\n{said}");
+    }
+    if fat::read(&disk, "etc/xen/mine.cfg")? != b"name = \"mine\"\n" {
+        bail!("a file of the operator is not what it was");
+    }
+    let found = fat::fsck(&disk, &stage.folder().join("part"))?;
+    let bad: Vec<_> = found.iter().filter(|line| !harmless(line)).collect();
+    if !bad.is_empty() {
+        bail!("fsck.vfat finds more than lost tails and free counts: {found:#?}");
+    }
+    Ok(())
+}
+
+fn broken(stage: &Stage) -> Result<()> {
+    let disk = files(stage)?;
+    let (start, _) = disk::find(&disk, "microhv")?;
+    let file = OpenOptions::new().read(true).write(true).open(&disk)?;
+    // Sectors of a size that there is not, and no number of allocation tables.
+    file.write_all_at(&[0x17, 0x05], start + 11)?;
+    file.write_all_at(&[0], start + 16)?;
+    let before = std::fs::read(&disk)?;
+    let said = used(stage, disk.clone())?;
+    if said.matches("no logs on disk: /dev/gpt/microhv").count() != 1 {
+        bail!("Domain-0 does not say once that the file system is broken:\n{said}");
+    }
+    if std::fs::read(&disk)? != before {
+        bail!("the broken file system was written to");
+    }
+    Ok(())
 }
 
 fn plug(stage: &Stage) -> Result<()> {
