@@ -248,9 +248,9 @@ impl<T: Transport> VirtioDisk<T> {
         self.buffers.push(self.part(slot, STATUS, 1));
         let last = self.buffers.len() - 1;
         let (read, write) = self.buffers.split_at(if to_device { last } else { 1 });
-        // SAFETY: header and status are in memory that only this driver uses, by `SharedMemory` copies, and the slot is taken until
-        // the token comes back. The data is, by `Disk::submit`'s contract, memory that stays: pages that the engine has mapped
-        // (never touched by Rust references) until the command completes.
+        // Header and status are in memory that only this driver uses, by `SharedMemory` copies.
+        // SAFETY: the slot is taken until the token comes back, and by `Disk::submit`'s contract the data is memory that stays
+        // until the command completes: pages that the engine has mapped, never touched by Rust references.
         unsafe { self.queue.add(read, write) }.map_err(|error| {
             if error == QueueError::Senseless {
                 log::error!("a request that makes no sense: {read:?} {write:?}");

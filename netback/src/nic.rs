@@ -341,11 +341,11 @@ impl Nic {
                 len: piece.len.into(),
             });
         }
-        // SAFETY: the slot is taken and the pages are held until the token comes back; both are only reached through
-        // `SharedMemory`. The pieces were checked to lie in the pool.
-        let token = written
-            .ok()
-            .and_then(|()| unsafe { self.transmit.add(&buffers, &[]) }.ok());
+        let token = written.ok().and_then(|()| {
+            // SAFETY: the slot is taken and the pages are held until the token comes back; both are only reached through
+            // `SharedMemory`. The pieces were checked to lie in the pool.
+            unsafe { self.transmit.add(&buffers, &[]) }.ok()
+        });
         let Some(token) = token else {
             self.starts_free.push(slot);
             return;

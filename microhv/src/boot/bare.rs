@@ -41,9 +41,8 @@ fn memory(address: u64, length: usize) -> Option<&'static [u8]> {
         return None;
     }
     let place = core::ptr::with_exposed_provenance((DIRECT_MAP + address) as usize);
-    // SAFETY: the boot page tables show all of the first 4 GiB; the loader's structures are not
-    // written after it has handed over, and their frames are not given to the allocator, or are
-    // no longer read when they are.
+    // SAFETY: the boot page tables show all of the first 4 GiB; nobody writes the loader's structures after it has handed
+    // over, and their frames are not given to the allocator, or are no longer read when they are.
     Some(unsafe { core::slice::from_raw_parts(place, length) })
 }
 

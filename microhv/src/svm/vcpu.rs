@@ -93,9 +93,8 @@ impl Vcpu {
     fn enter(&mut self) {
         let (guest, host) = (self.vmcb.mfn().address(), enable::host_page());
         debug_assert!(host != 0);
-        // SAFETY: the VMCB was made by `new` and names the permission maps and the domain's nested table, which
-        // the caller keeps alive; `new` fails unless `init` ran, and every CPU that schedules ran it; the
-        // hypervisor runs with interrupts off.
+        // SAFETY: `new` made the VMCB and fails unless `init` ran; every CPU that schedules ran it. The caller keeps the
+        // nested table alive, and the hypervisor runs with interrupts off.
         unsafe { entry::enter(&raw mut self.registers, guest, host) };
     }
 
