@@ -121,6 +121,21 @@ fn a_failing_create_leaves_nothing() {
 }
 
 #[test]
+fn a_bzimage_is_unpacked_on_its_way() {
+    let plain = archive(CFG);
+    let mut app = booted(&plain);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    let packed = archive(&CFG.replace("debian/vmlinux", "bz"));
+    let mut other = booted(&packed);
+    let (said, status) = type_line(&mut other, "xl create /etc/xen/debian.cfg");
+    assert_eq!(status, 0, "{said}");
+    let (plain, packed) = (&app.host.domains[&5], &other.host.domains[&5]);
+    assert_eq!(plain.written, packed.written);
+    assert!(packed.written.contains_key(&0x100_0000));
+    assert_eq!(plain.vcpu, packed.vcpu);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let with = |from: &str, to: &str| archive(&CFG.replace(from, to));
     let cases = [
@@ -135,13 +150,18 @@ fn what_is_wrong_is_named() {
             3,
         ),
         (
-            with("debian/vmlinux", "bz"),
-            "kernel /boot/bz: a bzImage",
+            with("debian/vmlinux", "bad"),
+            "debian: kernel /boot/bad: unknown compression, its first bytes are [72, 75, 62, 62, 69, 73]",
+            3,
+        ),
+        (
+            with("debian/vmlinux", "old"),
+            "debian: kernel /boot/old: no XEN_ELFNOTE_PHYS32_ENTRY note: not a PVH kernel",
             3,
         ),
         (
             with("debian/vmlinux", "debian/initrd"),
-            "kernel /boot/debian/initrd: not an ELF file",
+            "kernel /boot/debian/initrd: neither a bzImage nor an ELF file",
             3,
         ),
         (

@@ -9,7 +9,9 @@ use xl_config::{DomainConfig, Uuid};
 
 use super::boot::XENSTORE;
 use super::{App, DOMAIN_0};
-use crate::guest::{CreateError, Created, DomainEntries, Guest, Kernel, create, domain_entries};
+use crate::guest::{
+    Content, CreateError, Created, DomainEntries, File, Guest, Kernel, create, domain_entries,
+};
 use crate::host::Host;
 use xl_config::DomainType;
 
@@ -34,7 +36,7 @@ impl Failure {
     }
 }
 
-impl<H: Host> App<'_, H> {
+impl<'a, H: Host> App<'a, H> {
     /// Reads the configuration at `source`, with `more` lines behind it, as `xl create FILE name=value` has them.
     pub(crate) fn read_config(
         &mut self,
@@ -104,19 +106,8 @@ impl<H: Host> App<'_, H> {
         let store_domain = self
             .named(XENSTORE)
             .ok_or_else(|| fail("there is no xenstore domain".to_string()))?;
-        let path = config.kernel.clone();
-        let path = path.ok_or_else(|| fail("no kernel specified".to_string()))?;
-        let file = |path: &str| {
-            let missing = || fail(format!("{path}: No such file or directory"));
-            self.load(path).ok_or_else(missing)
-        };
-        let ramdisk = config.ramdisk.as_deref().map(file).transpose()?;
-        let image = file(&path)?;
-        let kernel = Kernel {
-            path: &path,
-            bytes: &image,
-            ramdisk: ramdisk.as_deref(),
-        };
+        let kernel = self.named_kernel(&config).map_err(fail)?;
+        let path = kernel.image.path.clone();
         if config.cap != 0 {
             self.say(&format!(
                 "{}: cap has no effect: CPU time is not limited",
@@ -170,6 +161,25 @@ impl<H: Host> App<'_, H> {
             return Err(fail(format!("cannot be started: {errno}")));
         }
         Ok(domid)
+    }
+
+    /// The kernel that `config` names, with its RAM disk.
+    fn named_kernel(&self, config: &DomainConfig) -> Result<Kernel<'a>, String> {
+        let file = |path: &String| -> Result<File<'a>, String> {
+            let content = self
+                .load(path)
+                .map_err(|error| format!("{path}: {error}"))?;
+            Ok(File {
+                path: path.clone(),
+                content: Content::Bytes(content),
+            })
+        };
+        let kernel = config.kernel.as_ref().ok_or("no kernel specified")?;
+        Ok(Kernel {
+            ramdisk: config.ramdisk.as_ref().map(file).transpose()?,
+            image: file(kernel)?,
+            cmdline: config.cmdline.clone(),
+        })
     }
 
     /// Everything outside the hypervisor: console, store, devices.

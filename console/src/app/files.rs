@@ -99,13 +99,19 @@ impl<'a, H: Host> App<'a, H> {
 
     /// The same without logs in memory: kernels are large, and in the archive they need no copy. What the boot loader read
     /// from the disk is not read again: Domain-0's memory may be too small for it.
-    pub(crate) fn load(&self, path: &str) -> Option<Cow<'a, [u8]>> {
+    pub(crate) fn load(&self, path: &str) -> Result<Cow<'a, [u8]>, String> {
         let path = plain(path);
         if let Some(bytes) = self.archive.get_from_disk(path) {
-            return Some(Cow::Borrowed(bytes));
+            return Ok(Cow::Borrowed(bytes));
         }
-        let archived = || self.archive.get(path).map(Cow::Borrowed);
-        self.on_disk(path).map(Cow::Owned).or_else(archived)
+        let volume = self.book.volume.as_ref();
+        let read = volume.map(|volume| volume.read(path));
+        match (read, self.archive.get(path)) {
+            (Some(Ok(bytes)), _) => Ok(Cow::Owned(bytes)),
+            (_, Some(bytes)) => Ok(Cow::Borrowed(bytes)),
+            (None | Some(Err(VolumeError::Fat(_))), None) => Err(FileError::Absent.to_string()),
+            (Some(Err(error)), None) => Err(error.to_string()),
+        }
     }
 
     fn on_disk(&self, path: &str) -> Option<Vec<u8>> {

@@ -1,11 +1,11 @@
 //! Makes a domain: all that concerns the hypervisor. A domain that cannot be finished is destroyed.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::fmt;
 
-use pvh::{BuildError, Image, ImageError, Layout, LayoutError, Module, ModuleSource, Parameters};
-use pvh::{VcpuState, build};
+use pvh::{BuildError, ImageError, Layout, LayoutError, Module, ModuleSource, Parameters, Plan};
+use pvh::{Start, VcpuState};
 use xen_abi::hvm::params::{
     HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
 };
@@ -13,6 +13,7 @@ use xen_abi::{DomId, Errno};
 use xl_config::DomainConfig;
 
 use super::GuestWriter;
+use super::kernel::{File, Kernel, Program, write_ramdisk};
 use crate::app::DOMAIN_0;
 use crate::host::Control;
 
@@ -31,17 +32,8 @@ pub const fn page_limit(ram: u64) -> u64 {
 /// Grant references of the console's and the store's pages (Xen `grant_table.h`, `GNTTAB_RESERVED_*`).
 const GRANT_CONSOLE: u32 = 0;
 const GRANT_STORE: u32 = 1;
-
-/// What a domain boots.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernel<'a> {
-    /// Path, for messages.
-    pub path: &'a str,
-    /// The ELF file.
-    pub bytes: &'a [u8],
-    /// Initial RAM disk.
-    pub ramdisk: Option<&'a [u8]>,
-}
+/// What is being done when the hypervisor refuses to map a domain's pages.
+const WRITING: &str = "writing its memory";
 
 /// A domain that is ready to run, still paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +55,13 @@ pub enum CreateError {
         path: String,
         /// Why.
         error: ImageError,
+    },
+    /// A file cannot be read, or not be unpacked.
+    File {
+        /// What it is, and its path.
+        path: String,
+        /// Why.
+        reason: String,
     },
     /// Memory size or number of vCPUs.
     Layout(LayoutError),
@@ -88,6 +87,7 @@ impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Image { path, error } => write!(f, "kernel {path}: {error}"),
+            Self::File { path, reason } => write!(f, "{path}: {reason}"),
             Self::Layout(error) => error.fmt(f),
             Self::Memory { needed, free } => write!(
                 f,
@@ -111,10 +111,12 @@ pub fn create<H: Control>(
     store_domain: DomId,
 ) -> Result<Created, CreateError> {
     // Everything that needs no domain comes first.
-    let image = Image::parse(kernel.bytes).map_err(|error| CreateError::Image {
-        path: kernel.path.to_string(),
-        error,
-    })?;
+    let Kernel {
+        mut image,
+        mut ramdisk,
+        cmdline,
+    } = kernel;
+    let program = Program::open(&image.path, &mut image.content)?;
     // With maxmem the guest is built with all of it and its balloon driver gives back what is beyond memory, as
     // memory/target tells it, as soon as it starts: the kernel's own tables are made for what it may have one day.
     let wanted = config.memory.unwrap_or(0);
@@ -139,7 +141,15 @@ pub fn create<H: Control>(
     let domid = host
         .create_domain(handle, config.maxvcpus, limit)
         .map_err(refused("creating the domain"))?;
-    let filled = fill(host, config, domid, &layout, &image, kernel, store_domain);
+    let filled = load(
+        host,
+        domid,
+        &layout,
+        (&image.path, program),
+        &mut ramdisk,
+        &cmdline,
+    )
+    .and_then(|start| equip(host, config, domid, start, store_domain));
     let filled = filled.and_then(|created| {
         // What it gives back it does not get again by itself.
         let limit = page_limit(wanted.saturating_mul(256));
@@ -157,39 +167,57 @@ pub fn create<H: Control>(
     }
 }
 
-fn fill<H: Control>(
+/// Gives the domain its memory, with everything in it that it starts with.
+fn load<H: Control>(
     host: &mut H,
-    config: &DomainConfig,
     domid: DomId,
     layout: &Layout,
-    image: &Image<'_>,
-    kernel: Kernel<'_>,
-    store_domain: DomId,
-) -> Result<Created, CreateError> {
+    (path, program): (&str, Program<'_>),
+    ramdisk: &mut Option<File<'_>>,
+    cmdline: &str,
+) -> Result<Start, CreateError> {
+    let module = ramdisk.as_ref().map(|file| Module {
+        source: ModuleSource::Later {
+            size: file.content.size(),
+        },
+        cmdline: "",
+    });
+    let parameters = Parameters {
+        cmdline,
+        modules: module.as_slice(),
+    };
+    // A domain that is too small is refused before anything is written.
+    let plan = Plan::new(layout, program.end(), &parameters).map_err(build_error)?;
     for range in layout.populate() {
         host.populate(domid, range)
             .map_err(refused("giving it memory"))?;
     }
     host.set_memory_map(domid, &layout.memory_map())
         .map_err(refused("setting its memory map"))?;
-
-    let module = kernel.ramdisk.map(|bytes| Module {
-        source: ModuleSource::Data(bytes),
-        cmdline: "",
-    });
-    let parameters = Parameters {
-        cmdline: &config.cmdline,
-        modules: module.as_slice(),
-    };
     let mut writer = GuestWriter { host, domid };
-    let start = build(&mut writer, layout, image, &parameters).map_err(|error| match error {
-        BuildError::Memory(errno) => CreateError::Refused {
-            step: "writing its memory",
-            errno,
-        },
-        error => CreateError::Build(format!("{error}")),
-    })?;
+    let entry = program.write(path, &mut writer, refused(WRITING))?;
+    if let (Some(file), Some((gpa, _))) = (ramdisk, plan.module(0)) {
+        write_ramdisk(file, gpa, &mut writer, refused(WRITING))?;
+    }
+    plan.write(&mut writer, layout, entry, &parameters)
+        .map_err(build_error)
+}
 
+fn build_error(error: BuildError<Errno>) -> CreateError {
+    match error {
+        BuildError::Memory(errno) => refused(WRITING)(errno),
+        error => CreateError::Build(format!("{error}")),
+    }
+}
+
+/// Gives the domain its ports, grants and CPUs.
+fn equip<H: Control>(
+    host: &mut H,
+    config: &DomainConfig,
+    domid: DomId,
+    start: Start,
+    store_domain: DomId,
+) -> Result<Created, CreateError> {
     let store_port = host
         .alloc_unbound(domid, store_domain)
         .map_err(refused("making its xenstore port"))?;

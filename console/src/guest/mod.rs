@@ -3,11 +3,13 @@
 mod context;
 mod create;
 mod entries;
+mod kernel;
 mod memory;
 
 pub use context::cpu_record;
-pub use create::{CreateError, Created, Kernel, create, page_limit};
+pub use create::{CreateError, Created, create, page_limit};
 pub use entries::{Device, DomainEntries, Entry, domain_entries, vbd_entries, vif_entries};
+pub use kernel::{Content, File, Kernel};
 pub use memory::GuestWriter;
 
 use alloc::string::String;

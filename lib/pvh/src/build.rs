@@ -36,6 +36,11 @@ pub trait GuestMemory {
 pub enum ModuleSource<'a> {
     /// To be copied into the domain's RAM.
     Data(&'a [u8]),
+    /// To be written to its place ([`Plan::module`]) by the builder itself.
+    Later {
+        /// Length in bytes.
+        size: u64,
+    },
     /// The builder maps it there itself; [`Layout::reserve`] keeps it out of the RAM.
     Present {
         /// First byte in the domain's address space.
@@ -109,6 +114,140 @@ impl<E: fmt::Display> fmt::Display for BuildError<E> {
     }
 }
 
+/// Where everything goes. What is not there when the plan is made (a kernel that is unpacked on its way, a module of which
+/// only the size is known) is written by whoever has it.
+#[derive(Debug)]
+pub struct Plan {
+    start_info: u32,
+    modlist: u64,
+    memmap: u64,
+    cmdline: u64,
+    module_cmdlines: [u64; MAX_MODULES],
+    places: Vec<(u64, u64), MAX_MODULES>,
+    used_end: u64,
+}
+
+impl Plan {
+    /// Finds a place for everything behind an image that ends at `image_end`.
+    ///
+    /// # Errors
+    /// When it does not fit into `layout`.
+    pub fn new<E>(
+        layout: &Layout,
+        image_end: u64,
+        parameters: &Parameters<'_>,
+    ) -> Result<Self, BuildError<E>> {
+        if parameters.modules.len() > MAX_MODULES {
+            return Err(BuildError::TooManyModules);
+        }
+        let mut space = Cursor {
+            next: image_end,
+            end: layout.low_ram().end(),
+        };
+        space.align();
+        let start_info = space.take(START_INFO_SIZE)?;
+        let modlist = space.take(MODLIST_ENTRY_SIZE * parameters.modules.len() as u64)?;
+        let memmap = space.take(MEMMAP_ENTRY_SIZE * layout.memory_map().len() as u64)?;
+        let cmdline = space.take(parameters.cmdline.len() as u64 + 1)?;
+        let mut module_cmdlines = [0; MAX_MODULES];
+        for (place, module) in module_cmdlines.iter_mut().zip(parameters.modules) {
+            if !module.cmdline.is_empty() {
+                *place = space.take(module.cmdline.len() as u64 + 1)?;
+            }
+        }
+        let mut places: Vec<(u64, u64), MAX_MODULES> = Vec::new();
+        for module in parameters.modules {
+            let mut room = |size| {
+                space.align();
+                space.take(size).map(|place| (place, size))
+            };
+            let place = match module.source {
+                ModuleSource::Data(bytes) => room(bytes.len() as u64)?,
+                ModuleSource::Later { size } => room(size)?,
+                ModuleSource::Present { gpa, size } => (gpa, size),
+            };
+            places.push(place).map_err(|_| BuildError::TooManyModules)?;
+        }
+        space.align();
+        let used_end = space.next;
+        let (Ok(start_info), Some(_)) =
+            (u32::try_from(start_info), space.end.checked_sub(used_end))
+        else {
+            return Err(space.does_not_fit());
+        };
+        Ok(Self {
+            start_info,
+            modlist,
+            memmap,
+            cmdline,
+            module_cmdlines,
+            places,
+            used_end,
+        })
+    }
+
+    /// Guest-physical address and size of a module.
+    #[must_use]
+    pub fn module(&self, index: usize) -> Option<(u64, u64)> {
+        self.places.get(index).copied()
+    }
+
+    /// Writes start info, modules whose bytes are there, and ACPI tables, for a kernel that starts at `entry`. `parameters` are
+    /// those of [`Self::new`].
+    ///
+    /// # Errors
+    /// When `memory` refuses a write.
+    pub fn write<M: GuestMemory>(
+        &self,
+        memory: &mut M,
+        layout: &Layout,
+        entry: u32,
+        parameters: &Parameters<'_>,
+    ) -> Result<Start, BuildError<M::Error>> {
+        let map = layout.memory_map();
+        let places = &self.places;
+        let mut write = |gpa, bytes: &[u8]| memory.write(gpa, bytes).map_err(BuildError::Memory);
+        for ((index, &(gpa, size)), module) in places.iter().enumerate().zip(parameters.modules) {
+            let text = self.module_cmdlines.get(index).copied().unwrap_or(0);
+            if text != 0 {
+                write(text, module.cmdline.as_bytes())?;
+            }
+            write(
+                self.modlist + MODLIST_ENTRY_SIZE * index as u64,
+                &modlist_entry(gpa, size, text),
+            )?;
+            if let ModuleSource::Data(bytes) = module.source {
+                write(gpa, bytes)?;
+            }
+        }
+        for (index, entry) in map.iter().enumerate() {
+            write(
+                self.memmap + MEMMAP_ENTRY_SIZE * index as u64,
+                &memmap_entry(entry),
+            )?;
+        }
+        write(self.cmdline, parameters.cmdline.as_bytes())?;
+        let info = StartInfo {
+            nr_modules: places.len() as u32,
+            modlist_paddr: if places.is_empty() { 0 } else { self.modlist },
+            cmdline_paddr: self.cmdline,
+            rsdp_paddr: layout.rsdp(),
+            memmap_paddr: self.memmap,
+            memmap_entries: map.len() as u32,
+        };
+        write(self.start_info.into(), &info.bytes())?;
+        acpi::write_tables(memory, layout.rsdp(), layout.vcpus()).map_err(BuildError::Memory)?;
+
+        Ok(Start {
+            entry,
+            start_info: self.start_info,
+            store_gfn: layout.store_gfn(),
+            console_gfn: layout.console_gfn(),
+            used_end: self.used_end,
+        })
+    }
+}
+
 /// Writes kernel, start info, modules and ACPI tables.
 ///
 /// # Errors
@@ -120,87 +259,13 @@ pub fn build<M: GuestMemory>(
     image: &Image<'_>,
     parameters: &Parameters<'_>,
 ) -> Result<Start, BuildError<M::Error>> {
-    if parameters.modules.len() > MAX_MODULES {
-        return Err(BuildError::TooManyModules);
-    }
-    let map = layout.memory_map();
-    let mut space = Cursor {
-        next: image.end(),
-        end: layout.low_ram().end(),
-    };
-
     // Places first, so that a domain that is too small is refused before anything is written.
-    space.align();
-    let start_info = space.take(START_INFO_SIZE)?;
-    let modlist = space.take(MODLIST_ENTRY_SIZE * parameters.modules.len() as u64)?;
-    let memmap = space.take(MEMMAP_ENTRY_SIZE * map.len() as u64)?;
-    let cmdline = space.take(parameters.cmdline.len() as u64 + 1)?;
-    let mut module_cmdlines = [0; MAX_MODULES];
-    for (place, module) in module_cmdlines.iter_mut().zip(parameters.modules) {
-        if !module.cmdline.is_empty() {
-            *place = space.take(module.cmdline.len() as u64 + 1)?;
-        }
-    }
-    let mut places: Vec<(u64, u64), MAX_MODULES> = Vec::new();
-    for module in parameters.modules {
-        let place = match module.source {
-            ModuleSource::Data(bytes) => {
-                space.align();
-                (space.take(bytes.len() as u64)?, bytes.len() as u64)
-            }
-            ModuleSource::Present { gpa, size } => (gpa, size),
-        };
-        places.push(place).map_err(|_| BuildError::TooManyModules)?;
-    }
-    space.align();
-    let used_end = space.next;
-    let (Ok(start_info_32), Some(_)) = (u32::try_from(start_info), space.end.checked_sub(used_end))
-    else {
-        return Err(space.does_not_fit());
-    };
-
-    let mut write = |gpa, bytes: &[u8]| memory.write(gpa, bytes).map_err(BuildError::Memory);
+    let plan = Plan::new(layout, image.end(), parameters)?;
     for segment in image.segments() {
-        write(segment.address, segment.bytes)?;
+        let written = memory.write(segment.address, segment.bytes);
+        written.map_err(BuildError::Memory)?;
     }
-    for ((index, &(gpa, size)), module) in places.iter().enumerate().zip(parameters.modules) {
-        let text = module_cmdlines.get(index).copied().unwrap_or(0);
-        if text != 0 {
-            write(text, module.cmdline.as_bytes())?;
-        }
-        write(
-            modlist + MODLIST_ENTRY_SIZE * index as u64,
-            &modlist_entry(gpa, size, text),
-        )?;
-        if let ModuleSource::Data(bytes) = module.source {
-            write(gpa, bytes)?;
-        }
-    }
-    for (index, entry) in map.iter().enumerate() {
-        write(
-            memmap + MEMMAP_ENTRY_SIZE * index as u64,
-            &memmap_entry(entry),
-        )?;
-    }
-    write(cmdline, parameters.cmdline.as_bytes())?;
-    let info = StartInfo {
-        nr_modules: places.len() as u32,
-        modlist_paddr: if places.is_empty() { 0 } else { modlist },
-        cmdline_paddr: cmdline,
-        rsdp_paddr: layout.rsdp(),
-        memmap_paddr: memmap,
-        memmap_entries: map.len() as u32,
-    };
-    write(start_info, &info.bytes())?;
-    acpi::write_tables(memory, layout.rsdp(), layout.vcpus()).map_err(BuildError::Memory)?;
-
-    Ok(Start {
-        entry: image.entry(),
-        start_info: start_info_32,
-        store_gfn: layout.store_gfn(),
-        console_gfn: layout.console_gfn(),
-        used_end,
-    })
+    plan.write(memory, layout, image.entry(), parameters)
 }
 
 /// Hands out low RAM upwards.

@@ -114,13 +114,7 @@ impl<'a> Image<'a> {
             });
         }
         let elf = ElfBytes::<AnyEndian>::minimal_parse(file).map_err(|_| ImageError::BadElf)?;
-        if elf.ehdr.endianness != AnyEndian::Little {
-            return Err(ImageError::WrongMachine(elf.ehdr.e_machine));
-        }
-        match (elf.ehdr.class, elf.ehdr.e_machine) {
-            (Class::ELF64, abi::EM_X86_64) | (Class::ELF32, abi::EM_386 | abi::EM_X86_64) => {}
-            (_, machine) => return Err(ImageError::WrongMachine(machine)),
-        }
+        checked_header(&elf)?;
         let entry = find_entry(&elf)?.ok_or(ImageError::NoPhys32Entry)?;
         let mut image = Self { elf, entry, end: 0 };
 
@@ -182,15 +176,27 @@ impl<'a> Image<'a> {
     }
 }
 
+/// Whether the file is for this processor.
+pub(crate) fn checked_header(elf: &ElfBytes<'_, AnyEndian>) -> Result<(), ImageError> {
+    if elf.ehdr.endianness != AnyEndian::Little {
+        return Err(ImageError::WrongMachine(elf.ehdr.e_machine));
+    }
+    match (elf.ehdr.class, elf.ehdr.e_machine) {
+        (Class::ELF64, abi::EM_X86_64) | (Class::ELF32, abi::EM_386 | abi::EM_X86_64) => Ok(()),
+        (_, machine) => Err(ImageError::WrongMachine(machine)),
+    }
+}
+
 /// Looks for the note in the program headers and, for files without PT_NOTE, in the sections.
 fn find_entry(elf: &ElfBytes<'_, AnyEndian>) -> Result<Option<u32>, ImageError> {
+    let entry_in = |data| entry_in(elf.ehdr.endianness, elf.ehdr.class, data);
     let in_segments = elf
         .segments()
         .into_iter()
         .flatten()
         .filter(|header| header.p_type == abi::PT_NOTE)
         .filter_map(|header| elf.segment_data(&header).ok())
-        .find_map(|data| entry_in(elf, data));
+        .find_map(entry_in);
     let found = match in_segments {
         Some(found) => Some(found),
         None => elf
@@ -199,13 +205,18 @@ fn find_entry(elf: &ElfBytes<'_, AnyEndian>) -> Result<Option<u32>, ImageError> 
             .flatten()
             .filter(|header| header.sh_type == abi::SHT_NOTE)
             .filter_map(|header| elf.section_data(&header).ok())
-            .find_map(|(data, _)| entry_in(elf, data)),
+            .find_map(|(data, _)| entry_in(data)),
     };
     found.transpose()
 }
 
-fn entry_in(elf: &ElfBytes<'_, AnyEndian>, data: &[u8]) -> Option<Result<u32, ImageError>> {
-    NoteIterator::new(elf.ehdr.endianness, elf.ehdr.class, NOTE_ALIGNMENT, data)
+/// The value of the note, if it is in the table `data`.
+pub(crate) fn entry_in(
+    endian: AnyEndian,
+    class: Class,
+    data: &[u8],
+) -> Option<Result<u32, ImageError>> {
+    NoteIterator::new(endian, class, NOTE_ALIGNMENT, data)
         .take(NOTES_MAX)
         .find_map(|note| match note {
             Note::Unknown(note)

@@ -7,6 +7,7 @@
 //! 2. [`Layout::new`] says which guest-physical ranges to back with zeroed memory
 //!    ([`Layout::populate`]) and what the memory map looks like ([`Layout::memory_map`]).
 //! 3. [`build`] writes kernel, modules, start info and ACPI tables through a [`GuestMemory`].
+//!    For a kernel that is not in memory as a whole: [`ImageStream`] and [`Plan`].
 //! 4. [`VcpuState::pvh_entry`] is the state in which vCPU 0 starts.
 //!
 //! Nothing here allocates, and everything read from an image is taken as hostile.
@@ -21,13 +22,15 @@ mod handle;
 mod image;
 mod layout;
 mod start_info;
+mod stream;
 mod vcpu;
 
-pub use build::{BuildError, GuestMemory, Module, ModuleSource, Parameters, Start, build};
+pub use build::{BuildError, GuestMemory, Module, ModuleSource, Parameters, Plan, Start, build};
 pub use handle::{boot_domain_handle, boot_domain_name};
 pub use image::{Image, ImageError, Segment};
 pub use layout::{
     Layout, LayoutError, MAX_VCPUS, MemoryMap, MemoryMapEntry, MemoryType, PAGE_SIZE, Range,
 };
 pub use start_info::MAX_MODULES;
+pub use stream::ImageStream;
 pub use vcpu::{SegmentRegister, VcpuState};

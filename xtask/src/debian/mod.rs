@@ -1,6 +1,5 @@
 //! The Debian guest: its unmodified kernel from Debian's package, a small initrd, and a root file system.
 
-mod bzimage;
 mod initrd;
 mod modules;
 mod packages;
