@@ -1,0 +1,306 @@
+//! File systems that mke2fs makes, read by us and by the crate `ext4-view`; then the same with damage.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use ext4::{Device, Error, Ext4};
+use proptest::prelude::*;
+
+/// A disk in memory that counts what is read.
+struct Ram(Vec<u8>);
+
+impl Device for Ram {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), String> {
+        let start = offset as usize;
+        let bytes = self.0.get(start..start + into.len());
+        into.copy_from_slice(bytes.ok_or("behind the end")?);
+        Ok(())
+    }
+}
+
+const LONG: &str =
+    "a/very/long/way/to/somewhere/that/does/not/fit/into/an/inode/at/all/so/it/has/a/block";
+
+fn tree(folder: &Path) {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    write("boot/vmlinuz-6.1", &noise(300_000));
+    write("boot/empty", b"");
+    write("boot/grub/grub.cfg", b"set default=0\n");
+    write(&format!("{LONG}/end"), b"far away");
+    for number in 0..600 {
+        write(
+            &format!("many/file number {number}"),
+            number.to_string().as_bytes(),
+        );
+    }
+    let sparse = fs::File::create(folder.join("sparse")).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    for block in 0..90_u64 {
+        use std::os::unix::fs::FileExt;
+        sparse
+            .write_all_at(&noise(4096), block * 32 * 1024 + 8192)
+            .unwrap();
+    }
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join(name)).unwrap();
+    link("boot/vmlinuz-6.1", "vmlinuz");
+    link("/boot", "absolute");
+    link(LONG, "long");
+    link("../../../boot/grub/../empty", "up");
+    link("loop", "loop");
+    link("nowhere", "broken");
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    (0..length as u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect()
+}
+
+fn mke2fs(name: &str, size: &str, arguments: &[&str]) -> Vec<u8> {
+    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("ext4-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&scratch);
+    fs::create_dir_all(scratch.join("tree")).unwrap();
+    tree(&scratch.join("tree"));
+    let image = scratch.join("image");
+    let mut command = Command::new("mke2fs");
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+        .args(["-q", "-F", "-L", "guest-root"])
+        .args(arguments);
+    command
+        .arg("-d")
+        .arg(scratch.join("tree"))
+        .arg(&image)
+        .arg(size);
+    let status = command
+        .status()
+        .expect("mke2fs (Debian: e2fsprogs) is needed");
+    assert!(status.success());
+    let bytes = fs::read(&image).unwrap();
+    fs::remove_dir_all(&scratch).unwrap();
+    bytes
+}
+
+const KINDS: [(&str, &[&str]); 6] = [
+    ("ext4", &["-t", "ext4"]),
+    ("ext4 of 1 KiB", &["-t", "ext4", "-b", "1024"]),
+    ("ext4 of 64 KiB", &["-t", "ext4", "-b", "65536"]),
+    (
+        "ext4 as it was",
+        &[
+            "-t",
+            "ext4",
+            "-O",
+            "^metadata_csum,^64bit,^flex_bg",
+            "-I",
+            "128",
+        ],
+    ),
+    ("ext3", &["-t", "ext3", "-b", "1024"]),
+    ("ext2", &["-t", "ext2", "-b", "4096"]),
+];
+
+fn image(kind: usize) -> &'static [u8] {
+    static IMAGES: [OnceLock<Vec<u8>>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
+    IMAGES[kind].get_or_init(|| {
+        let (name, arguments) = KINDS[kind];
+        mke2fs(
+            &name.replace(' ', "-"),
+            if kind == 2 { "128M" } else { "24M" },
+            arguments,
+        )
+    })
+}
+
+/// All files below `path`, with their contents, as ext4-view sees them.
+fn theirs(fs: &ext4_view::Ext4, path: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs
+        .read_dir(if path.is_empty() { "/" } else { path })
+        .unwrap()
+    {
+        let entry = entry.unwrap();
+        let name = entry.file_name().as_str().unwrap().to_string();
+        if name == "." || name == ".." {
+            continue;
+        }
+        let path = format!("{path}/{name}");
+        let kind = fs.symlink_metadata(path.as_str()).unwrap().file_type();
+        if kind.is_dir() {
+            theirs(fs, &path, files);
+        } else if kind.is_regular_file() {
+            files.insert(path.clone(), fs.read(path.as_str()).unwrap());
+        }
+    }
+}
+
+fn ours(fs: &Ext4<Ram>, path: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for name in fs.list(path, usize::MAX).unwrap() {
+        let path = format!("{path}/{name}");
+        if matches!(
+            name.as_str(),
+            "loop" | "broken" | "vmlinuz" | "absolute" | "long" | "up"
+        ) {
+            continue;
+        }
+        if fs.find(&path).unwrap().is_folder() {
+            ours(fs, &path, files);
+        } else {
+            files.insert(path.clone(), fs.read(&path, 4 << 20).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_file_is_what_another_implementation_says() {
+    for (kind, (name, _)) in KINDS.iter().enumerate() {
+        let bytes = image(kind).to_vec();
+        let fs = Ext4::open(Ram(bytes.clone())).unwrap();
+        assert_eq!(fs.label(), "guest-root");
+        assert!(!fs.is_dirty());
+        let mut files = BTreeMap::new();
+        ours(&fs, "", &mut files);
+        let mut expected = BTreeMap::new();
+        let other = ext4_view::Ext4::load(Box::new(bytes)).unwrap();
+        theirs(&other, "", &mut expected);
+        assert!(expected.len() > 600, "{name}");
+        assert!(files == expected, "{name}");
+        assert_eq!(fs.uuid(), other.uuid().to_string());
+    }
+}
+
+#[test]
+fn links_are_followed_and_paths_are_plain() {
+    for kind in 0..KINDS.len() {
+        let fs = Ext4::open(Ram(image(kind).to_vec())).unwrap();
+        for path in [
+            "/vmlinuz",
+            "vmlinuz",
+            "/absolute/vmlinuz-6.1",
+            "//boot/./grub/../../absolute//vmlinuz-6.1",
+            "/../../vmlinuz",
+        ] {
+            assert!(fs.read(path, 1 << 20).unwrap() == noise(300_000), "{path}");
+        }
+        assert_eq!(fs.read("/long/end", 100).unwrap(), b"far away");
+        assert_eq!(fs.read("/up", 100).unwrap(), b"");
+        for (path, error) in [
+            ("/loop", Error::TooManyLinks),
+            ("/loop/x", Error::TooManyLinks),
+            ("/broken", Error::NotFound),
+            ("/boot/none", Error::NotFound),
+            ("/boot/empty/x", Error::NotFolder),
+            ("/boot", Error::NotFile),
+            ("/vmlinuz", Error::TooLarge),
+        ] {
+            assert_eq!(fs.read(path, 1000).unwrap_err(), error, "{path}");
+        }
+        assert_eq!(fs.list("/many", 10).unwrap().len(), 10);
+    }
+}
+
+#[test]
+fn a_file_is_read_in_pieces_of_any_size() {
+    for kind in 0..KINDS.len() {
+        let fs = Ext4::open(Ram(image(kind).to_vec())).unwrap();
+        let whole = fs.read("/sparse", 4 << 20).unwrap();
+        for size in [1000, 4096, 1 << 20] {
+            let mut file = fs.open_file("/sparse").unwrap();
+            assert_eq!(file.size(), 3 << 20);
+            let mut bytes = Vec::<u8>::new();
+            let mut piece = vec![0; size];
+            loop {
+                match file.read(&mut piece).unwrap() {
+                    0 => break,
+                    count => bytes.extend(&piece[..count]),
+                }
+            }
+            assert!(bytes == whole);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_system_is_refused() {
+    assert_eq!(Ext4::open(Ram(vec![])).err(), Some(Error::NotExt4));
+    assert_eq!(
+        Ext4::open(Ram(vec![0; 1 << 20])).err(),
+        Some(Error::NotExt4)
+    );
+    let with = |at: usize, value: u8| {
+        let mut bytes = image(0).to_vec();
+        bytes[1024 + at] = value;
+        Ext4::open(Ram(bytes)).err()
+    };
+    assert_eq!(with(0x18, 31), Some(Error::Corrupt("block size")));
+    assert_eq!(with(0x7, 0xff), Some(Error::Corrupt("size")));
+    assert_eq!(
+        with(0x63, 0x80),
+        Some(Error::Unsupported("features of another time"))
+    );
+    assert_eq!(
+        with(0x60, 0xd2),
+        Some(Error::Unsupported("meta block groups"))
+    );
+}
+
+/// A symlink with a length of 2^40, a tree that leads to itself: what the bounds are for.
+#[test]
+fn what_would_go_on_for_ever_ends() {
+    let mut bytes = image(0).to_vec();
+    // Every folder of this disk is as long as it can be.
+    let table = 4096 * u32::from_le_bytes(bytes[4096 + 8..4096 + 12].try_into().unwrap()) as usize;
+    let size = u16::from_le_bytes(bytes[1024 + 0x58..1024 + 0x5a].try_into().unwrap()) as usize;
+    let count = u32::from_le_bytes(bytes[1024 + 0x28..1024 + 0x2c].try_into().unwrap());
+    for inode in 0..count as usize {
+        let at = table + inode * size;
+        bytes[at + 0x6c] = 0xff;
+    }
+    let fs = Ext4::open(Ram(bytes)).unwrap();
+    assert_eq!(
+        fs.list("/many", usize::MAX),
+        Err(Error::Corrupt("directory"))
+    );
+    assert_eq!(fs.read("/boot/none", 10), Err(Error::Corrupt("directory")));
+    assert_eq!(fs.read("/vmlinuz", 10), Err(Error::Corrupt("symlink")));
+    assert_eq!(fs.read("/boot/grub/grub.cfg", 10), Err(Error::TooLarge));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_damage_makes_it_panic(
+        kind in 0..KINDS.len(),
+        near in prop::collection::vec((0_usize..1 << 20, any::<u8>()), 0..200),
+        head in prop::collection::vec((1024_usize..2048, any::<u8>()), 0..3),
+        descriptors in prop::collection::vec((2048_usize..8192, any::<u8>()), 0..30),
+    ) {
+        let mut bytes = image(kind).to_vec();
+        for (at, byte) in near.into_iter().chain(head).chain(descriptors) {
+            bytes[at] = byte;
+        }
+        // Enough of it must be right to come this far.
+        bytes[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
+        if let Ok(fs) = Ext4::open(Ram(bytes)) {
+            for path in ["/", "/boot", "/many", "/absolute", "/long"] {
+                let _ = fs.list(path, 1000);
+            }
+            for path in ["/vmlinuz", "/long/end", "/up", "/loop", "/sparse", "/boot/grub/grub.cfg"] {
+                let _ = fs.read(path, 4 << 20);
+            }
+        }
+    }
+}
