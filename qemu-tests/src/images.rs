@@ -29,6 +29,8 @@ pub struct Images {
     pub disk: PathBuf,
     /// The root file system of the Debian guest, as an ext4 image.
     pub root: Option<PathBuf>,
+    /// The Debian guest's kernel as Debian ships it.
+    pub bzimage: Option<PathBuf>,
     /// Gets what machines need that boot from their disk; it may have to be downloaded.
     pub firmware: fn() -> anyhow::Result<Firmware>,
 }

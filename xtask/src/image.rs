@@ -60,6 +60,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
     // Domain-0's files, on every disk.
     let files = fat::partition(&folder.join("microhv.fat"))?;
     let mut root = None;
+    let mut bzimage = None;
     if with_guest {
         let guest = debian::guest()?;
         archive
@@ -82,6 +83,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
             )?;
         }
         root = Some(guest.root);
+        bzimage = Some(guest.bzimage);
     } else if disk::find(&disk, fat::NAME).is_err() {
         let scratch = Partition {
             name: "scratch".into(),
@@ -96,6 +98,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
         archive,
         disk,
         root,
+        bzimage,
         firmware: firmware::get,
     })
 }

@@ -13,6 +13,7 @@ mod life;
 mod logs;
 mod machines;
 mod net;
+mod pygrub;
 
 use crate::scenario::Scenario;
 
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Scenario> {
         isolation::SCENARIOS,
         faults::SCENARIOS,
         debian::SCENARIOS,
+        pygrub::SCENARIOS,
         disk::SCENARIOS,
         hotplug::SCENARIOS,
         life::SCENARIOS,
