@@ -18,9 +18,9 @@ use domain::xenbus::{Device, XenbusState, backend_event};
 use xen_abi::grant_table::GrantRef;
 use xen_abi::{DomId, Errno};
 
-use crate::check::Extent;
 use crate::disk::{Disk, Limits};
 use crate::engine::{ConnectionId, Engine, Notify};
+use crate::extents::Extents;
 use crate::gpt::Partition;
 use crate::pages::Grants;
 
@@ -55,7 +55,9 @@ type Key = (DomId, String);
 /// One virtual disk.
 struct Vbd {
     device: Device,
-    extent: Extent,
+    extents: Extents,
+    /// The sectors are a file's on Domain-0's own disk.
+    file: bool,
     /// Others may use the same sectors, by the operator's word.
     shared: bool,
     cdrom: bool,

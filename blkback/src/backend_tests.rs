@@ -10,8 +10,8 @@ use xen_abi::io::blkif::*;
 use xen_abi::{DomId, Errno};
 
 use crate::backend::{Backends, Platform};
-use crate::check::Extent;
 use crate::disk::{Discard, Limits};
+use crate::extents::Extent;
 use crate::fake::*;
 use crate::fake_store::FakeStore;
 use crate::gpt::Partition;
@@ -85,7 +85,6 @@ impl Play {
         let extent = Extent {
             start: 2052,
             sectors: 100,
-            read_only: false,
         };
         let partitions = vec![Partition {
             number: 1,
@@ -477,5 +476,95 @@ fn sectors_that_another_writes_are_refused_unless_the_operator_says_so() {
     assert_eq!(error("r", ("/dev/gpt/debian-root", "w")).0, "6");
     for (first, second) in [("r", "r"), ("w", "w!"), ("w!", "w")] {
         assert_eq!(error(first, ("/dev/gpt/debian-root", second)).0, "2");
+    }
+}
+
+#[test]
+fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
+    let mut play = Play::new();
+    // As Domain-0 has its own disk, before.
+    for (key, value) in [
+        ("frontend", "/local/domain/0/device/vbd/51712"),
+        ("frontend-id", "0"),
+        ("params", "/dev/gpt/debian-root"),
+        ("mode", "w"),
+        ("state", "1"),
+    ] {
+        let path = format!("/local/domain/3/backend/vbd/0/51712/{key}");
+        play.store.set(&path, value);
+    }
+    play.run();
+    for (sector, bytes) in play
+        .backends
+        .engine()
+        .disk()
+        .content
+        .chunks_mut(512)
+        .enumerate()
+    {
+        bytes.fill(sector as u8);
+    }
+    play.store
+        .set(&format!("{BACK}/extents-of"), "/dev/gpt/debian-root");
+    play.store.set(&format!("{BACK}/extents/0"), "90+2,0+3");
+    play.store.set(&format!("{BACK}/extents/1"), "50+4");
+    play.create("/srv/disk.img", "w");
+    assert_eq!(
+        (play.state().as_str(), play.back("feature-discard")),
+        ("2", None)
+    );
+    let page = play.guest.grant(8, false);
+    let mut front: FrontRing<BlkifRequest, BlkifResponse, Page> = FrontRing::init(page).unwrap();
+    play.publish(RING);
+    assert_eq!(play.back("sectors").as_deref(), Some("9"));
+    let data = play.guest.grant(9, false);
+    let mut ask = |play: &mut Play, operation, sector_number| {
+        let mut seg = [BlkifRequestSegment::default(); 11];
+        seg[0] = crate::fake::page(9);
+        let request = BlkifRequest {
+            operation,
+            nr_segments: 1,
+            seg,
+            sector_number,
+            ..Default::default()
+        };
+        front.push_request(&request).unwrap();
+        front.flush();
+        play.backends.serve(1012);
+        while !play.backends.engine().disk().queue.is_empty() {
+            play.backends.engine().disk().ready = 9;
+            play.backends.engine().complete();
+        }
+        front.next_response().unwrap().unwrap().status
+    };
+    assert_eq!(ask(&mut play, BLKIF_OP_READ, 1), 0);
+    let firsts: Vec<u8> = data.bytes().iter().step_by(512).copied().collect();
+    let wanted = [2143, 2052, 2053, 2054, 2102, 2103, 2104, 2105u32];
+    assert_eq!(firsts, wanted.map(|sector| sector as u8));
+    data.fill(0xee);
+    assert_eq!(ask(&mut play, BLKIF_OP_WRITE, 0), 0);
+    let content = &play.backends.engine().disk().content;
+    let written: Vec<usize> = (0..4096)
+        .filter(|sector| content[sector * 512..][..512] == [0xee; 512])
+        .filter(|sector| *sector as u8 != 0xee)
+        .collect();
+    assert_eq!(written, [2052, 2053, 2054, 2102, 2103, 2104, 2142, 2143]);
+    assert_eq!(ask(&mut play, BLKIF_OP_WRITE, 2), BLKIF_RSP_ERROR);
+}
+
+#[test]
+fn extents_that_make_no_sense_are_refused() {
+    for (volume, list) in [
+        ("/dev/gpt/nothing", "0+1"),
+        ("/dev/gpt/debian-root", "99+2"),
+        ("/dev/gpt/debian-root", "1"),
+        ("/dev/gpt/debian-root", ""),
+    ] {
+        let mut play = Play::new();
+        play.store.set(&format!("{BACK}/extents-of"), volume);
+        play.store.set(&format!("{BACK}/extents/0"), list);
+        play.create("/srv/disk.img", "w");
+        assert_eq!(play.state(), "6", "{volume} {list}");
+        assert!(play.back("hotplug-error").is_some());
     }
 }

@@ -7,21 +7,11 @@ use xen_abi::grant_table::GrantRef;
 use xen_abi::io::blkif::*;
 use xen_abi::xen::PAGE_SIZE;
 
+use crate::extents::Extents;
 use crate::protocol::{Body, Request};
 
 /// Segments that one indirect request may have: what we tell frontends (Linux's own backend says the same).
 pub const MAX_INDIRECT_SEGMENTS: u16 = 256;
-
-/// A part of the disk that a frontend sees as its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// First sector on the disk.
-    pub start: u64,
-    /// Sectors of 512 bytes.
-    pub sectors: u64,
-    /// The frontend may only read.
-    pub read_only: bool,
-}
 
 /// Data of one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +31,7 @@ pub enum Job {
     Transfer {
         /// To the disk?
         write: bool,
-        /// First sector on the disk.
+        /// First sector, of the virtual disk.
         sector: u64,
         /// The data; not empty unless there is a flush.
         pieces: Vec<Piece>,
@@ -63,7 +53,7 @@ pub enum Job {
     },
     /// Forgets data.
     Discard {
-        /// First sector on the disk.
+        /// First sector, of the virtual disk.
         sector: u64,
         /// Sectors.
         count: u64,
@@ -92,26 +82,11 @@ impl Refused {
     }
 }
 
-impl Extent {
-    /// Has it sectors in common with the other?
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let end = |extent: &Self| extent.start.saturating_add(extent.sectors);
-        self.start < end(other) && other.start < end(self)
-    }
-
-    /// Translates a range of the virtual disk to the disk.
-    fn place(&self, sector: u64, count: u64) -> Result<u64, Refused> {
-        let end = sector
-            .checked_add(count)
-            .ok_or(Refused::Wrong("sector number overflow"))?;
-        if end > self.sectors {
-            return Err(Refused::Wrong("beyond the end of the disk"));
-        }
-        // The extent lies within the disk, so this cannot overflow either.
-        self.start
-            .checked_add(sector)
-            .ok_or(Refused::Wrong("sector number overflow"))
+/// Does the frontend's disk have these sectors?
+fn holds(extents: &Extents, sector: u64, count: u64) -> Result<(), Refused> {
+    match extents.holds(sector, count) {
+        true => Ok(()),
+        false => Err(Refused::Wrong("beyond the end of the disk")),
     }
 }
 
@@ -119,7 +94,7 @@ impl Extent {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn check(request: &Request, extent: &Extent, can_discard: bool) -> Result<Job, Refused> {
+pub fn check(request: &Request, extents: &Extents, can_discard: bool) -> Result<Job, Refused> {
     match request.body {
         Body::Direct {
             sector,
@@ -140,14 +115,11 @@ pub fn check(request: &Request, extent: &Extent, can_discard: bool) -> Result<Jo
                 return Err(Refused::Wrong("no segments"));
             }
             let pieces = pieces(segments)?;
-            if write && extent.read_only && !pieces.is_empty() {
+            if write && extents.read_only && !pieces.is_empty() {
                 return Err(Refused::ReadOnly);
             }
-            let sector = if pieces.is_empty() {
-                extent.start
-            } else {
-                extent.place(sector, sectors(&pieces))?
-            };
+            let sector = if pieces.is_empty() { 0 } else { sector };
+            holds(extents, sector, sectors(&pieces))?;
             Ok(Job::Transfer {
                 write,
                 sector,
@@ -172,7 +144,7 @@ pub fn check(request: &Request, extent: &Extent, can_discard: bool) -> Result<Jo
             if count > MAX_INDIRECT_SEGMENTS {
                 return Err(Refused::Wrong("too many segments"));
             }
-            if write && extent.read_only {
+            if write && extents.read_only {
                 return Err(Refused::ReadOnly);
             }
             let needed = usize::from(count).div_ceil(SEGMENTS_PER_INDIRECT_PAGE);
@@ -191,16 +163,14 @@ pub fn check(request: &Request, extent: &Extent, can_discard: bool) -> Result<Jo
             count,
             secure,
         } => {
-            if secure || !can_discard {
+            if secure || !can_discard || !extents.discard {
                 return Err(Refused::Unsupported);
             }
-            if extent.read_only {
+            if extents.read_only {
                 return Err(Refused::ReadOnly);
             }
-            Ok(Job::Discard {
-                sector: extent.place(sector, count)?,
-                count,
-            })
+            holds(extents, sector, count)?;
+            Ok(Job::Discard { sector, count })
         }
         Body::Unknown => Err(Refused::Unsupported),
     }
@@ -211,7 +181,7 @@ pub fn check(request: &Request, extent: &Extent, can_discard: bool) -> Result<Jo
 /// # Errors
 /// Why it is refused.
 pub fn list<'m>(
-    extent: &Extent,
+    extents: &Extents,
     write: bool,
     sector: u64,
     count: u16,
@@ -226,7 +196,7 @@ pub fn list<'m>(
         }
     }
     let pieces = pieces(&segments)?;
-    let sector = extent.place(sector, sectors(&pieces))?;
+    holds(extents, sector, sectors(&pieces))?;
     Ok(Job::Transfer {
         write,
         sector,

@@ -13,8 +13,8 @@ use domain::ring::RingError;
 use xen_abi::DomId;
 use xen_abi::io::blkif::BLKIF_RSP_OKAY;
 
-use crate::check::Extent;
 use crate::disk::{Disk, Limits};
+use crate::extents::Extents;
 use crate::pages::{Cache, Grants, MAX_PERSISTENT};
 use crate::task::{Step, Task};
 
@@ -74,17 +74,17 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
         &mut self.grants
     }
 
-    /// Opens a connection of `dom` to a part of the disk.
+    /// Opens a connection of `dom` to a part of the disk, or several.
     pub fn connect(
         &mut self,
         dom: DomId,
-        extent: Extent,
+        extents: Extents,
         persistent: bool,
         queues: Vec<Queue<R, N>>,
     ) -> ConnectionId {
         let connection = Connection {
             dom,
-            extent,
+            extents,
             queues,
             cache: Cache::new(if persistent { MAX_PERSISTENT } else { 0 }),
             tasks: 0,

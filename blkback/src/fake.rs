@@ -11,9 +11,9 @@ use xen_abi::grant_table::GrantRef;
 use xen_abi::io::blkif::*;
 use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::check::Extent;
 use crate::disk::*;
 use crate::engine::{ConnectionId, Engine, Notify, Queue};
+use crate::extents::{Extent, Extents};
 use crate::pages::Grants;
 use crate::protocol::{Protocol, Ring};
 
@@ -300,13 +300,14 @@ impl World {
         let extent = Extent {
             start: START,
             sectors: SECTORS,
-            read_only: options.read_only,
         };
+        let mut extents = Extents::from(extent);
+        extents.read_only = options.read_only;
         let queues = vec![Queue {
             ring,
             port: bell.clone(),
         }];
-        let id = engine.connect(5, extent, options.persistent, queues);
+        let id = engine.connect(5, extents, options.persistent, queues);
         Self {
             guest,
             engine,

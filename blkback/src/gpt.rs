@@ -5,7 +5,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::check::Extent;
+use crate::extents::Extent;
 
 /// Bytes of the disk's logical blocks. Other sizes are not supported.
 const BLOCK: usize = 512;
@@ -126,7 +126,6 @@ fn table(
         let extent = Extent {
             start: first,
             sectors: last - first + 1,
-            read_only: false,
         };
         Some(Partition {
             number: index as u32 + 1,
@@ -180,11 +179,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 /// Finds what a backend's `params` key names: `/dev/gpt/NAME`, `/dev/vd0pN`, or `/dev/vd0`, the whole disk.
 #[must_use]
 pub fn find(params: &str, sectors: u64, partitions: &[Partition]) -> Option<Extent> {
-    let whole = Extent {
-        start: 0,
-        sectors,
-        read_only: false,
-    };
+    let whole = Extent { start: 0, sectors };
     if let Some(name) = params.strip_prefix("/dev/gpt/") {
         return partitions
             .iter()
@@ -254,7 +249,6 @@ mod tests {
         let root = Extent {
             start: 2148,
             sectors: 100,
-            read_only: false,
         };
         assert_eq!(find("/dev/gpt/debian-root", 4096, &found), Some(root));
         assert_eq!(find("/dev/vd0p2", 4096, &found), Some(root));

@@ -12,6 +12,7 @@ pub mod backend;
 pub mod check;
 pub mod disk;
 pub mod engine;
+pub mod extents;
 pub mod gpt;
 pub mod pages;
 pub mod protocol;

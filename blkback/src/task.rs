@@ -8,6 +8,10 @@ use crate::disk::{Command, Disk, Full, Limits, Segment};
 use crate::pages::PageUse;
 use crate::protocol::Request;
 
+/// Segments (by their index, in order) that do not follow the one before on the disk, with the sector that they begin at. Mostly
+/// none.
+pub type Jumps = Vec<(usize, u64)>;
+
 /// What a checked request asks of the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -19,6 +23,8 @@ pub enum Work {
         sector: u64,
         /// The memory.
         segments: Vec<Segment>,
+        /// Where the data goes on elsewhere.
+        jumps: Jumps,
         /// Flush before.
         before: bool,
         /// Flush after.
@@ -184,27 +190,35 @@ impl<P> Task<P> {
                 write,
                 sector,
                 segments,
+                jumps,
                 ..
-            } => {
-                let rest = segments.get(self.submitted as usize..).unwrap_or(&[]);
-                for segments in rest.chunks(limits.segments.max(1)) {
-                    let command = match write {
-                        true => Command::Write {
-                            sector: *sector,
-                            segments,
-                        },
-                        false => Command::Read {
-                            sector: *sector,
-                            segments,
-                        },
-                    };
-                    disk.submit(command, tag)?;
-                    self.outstanding += 1;
-                    self.submitted += segments.len() as u64;
-                    let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
-                    *sector += bytes / BLKIF_SECTOR_SIZE as u64;
+            } => loop {
+                let first = self.submitted as usize;
+                if jumps.first().is_some_and(|(index, _)| *index == first) {
+                    *sector = jumps.remove(0).1;
                 }
-            }
+                let end = jumps.first().map_or(segments.len(), |(index, _)| *index);
+                let end = end.min(first.saturating_add(limits.segments.max(1)));
+                let Some(segments) = segments.get(first..end).filter(|some| !some.is_empty())
+                else {
+                    break;
+                };
+                let command = match write {
+                    true => Command::Write {
+                        sector: *sector,
+                        segments,
+                    },
+                    false => Command::Read {
+                        sector: *sector,
+                        segments,
+                    },
+                };
+                disk.submit(command, tag)?;
+                self.outstanding += 1;
+                self.submitted += segments.len() as u64;
+                let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
+                *sector += bytes / BLKIF_SECTOR_SIZE as u64;
+            },
             Work::Discard { sector, count } => {
                 let most = limits.discard.map_or(1, |discard| discard.sectors.max(1));
                 while self.submitted < *count {

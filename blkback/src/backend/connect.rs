@@ -12,6 +12,7 @@ use super::{Backends, Failure, Key, Platform, Vbd};
 use crate::check::MAX_INDIRECT_SEGMENTS;
 use crate::disk::Disk;
 use crate::engine::Queue;
+use crate::extents::{Extents, MAX_EXTENTS};
 use crate::gpt;
 use crate::protocol::{Protocol, Ring};
 
@@ -29,12 +30,11 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         let params = store
             .read_string(&key("params"))
             .map_err(|_| Failure("no params".to_string()))?;
-        let mut extent = gpt::find(&params, self.limits.sectors, &self.partitions)
-            .ok_or_else(|| Failure(format!("there is no disk {params:?}")))?;
+        let (mut extents, file) = self.find(store, path, &params)?;
         let mode = store.read_string(&key("mode")).unwrap_or_default();
-        extent.read_only = !mode.starts_with('w') || self.limits.read_only;
+        extents.read_only = !mode.starts_with('w') || self.limits.read_only;
         let shared = mode.ends_with('!');
-        if !self.may_use(&params, &extent, shared)? {
+        if !self.may_use(&params, &extents, (shared, file, device.other_domid))? {
             return Ok(None);
         }
         let cdrom = store
@@ -56,14 +56,14 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         if let Some(discard) = self
             .limits
             .discard
-            .filter(|_| discard_allowed && !extent.read_only)
+            .filter(|_| discard_allowed && extents.discard && !extents.read_only)
         {
             let granularity = u64::from(discard.alignment) * BLKIF_SECTOR_SIZE as u64;
             features.push(("feature-discard", 1));
             features.push(("discard-granularity", granularity));
             features.push((
                 "discard-alignment",
-                extent.start * BLKIF_SECTOR_SIZE as u64 % granularity,
+                extents.start() * BLKIF_SECTOR_SIZE as u64 % granularity,
             ));
             features.push(("discard-secure", 0));
         }
@@ -74,14 +74,15 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         store.write(&key("hotplug-status"), "connected")?;
         log::info!(
             "{path}: {params}, {} MiB{}",
-            extent.sectors >> 11,
-            if extent.read_only { ", read-only" } else { "" }
+            extents.sectors() >> 11,
+            if extents.read_only { ", read-only" } else { "" }
         );
         // The token is how `changed` finds the device.
         device.watch_other(store, path)?;
         let vbd = Vbd {
             device,
-            extent,
+            extents,
+            file,
             shared,
             cdrom,
             connection: None,
@@ -95,6 +96,35 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             store.write(&key("state"), XenbusState::InitWait.as_str())?;
         }
         Ok(Some(vbd))
+    }
+
+    /// The sectors that a new disk is made of, and whether they are a file's.
+    fn find(
+        &self,
+        store: &mut Store,
+        path: &str,
+        params: &str,
+    ) -> Result<(Extents, bool), Failure> {
+        let key = |name: &str| format!("{path}/{name}");
+        let on_disk = |name: &str| {
+            gpt::find(name, self.limits.sectors, &self.partitions)
+                .ok_or_else(|| Failure(format!("there is no disk {name:?}")))
+        };
+        let Ok(volume) = store.read_string(&key("extents-of")) else {
+            return Ok((on_disk(params)?.into(), false));
+        };
+        // A file: Domain-0, which knows the file system, says where it is.
+        let within = on_disk(&volume)?;
+        let mut lists = Vec::new();
+        while let Ok(list) = store.read_string(&key(&format!("extents/{}", lists.len()))) {
+            lists.push(list);
+            if lists.len() > MAX_EXTENTS {
+                break;
+            }
+        }
+        let extents = Extents::parse(lists.iter().map(String::as_str), within)
+            .map_err(|error| Failure(format!("{params}: {error} in its list of extents")))?;
+        Ok((extents, true))
     }
 
     /// The frontend is ready: maps its rings and tells it how large the disk is.
@@ -154,11 +184,11 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             ports.push(number);
         }
         let mut info = if vbd.cdrom { VDISK_CDROM } else { 0 };
-        if vbd.extent.read_only {
+        if vbd.extents.read_only {
             info |= VDISK_READONLY;
         }
         for (name, value) in [
-            ("sectors", vbd.extent.sectors),
+            ("sectors", vbd.extents.sectors()),
             ("info", info.into()),
             ("sector-size", BLKIF_SECTOR_SIZE as u64),
             (
@@ -168,7 +198,9 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         ] {
             store.write_number(&device.key(name), value)?;
         }
-        let id = self.engine.connect(dom, vbd.extent, persistent, queues);
+        let id = self
+            .engine
+            .connect(dom, vbd.extents.clone(), persistent, queues);
         vbd.connection = Some(id);
         vbd.ports = ports;
         device.set_state(store, XenbusState::Connected)?;

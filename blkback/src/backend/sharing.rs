@@ -2,9 +2,11 @@
 
 use alloc::format;
 
+use xen_abi::DomId;
+
 use super::{Backends, Ending, Failure, Platform};
-use crate::check::Extent;
 use crate::disk::Disk;
+use crate::extents::Extents;
 
 impl<D: Disk, P: Platform> Backends<D, P> {
     /// May a new disk have these sectors? `false`: not yet, for one that has them is about to end.
@@ -14,12 +16,14 @@ impl<D: Disk, P: Platform> Backends<D, P> {
     pub(super) fn may_use(
         &self,
         params: &str,
-        extent: &Extent,
-        shared: bool,
+        extents: &Extents,
+        (shared, file, dom): (bool, bool, DomId),
     ) -> Result<bool, Failure> {
-        let rivals = self.vbds.iter().filter(|(_, vbd)| {
-            let harmless = vbd.extent.read_only && extent.read_only;
-            !harmless && !vbd.shared && vbd.extent.overlaps(extent)
+        let rivals = self.vbds.iter().filter(|(key, vbd)| {
+            let harmless = vbd.extents.read_only && extents.read_only;
+            // Domain-0 has given the file away, and leaves its sectors alone.
+            let given = (file && key.0 == 0) || (vbd.file && dom == 0);
+            !harmless && !given && !vbd.shared && vbd.extents.overlaps(extents)
         });
         let mut free = true;
         for (key, vbd) in rivals {
@@ -27,7 +31,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
                 break;
             }
             if vbd.ending != Some(Ending::Forget) {
-                let (m1, m2) = match extent.read_only {
+                let (m1, m2) = match extents.read_only {
                     true => ("read-write ", "read-only "),
                     false => ("", ""),
                 };

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use xen_abi::DomId;
 
-use crate::check::Extent;
+use crate::extents::Extents;
 use crate::pages::Cache;
 use crate::protocol::{Request, Ring};
 
@@ -44,7 +44,7 @@ pub struct Counts {
 /// One connection.
 pub(super) struct Connection<P, R, N> {
     pub dom: DomId,
-    pub extent: Extent,
+    pub extents: Extents,
     pub queues: Vec<Queue<R, N>>,
     pub cache: Cache<P>,
     /// Tasks under way.

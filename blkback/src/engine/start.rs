@@ -4,14 +4,16 @@ use alloc::vec::Vec;
 
 use domain::SharedMemory;
 use domain::ring::RingError;
+use xen_abi::io::blkif::BLKIF_SECTOR_SIZE;
 
 use super::connection::{Connection, MAX_PAGES_IN_USE};
 use super::{ConnectionId, Engine, Notify};
 use crate::check::{Job, Piece, Refused, check, list};
 use crate::disk::{Disk, Limits, Segment};
+use crate::extents::Extent;
 use crate::pages::{Grants, PageUse};
 use crate::protocol::Request;
-use crate::task::{Task, Work};
+use crate::task::{Jumps, Task, Work};
 
 /// Joins the pieces of a request, whose pages are at `addresses`, where they are neighbours for the device.
 fn segments(pieces: &[Piece], addresses: &[u64], limit: u32) -> Vec<Segment> {
@@ -31,6 +33,42 @@ fn segments(pieces: &[Piece], addresses: &[u64], limit: u32) -> Vec<Segment> {
         }
     }
     segments
+}
+
+/// Where the data of `segments` goes when it goes to `ranges`, one after the other: the first sector, the segments, and which of
+/// them go on at which other sector. A segment across the end of a range is cut there.
+fn lay_out(
+    segments: Vec<Segment>,
+    mut ranges: impl Iterator<Item = Extent>,
+) -> (u64, Vec<Segment>, Jumps) {
+    const SECTOR: u64 = BLKIF_SECTOR_SIZE as u64;
+    let Some(first) = ranges.next() else {
+        // No data: nobody looks at the sector.
+        return (0, Vec::new(), Jumps::new());
+    };
+    let Some(second) = ranges.next() else {
+        return (first.start, segments, Jumps::new());
+    };
+    let mut rest = core::iter::once(second).chain(ranges);
+    let (mut cut, mut jumps) = (Vec::with_capacity(segments.len() + 2), Jumps::new());
+    let mut room = first.sectors.saturating_mul(SECTOR);
+    for mut segment in segments {
+        while segment.len > 0 {
+            if room == 0 {
+                let Some(next) = rest.next() else {
+                    return (first.start, cut, jumps);
+                };
+                jumps.push((cut.len(), next.start));
+                room = next.sectors.saturating_mul(SECTOR);
+            }
+            let len = u64::from(segment.len).min(room) as u32;
+            cut.push(Segment { len, ..segment });
+            segment.gpa += u64::from(len);
+            segment.len -= len;
+            room -= u64::from(len);
+        }
+    }
+    (first.start, cut, jumps)
 }
 
 impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
@@ -81,7 +119,7 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
         let Some(Some(connection)) = self.connections.get_mut(id) else {
             return;
         };
-        let job = check(request, &connection.extent, can_discard);
+        let job = check(request, &connection.extents, can_discard);
         if matches!(job, Ok(Job::Transfer { barrier: true, .. })) && connection.tasks > 0 {
             connection.barrier = Some((queue, *request));
             // Whatever becomes of it, there may be requests behind it.
@@ -138,13 +176,16 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             return Ok(job);
         };
         let Connection {
-            cache, dom, extent, ..
+            cache,
+            dom,
+            extents,
+            ..
         } = connection;
         if !cache.acquire(grants, *dom, &pages, true, used, &mut Vec::new()) {
             return Err(Refused::Wrong("list not granted"));
         }
         list(
-            extent,
+            extents,
             write,
             sector,
             count,
@@ -182,19 +223,36 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
                     return Err(Refused::Wrong("page not granted"));
                 }
                 let segments = segments(pieces, &addresses, limits.segment_bytes);
-                let (write, sector, before) = (*write, *sector, *before);
+                let count = pieces.iter().map(|piece| u64::from(piece.len)).sum::<u64>();
+                let ranges = connection
+                    .extents
+                    .ranges(*sector, count / BLKIF_SECTOR_SIZE as u64);
+                let (sector, segments, jumps) = lay_out(segments, ranges);
+                let (write, before) = (*write, *before);
                 Ok(Work::Transfer {
                     write,
                     sector,
                     segments,
+                    jumps,
                     before,
                     after: *barrier,
                 })
             }
-            Job::Discard { sector, count } => Ok(Work::Discard {
-                sector: *sector,
-                count: *count,
-            }),
+            Job::Discard { sector, count } => {
+                let mut ranges = connection.extents.ranges(*sector, *count);
+                // Disks of several ranges are not discarded.
+                match (ranges.next(), ranges.next()) {
+                    (Some(Extent { start, sectors }), None) => Ok(Work::Discard {
+                        sector: start,
+                        count: sectors,
+                    }),
+                    (None, _) => Ok(Work::Discard {
+                        sector: 0,
+                        count: 0,
+                    }),
+                    (Some(_), Some(_)) => Err(Refused::Unsupported),
+                }
+            }
             Job::Listed { .. } => Err(Refused::Wrong("list of lists")),
         }
     }
@@ -203,6 +261,28 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
 #[cfg(test)]
 mod unit_tests {
     use super::*;
+
+    #[test]
+    fn data_is_cut_where_a_range_ends() {
+        let segment = |gpa, len| Segment { gpa, len };
+        let extent = |start, sectors| Extent { start, sectors };
+        let data = vec![segment(0x1000, 4096), segment(0x3000, 1024)];
+        let one = lay_out(data.clone(), [extent(7, 10)].into_iter());
+        assert_eq!(one, (7, data.clone(), vec![]));
+        let three = [extent(7, 3), extent(90, 5), extent(50, 2)];
+        assert_eq!(
+            lay_out(data, three.into_iter()),
+            (
+                7,
+                vec![
+                    segment(0x1000, 1536),
+                    segment(0x1600, 2560),
+                    segment(0x3000, 1024)
+                ],
+                vec![(1, 90), (2, 50)]
+            )
+        );
+    }
 
     #[test]
     fn neighbours_are_joined_up_to_the_limit() {

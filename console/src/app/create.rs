@@ -211,11 +211,8 @@ impl<'a, H: Host> App<'a, H> {
             kernel,
         });
         self.host.store_apply(&entries).map_err(store_error)?;
-        for (device, entries) in self.devices(config, domid)? {
-            if let Some(guest) = self.guests.get_mut(&domid) {
-                guest.devices.push(device.clone());
-            }
-            self.host.store_apply(&entries).map_err(store_error)?;
+        for described in self.devices(config, domid)? {
+            self.describe(described).map_err(store_error)?;
         }
         let (gfn, port) = created.store;
         self.host

@@ -1,16 +1,20 @@
 //! A guest's disks and network interfaces: from a configuration to xenstore, and their beginning and end at the backend.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use xen_abi::DomId;
+use xen_abi::{DomId, Errno};
+use xl_config::disk::Format;
 use xl_config::{Disk, DomainConfig, Mac, Vif};
 
 use super::App;
 use super::boot::{BLKBACK, BRIDGE, BRIDGE_NAME};
-use crate::guest::{Device, Entry, vbd_entries, vif_entries};
+use super::disk::FILES;
+use crate::archive::plain;
+use crate::guest::{Device, Entry, extent_entries, vbd_entries, vif_entries};
 use crate::host::Host;
+use crate::volume::FileExtents;
 
 /// A backend has this long to take up a new device (libxl: `LIBXL_INIT_TIMEOUT`).
 const BACKEND_WAIT: u64 = 10_000_000_000;
@@ -20,7 +24,12 @@ const CONNECTED: i64 = 4;
 const CLOSING: i64 = 5;
 
 /// A device with what xenstore says of it.
-pub(super) type Described = (Device, Vec<Entry>);
+pub(super) struct Described {
+    pub device: Device,
+    pub entries: Vec<Entry>,
+    /// The file that a disk is made of.
+    pub file: Option<FileExtents>,
+}
 
 impl<H: Host> App<'_, H> {
     /// The devices of `config` for domain `domid`.
@@ -32,7 +41,7 @@ impl<H: Host> App<'_, H> {
         let mut devices: Vec<Described> = Vec::new();
         for (index, disk) in config.disks.iter().enumerate() {
             let vbd = self.disk_device(domid, disk, index == 0)?;
-            if devices.iter().any(|(other, _)| *other == vbd.0) {
+            if devices.iter().any(|other| other.device == vbd.device) {
                 return Err(format!("disk {} is there twice", disk.vdev));
             }
             devices.push(vbd);
@@ -40,9 +49,8 @@ impl<H: Host> App<'_, H> {
         let mut next = 0;
         for vif in &config.vifs {
             let taken = |devices: &[Described], number| {
-                devices
-                    .iter()
-                    .any(|(other, _)| other.kind == "vif" && other.number == number)
+                let mut others = devices.iter().map(|other| &other.device);
+                others.any(|other| other.kind == "vif" && other.number == number)
             };
             while taken(&devices, next) {
                 next += 1;
@@ -69,8 +77,31 @@ impl<H: Host> App<'_, H> {
             frontend: domid,
             backend: self.backend(disk.backend.as_deref(), BLKBACK)?,
         };
-        let entries = vbd_entries(&vbd, disk, bootable);
-        Ok((vbd, entries))
+        let name = &disk.vdev;
+        match (disk.format, &disk.target) {
+            (Format::Raw, Some(target)) if disk.is_file() => {
+                let file = self
+                    .locate(target)
+                    .map_err(|error| format!("disk {name}: {target}: {error}"))?;
+                let mut entries = extent_entries(&vbd, FILES, &file.ranges);
+                // Those of the disk end with its state.
+                entries.extend(vbd_entries(&vbd, disk, bootable));
+                Ok(Described {
+                    device: vbd,
+                    entries,
+                    file: Some(file),
+                })
+            }
+            (Format::Raw, Some(_)) => Ok(Described {
+                entries: vbd_entries(&vbd, disk, bootable),
+                device: vbd,
+                file: None,
+            }),
+            (Format::Empty, _) | (_, None) => Err(format!(
+                "disk {name}: drives without a medium are not supported"
+            )),
+            _ => Err(format!("disk {name}: only raw images are supported")),
+        }
     }
 
     /// Network interface `number` of domain `domid`.
@@ -94,8 +125,43 @@ impl<H: Host> App<'_, H> {
         let mac = vif
             .mac
             .unwrap_or_else(|| Mac::in_xens_range(self.host.random() as u32));
-        let entries = vif_entries(&device, vif, mac, bridge, false);
-        Ok((device, entries))
+        Ok(Described {
+            entries: vif_entries(&device, vif, mac, bridge, false),
+            device,
+            file: None,
+        })
+    }
+
+    /// Writes what xenstore says of a device, which the guest has from now on, whatever comes of it.
+    pub(super) fn describe(&mut self, described: Described) -> Result<(), Errno> {
+        let Described {
+            device,
+            entries,
+            file,
+        } = described;
+        if let (Some(file), Some(volume)) = (file, &self.book.volume) {
+            volume.hold(&file);
+            self.book.held.push((device.clone(), file));
+        }
+        if let Some(guest) = self.guests.get_mut(&device.frontend) {
+            guest.devices.push(device);
+        }
+        self.host.store_apply(&entries)
+    }
+
+    /// How many times a file of Domain-0's is somebody's disk.
+    #[must_use]
+    pub fn files_held(&self) -> usize {
+        self.book.held.len()
+    }
+
+    /// Where a file on Domain-0's disk is.
+    fn locate(&self, path: &str) -> Result<FileExtents, String> {
+        let volume = self.book.volume.as_ref();
+        let volume = volume.ok_or_else(|| "Domain-0 has no disk with files".to_string())?;
+        volume
+            .extents(plain(path))
+            .map_err(|error| error.to_string())
     }
 
     /// Waits until the backend has taken up a device.
@@ -143,6 +209,12 @@ impl<H: Host> App<'_, H> {
 
     /// Removes all that the store says of a device; the folders that it was in too, if it was the `last` of its kind.
     pub(super) fn forget_device(&mut self, device: &Device, last: bool) {
+        let held = self.book.held.iter().position(|(other, _)| other == device);
+        if let Some((_, file)) = held.map(|place| self.book.held.swap_remove(place))
+            && let Some(volume) = &self.book.volume
+        {
+            volume.let_go(&file);
+        }
         let (front, back, record) = (
             device.frontend_path(),
             device.backend_path(),

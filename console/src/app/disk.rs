@@ -11,7 +11,9 @@ use crate::guest::{Device, vbd_entries};
 use crate::host::Host;
 use crate::volume::{Volume, set_wall_clock};
 
-/// The partition, and the device that it becomes.
+/// The partition with Domain-0's files.
+pub(super) const FILES: &str = "/dev/gpt/microhv";
+/// The device that it becomes.
 const SPEC: &str = "/dev/gpt/microhv,raw,xvda,rw";
 /// How long blkback may take for each step; it reads the partition table first.
 const BACKEND_WAIT: u64 = 5_000_000_000;

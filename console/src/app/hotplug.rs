@@ -71,20 +71,14 @@ impl<H: Host> App<'_, H> {
 
     /// Describes a device in the store and waits for its backend. Nothing is left of one that fails.
     fn attach_device(&mut self, domid: DomId, described: Described) -> Result<(), String> {
-        let (device, entries) = described;
+        let device = described.device.clone();
         let back = device.backend_path();
         if self.store_number(&format!("{back}/state")) >= 0 {
             return Err("device already exists in xenstore".to_string());
         }
         let name = self.name_of(domid);
-        let written = self
-            .host
-            .store_apply(&entries)
-            .map_err(|errno| format!("xenstore: {errno}"));
-        // Known from now on, so that the guest's end is its end.
-        if let Some(guest) = self.guests.get_mut(&domid) {
-            guest.devices.push(device.clone());
-        }
+        let written = self.describe(described);
+        let written = written.map_err(|errno| format!("xenstore: {errno}"));
         let taken = written.and_then(|()| self.wait_for_backend(&device));
         let what = format!("{} {}", device.kind, device.number);
         match &taken {

@@ -3,14 +3,16 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use xen_abi::DomId;
 
 use super::files::{CONSOLES, LOGS};
 use super::{App, DOMAIN_0};
+use crate::guest::Device;
 use crate::host::Host;
 use crate::logs::{Lines, Logs, Moment, domain_line, file_name, rotates};
-use crate::volume::{Volume, VolumeError, set_wall_clock};
+use crate::volume::{FileExtents, Volume, VolumeError, set_wall_clock};
 
 /// What is logged waits no longer than this for the disk, in nanoseconds; as often the hypervisor is asked for its log.
 const TICK: u64 = 400_000_000;
@@ -24,6 +26,8 @@ const FULL_AGAIN: u64 = 600_000_000_000;
 pub(crate) struct Book {
     /// Mounted, unless there is none or it has failed.
     pub volume: Option<Volume>,
+    /// Files of it that are guests' disks.
+    pub held: Vec<(Device, FileExtents)>,
     logs: Logs,
     hypervisor: Lines,
     /// Where the hypervisor's log was read up to.

@@ -247,6 +247,33 @@ fn finish(mut entries: Entries, device: &Device) -> Vec<Entry> {
     entries.0
 }
 
+/// Bytes of a value; xenstore's largest is 2048.
+const LIST_MAX: usize = 1900;
+
+/// Nodes that say where on the partition `volume` the file is that a disk is made of: ranges of sectors by the first and their
+/// number (docs/disk.md). They belong before those of [`vbd_entries`].
+#[must_use]
+pub fn extent_entries(vbd: &Device, volume: &str, ranges: &[(u64, u64)]) -> Vec<Entry> {
+    let back = vbd.backend_path();
+    let mut entries = Entries::default();
+    entries.value(format!("{back}/extents-of"), volume);
+    let mut lists: Vec<String> = Vec::new();
+    for (first, count) in ranges {
+        let range = format!("{first}+{count}");
+        match lists.last_mut() {
+            Some(list) if list.len() + range.len() < LIST_MAX => {
+                list.push(',');
+                list.push_str(&range);
+            }
+            _ => lists.push(range),
+        }
+    }
+    for (index, list) in lists.iter().enumerate() {
+        entries.value(format!("{back}/extents/{index}"), list);
+    }
+    entries.0
+}
+
 /// Nodes of a disk.
 #[must_use]
 pub fn vbd_entries(vbd: &Device, disk: &Disk, bootable: bool) -> Vec<Entry> {
@@ -256,7 +283,8 @@ pub fn vbd_entries(vbd: &Device, disk: &Disk, bootable: bool) -> Vec<Entry> {
     let target = disk.target.as_deref().unwrap_or_default();
     let discard = disk.discard.unwrap_or(disk.writable);
     entries.value(format!("{front}/virtual-device"), vbd.number);
-    entries.value(format!("{front}/device-type"), kind);
+    // Linux takes no CD drives as a PVH guest, for HVM guests have emulated ones; it takes a disk for reading.
+    entries.value(format!("{front}/device-type"), "disk");
     entries.value(
         format!("{front}/trusted"),
         u8::from(disk.trusted != Some(false)),
@@ -264,11 +292,16 @@ pub fn vbd_entries(vbd: &Device, disk: &Disk, bootable: bool) -> Vec<Entry> {
     entries.value(format!("{back}/removable"), u8::from(disk.cdrom));
     entries.value(format!("{back}/bootable"), u8::from(bootable));
     entries.value(format!("{back}/dev"), &disk.vdev);
-    entries.value(format!("{back}/type"), "phy");
+    let file = disk.is_file();
+    entries.value(format!("{back}/type"), if file { "file" } else { "phy" });
     entries.value(format!("{back}/params"), target);
     entries.value(
         format!("{back}/mode"),
-        if disk.writable { "w" } else { "r" },
+        match (disk.writable, disk.shared) {
+            (true, true) => "w!",
+            (true, false) => "w",
+            (false, _) => "r",
+        },
     );
     entries.value(format!("{back}/device-type"), kind);
     entries.value(format!("{back}/discard-enable"), u8::from(discard));

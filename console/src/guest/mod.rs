@@ -8,7 +8,9 @@ mod memory;
 
 pub use context::cpu_record;
 pub use create::{CreateError, Created, create, page_limit};
-pub use entries::{Device, DomainEntries, Entry, domain_entries, vbd_entries, vif_entries};
+pub use entries::{
+    Device, DomainEntries, Entry, domain_entries, extent_entries, vbd_entries, vif_entries,
+};
 pub use kernel::{Content, File, Kernel};
 pub use memory::GuestWriter;
 

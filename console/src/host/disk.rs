@@ -18,6 +18,8 @@ pub enum DiskError {
     Broken,
     /// A place behind the end.
     Outside,
+    /// A place that somebody else has for the time being.
+    Foreign,
 }
 
 impl fmt::Display for DiskError {
@@ -26,6 +28,7 @@ impl fmt::Display for DiskError {
             Self::Failed => "input/output error",
             Self::Broken => "the disk does not answer",
             Self::Outside => "behind the end of the disk",
+            Self::Foreign => "Text file busy",
         })
     }
 }

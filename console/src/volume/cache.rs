@@ -63,6 +63,8 @@ pub struct Cache {
     blocks: BTreeMap<u64, Block>,
     clock: u64,
     areas: Areas,
+    /// Sectors, by the first and their number, that somebody else may change: never written from here.
+    foreign: Vec<(u64, u64)>,
     /// What is written into clusters is a file's content, not a folder's.
     pub content: bool,
 }
@@ -76,6 +78,7 @@ impl Cache {
             blocks: BTreeMap::new(),
             clock: 0,
             areas: Areas::default(),
+            foreign: Vec::new(),
             content: false,
         }
     }
@@ -83,6 +86,15 @@ impl Cache {
     /// Says where what is.
     pub fn set_areas(&mut self, areas: Areas) {
         self.areas = areas;
+    }
+
+    /// Says which sectors somebody else may change from now on. What is in memory of them and of those that were is forgotten.
+    pub fn set_foreign(&mut self, foreign: Vec<(u64, u64)>) {
+        let before = core::mem::replace(&mut self.foreign, foreign);
+        let changed: Vec<_> = before.iter().chain(&self.foreign).copied().collect();
+        self.blocks.retain(|number, block| {
+            block.dirty != 0 || !overlap(&changed, number * SECTORS, SECTORS)
+        });
     }
 
     /// Size in bytes.
@@ -119,6 +131,11 @@ impl Cache {
         let end = at.checked_add(from.len() as u64);
         if end.is_none_or(|end| end > self.len()) {
             return Err(DiskError::Outside);
+        }
+        let last = (at + from.len() as u64).div_ceil(SECTOR as u64);
+        let first = at / SECTOR as u64;
+        if overlap(&self.foreign, first, last - first) {
+            return Err(DiskError::Foreign);
         }
         let mut done = 0;
         while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
@@ -198,7 +215,8 @@ impl Cache {
                     let end = *start + (run.len() / SECTOR) as u64;
                     let room = WRITE_MAX - run.len() / SECTOR;
                     let gap = sector.saturating_sub(end);
-                    let bridged = gap == 0 || class == Class::Folder;
+                    let bridged =
+                        gap == 0 || (class == Class::Folder && !overlap(&self.foreign, end, gap));
                     if bridged
                         && (gap as usize) < room
                         && let Some(between) = self.cached(end, gap)
@@ -307,6 +325,14 @@ impl Cache {
         self.blocks
             .retain(|_, block| block.dirty != 0 || block.used > middle);
     }
+}
+
+/// Whether one of `ranges` has sectors in common with `count` from `first` on.
+fn overlap(ranges: &[(u64, u64)], first: u64, count: u64) -> bool {
+    let end = first.saturating_add(count);
+    ranges
+        .iter()
+        .any(|&(start, sectors)| start < end && first < start.saturating_add(sectors))
 }
 
 /// Block and offset in it of a byte.

@@ -86,6 +86,16 @@ impl Geometry {
         Ok(u32::from_le_bytes(bytes) & MASK)
     }
 
+    /// The cluster itself, if there is such a one.
+    pub fn cluster(&self, cluster: u32) -> Option<u32> {
+        Some(cluster).filter(|&cluster| self.is_cluster(cluster))
+    }
+
+    /// The cluster behind this one in its chain.
+    pub fn behind(&self, cache: &mut Cache, cluster: u32) -> Result<Option<u32>, DiskError> {
+        Ok(self.cluster(self.next(cache, cluster)?))
+    }
+
     /// The clusters of the chain that starts with `first`; a chain that makes no sense ends where it ceases to.
     pub fn chain(&self, cache: &mut Cache, first: u32) -> Result<Vec<u32>, DiskError> {
         let mut chain = Vec::new();

@@ -26,6 +26,7 @@ fn error(error: DiskError) -> Error {
         DiskError::Failed => ErrorKind::Other,
         DiskError::Broken => ErrorKind::TimedOut,
         DiskError::Outside => ErrorKind::UnexpectedEof,
+        DiskError::Foreign => ErrorKind::PermissionDenied,
     })
 }
 

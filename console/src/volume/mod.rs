@@ -6,6 +6,7 @@
 mod cache;
 mod chain;
 mod clock;
+mod extents;
 mod handle;
 
 use alloc::boxed::Box;
@@ -23,6 +24,7 @@ use hadris_fat::{DirectoryEntry, Error, FatDir, FatType, FatVolume, FatVolumeRea
 use crate::host::{Disk, DiskError};
 use cache::{Cache, Order};
 pub use clock::set_wall_clock;
+pub use extents::FileExtents;
 use handle::Handle;
 
 /// Folders in folders in folders: more than anybody has; a damaged file system may have endless ones.
@@ -41,6 +43,10 @@ pub enum VolumeError {
     NotFat32,
     /// There is no memory for that much.
     TooLarge,
+    /// A guest has the file as its disk.
+    Busy,
+    /// It cannot be a disk, for this reason.
+    NoDisk(&'static str),
 }
 
 impl fmt::Display for VolumeError {
@@ -52,6 +58,9 @@ impl fmt::Display for VolumeError {
             Self::Fat(error) => error.fmt(f),
             Self::NotFat32 => f.write_str("no FAT32 file system"),
             Self::TooLarge => f.write_str("not enough memory to read it"),
+            // Of a file that is in use as something else than a file.
+            Self::Busy => f.write_str("Text file busy"),
+            Self::NoDisk(reason) => f.write_str(reason),
         }
     }
 }
@@ -75,6 +84,8 @@ pub struct Volume {
     geometry: chain::Geometry,
     /// Files whose chain of clusters was compared with their size since the file system was mounted.
     trimmed: RefCell<BTreeSet<String>>,
+    /// Files that guests have as their disks.
+    held: RefCell<Vec<FileExtents>>,
 }
 
 impl Volume {
@@ -100,6 +111,7 @@ impl Volume {
             cache,
             geometry,
             trimmed: RefCell::default(),
+            held: RefCell::default(),
         })
     }
 
@@ -177,6 +189,7 @@ impl Volume {
     /// When the disk is full, or fails.
     pub fn append(&self, path: &str, bytes: &[u8]) -> Result<(), VolumeError> {
         let entry = self.open_or_make(path)?;
+        self.check_free(&entry)?;
         if self.trimmed.borrow_mut().insert(path.to_string()) {
             self.trim(&entry)?;
         }
@@ -195,9 +208,11 @@ impl Volume {
     /// When the disk fails.
     pub fn replace(&self, path: &str, old: &str) -> Result<(), VolumeError> {
         self.commit()?;
+        self.check_free(&self.fat.open_path(path)?)?;
         let (parent, name) = split(old);
         let folder = self.folder(parent)?;
         if let Some(entry) = folder.find(name)? {
+            self.check_free(&entry)?;
             self.fat.delete(&entry)?;
             self.cache.borrow_mut().commit(Order::Shrink)?;
         }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use console::host::{ConsoleError, Consoles, Control, Events, Machine, Store, Version};
+use console::host::{
+    ConsoleError, Consoles, Control, Disk, DiskOffer, Events, Machine, Store, Version,
+};
 use pvh::{MemoryMap, Range, VcpuState};
 use xen_abi::domctl::{DominfFlags, XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo};
 use xen_abi::microhv::{Exits, Holdings, Info};
@@ -45,6 +47,9 @@ pub struct Pretend {
     pub backend_error: Option<String>,
     /// Frontends do not let go of their devices: backends close only when the frontend's half has gone.
     pub frontends_hold: bool,
+    /// Domain-0's own disks, in the order in which it asks for them, with their sizes in sectors.
+    pub disks: VecDeque<(Box<dyn Disk>, u64)>,
+    pub sectors: u64,
     pub next_port: u32,
     pub next_random: u64,
     pub domains_event: bool,
@@ -124,6 +129,22 @@ impl Pretend {
                 self.store
                     .insert(path.replace("/state", "/hotplug-error"), error.clone());
             }
+        }
+        let own: Vec<String> = self
+            .store
+            .iter()
+            .filter(|(path, value)| {
+                path.starts_with("/local/domain/0/device/vbd/")
+                    && path.ends_with("/state")
+                    && *value == "3"
+            })
+            .map(|(path, _)| path.replace("/state", "/backend"))
+            .collect();
+        for back in own {
+            let back = self.store[&back].clone();
+            self.store
+                .insert(format!("{back}/sectors"), self.sectors.to_string());
+            self.store.insert(format!("{back}/state"), "4".into());
         }
         let closing: Vec<String> = self
             .store
@@ -332,7 +353,17 @@ impl Control for Pretend {
     }
 }
 
-impl console::host::Logging for Pretend {}
+impl console::host::Logging for Pretend {
+    fn disk_offer(&mut self, _: DomId) -> Result<DiskOffer, Errno> {
+        let (disk, sectors) = self.disks.pop_front().ok_or(Errno::ENODEV)?;
+        self.sectors = sectors;
+        Ok(DiskOffer {
+            ring: 9,
+            port: 9,
+            disk,
+        })
+    }
+}
 
 impl Store for Pretend {
     fn store_apply(&mut self, entries: &[console::guest::Entry]) -> Result<(), Errno> {

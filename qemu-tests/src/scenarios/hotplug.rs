@@ -1,18 +1,26 @@
 //! Devices that come and go while their guest, a stock kernel, runs.
 
 use anyhow::{Result, bail};
+use sha2::{Digest, Sha256};
 
-use crate::check;
 use crate::guest::Guest;
 use crate::machine::serial::Running;
 use crate::scenario::{HANG, Scenario, Stage};
+use crate::{check, fat};
 
 /// The scenarios of this subject.
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "hotplug: a disk and an interface come, go, and come again",
-    debian: true,
-    play: come_and_go,
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "hotplug: a disk and an interface come, go, and come again",
+        debian: true,
+        play: come_and_go,
+    },
+    Scenario {
+        name: "hotplug: a file and an ISO on Domain-0's disk are a guest's disks",
+        debian: true,
+        play: files,
+    },
+];
 
 /// In the guest, waits until the shell's `condition` holds.
 pub(super) fn until(running: &mut Running, condition: &str) -> Result<()> {
@@ -86,4 +94,66 @@ fn come_and_go(stage: &Stage) -> Result<()> {
     running.guest("! dmesg | grep -i -E 'I/O error|EXT4-fs error|still in use|deferring g.e.'")?;
     running.detach()?;
     running.power_off()
+}
+
+fn files(stage: &Stage) -> Result<()> {
+    const MIB: usize = 1 << 20;
+    let guest = Guest::new("debian", None);
+    // As an ISO 9660 file system begins.
+    let mut iso = vec![0x5a; MIB];
+    iso[32 << 10..][..8].copy_from_slice(b"\x01CD001\x01\x00");
+    let content = stage.folder().join("microhv.fat");
+    fat::format(
+        &content,
+        &[("disk.img", &vec![0; 24 * MIB]), ("cd.iso", &iso)],
+    )?;
+    let disk = stage.disk_for(std::slice::from_ref(&guest))?;
+    let mut archive = stage.archive_with(std::slice::from_ref(&guest))?;
+    archive.edit("etc/xen/auto/debian.cfg", |text| {
+        text.replace(
+            "xvda,rw'",
+            "xvda,rw','/disk.img,raw,xvdb,rw','/cd.iso,,xvdc,devtype=cdrom'",
+        )
+    })?;
+    let mut machine = stage.machine();
+    machine.disk = Some(disk.clone());
+    machine.snapshot = false;
+    let mut running = stage.boot(machine, &archive)?;
+    running.wait_prompt(HANG)?;
+    running.attach_when_up("debian")?;
+    running.guest("[ $(cat /sys/block/xvdb/size) = 49152 ] && [ $(cat /sys/block/xvdc/size) = 2048 ] && [ $(cat /sys/block/xvdc/ro) = 1 ]")?;
+    running.guest("dd if=/dev/xvdc bs=1 skip=32769 count=5 2>/dev/null | grep -q CD001")?;
+    let answer = running.guest_command(
+        "blockdev --setrw /dev/xvdc; dd if=/dev/zero of=/dev/xvdc bs=4k count=4 conv=fsync",
+        HANG,
+    )?;
+    if answer.code == 0 {
+        bail!("writing to an ISO file succeeded:\n{}", answer.text);
+    }
+    running.guest("i=0; while [ $i -lt 24 ]; do dd if=/dev/urandom bs=1M count=1 2>/dev/null; i=$((i+1)); done > /dev/xvdb; sync")?;
+    let written = running.guest("echo 3 > /proc/sys/vm/drop_caches; sha256sum < /dev/xvdb")?;
+    running.detach()?;
+    let answer = running.command("xl block-attach debian /disk.img,raw,xvdd,rw", HANG)?;
+    check::contains(
+        &answer.text,
+        &["Device /disk.img is mounted in a guest domain (5)"],
+    )?;
+    let answer = running.command("xl block-attach debian /nothing.img,raw,xvdd,rw", HANG)?;
+    check::contains(&answer.text, &["/nothing.img: No such file or directory"])?;
+    running.xl("xl block-detach debian xvdb")?;
+    running.power_off()?;
+    let file = fat::read(&disk, "disk.img")?;
+    let sum: String = Sha256::digest(&file)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    check::contains(&written, &[&sum])?;
+    if fat::read(&disk, "cd.iso")? != iso {
+        bail!("the ISO file was changed");
+    }
+    let complaints = fat::fsck(&disk, &stage.folder().join("fsck.fat"))?;
+    if !complaints.is_empty() {
+        bail!("fsck: {complaints:?}");
+    }
+    Ok(())
 }

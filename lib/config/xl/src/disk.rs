@@ -35,6 +35,8 @@ pub struct Disk {
     pub number: Vdev,
     /// Whether the guest may write.
     pub writable: bool,
+    /// Others may use what it writes (`w!`, as Xen's block script has it).
+    pub shared: bool,
     /// Whether it is a CD drive.
     pub cdrom: bool,
     /// The backend's domain, by name or id; `None` leaves it to the caller.
@@ -61,6 +63,7 @@ struct Draft<'a> {
     old_prefix: bool,
     vdev: Option<&'a str>,
     access: Option<bool>,
+    shared: bool,
     access_position_used: bool,
     cdrom: Option<bool>,
     backend: Option<&'a str>,
@@ -84,6 +87,13 @@ impl Disk {
             rest = draft.parameter(spec, rest.trim_start())?;
         }
         draft.finish(spec)
+    }
+
+    /// Is it made of a file? Else of a device: what is in `/dev`, or has no path.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        let target = self.target.as_deref().unwrap_or_default();
+        target.starts_with('/') && !target.starts_with("/dev/")
     }
 }
 
@@ -248,9 +258,11 @@ impl<'a> Draft<'a> {
     }
 
     fn set_access(&mut self, spec: &str, access: &str) -> Result<(), SpecError> {
+        self.shared = access.ends_with('!');
         self.access = match access {
             "r" | "ro" => Some(false),
             "w" | "rw" => Some(true),
+            "w!" | "rw!" => Some(true),
             "" => None,
             _ => {
                 return Err(SpecError::new(
@@ -323,6 +335,7 @@ impl<'a> Draft<'a> {
             vdev: name.to_string(),
             number,
             writable: !cdrom && self.access.unwrap_or(true),
+            shared: self.shared,
             cdrom,
             backend: self.backend.map(ToString::to_string),
             backendtype: self.backendtype.map(ToString::to_string),
