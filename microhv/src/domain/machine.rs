@@ -54,7 +54,7 @@ impl Machine for Vcpu {
         self.down.store(true, Ordering::SeqCst);
         let mut running = false;
         self.domain.for_each_vcpu(|vcpu| {
-            running |= vcpu.sched.is_online() && !vcpu.down.load(Ordering::SeqCst);
+            running |= vcpu.is_online();
         });
         if !running {
             super::shut_down(&self.domain, xen_abi::sched::SHUTDOWN_POWEROFF);

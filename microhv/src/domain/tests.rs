@@ -72,6 +72,43 @@ fn memory_comes_zeroed_within_the_limit_and_goes_with_the_domain() {
 }
 
 #[test]
+fn the_limit_holds_whoever_asks_at_the_same_time_and_when_it_is_lowered() {
+    use core::sync::atomic::{AtomicU64, Ordering};
+    const ROUNDS: u64 = 1000;
+    let _alone = alone();
+    let domain = domain(0);
+    let limit = |pages| domain.max_pages.store(pages, Ordering::Relaxed);
+    // Both wait for each other: they ask at the same time, for one page that only one of them may have.
+    let (came, done) = (AtomicU64::new(0), AtomicU64::new(0));
+    let meet = |place: &AtomicU64, round: u64| {
+        place.fetch_add(1, Ordering::SeqCst);
+        while place.load(Ordering::SeqCst) < 2 * (round + 1) {
+            core::hint::spin_loop();
+        }
+    };
+    std::thread::scope(|scope| {
+        for vcpu in 0..2 {
+            let (domain, limit, meet, came, done) = (&domain, &limit, &meet, &came, &done);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    if vcpu == 0 {
+                        limit(round + 1);
+                    }
+                    meet(came, round);
+                    let _ = populate(domain, Gfn(vcpu << 12 | round), 0);
+                    meet(done, round);
+                    assert_eq!(domain.p2m.lock().ram_pages(), round + 1);
+                }
+            });
+        }
+    });
+    limit(ROUNDS / 2);
+    let more = populate(&domain, Gfn(0x8000), 0);
+    assert_eq!(more, Err(xen_abi::Errno::ENOMEM), "what it has is all");
+    destroy(&domain);
+}
+
+#[test]
 fn a_page_that_is_replaced_comes_back_and_is_not_counted_any_more() {
     let _alone = alone();
     let domain = domain(600);

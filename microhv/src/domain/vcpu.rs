@@ -117,6 +117,13 @@ impl Vcpu {
         self.initialised.load(Ordering::SeqCst)
     }
 
+    /// Has it been started, and neither been stopped nor halted for good? A kernel that takes a CPU off halts it with
+    /// interrupts off: as Xen, that counts as off.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.sched.is_online() && !self.down.load(Ordering::SeqCst)
+    }
+
     /// Lets an initialised vCPU run. One that runs already is left alone.
     pub fn bring_up(&self) {
         // Only a running vCPU's state is locked for long, and that one is up.

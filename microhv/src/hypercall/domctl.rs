@@ -102,7 +102,7 @@ fn on_domain(caller: &Caller<'_>, domain: &PageArc<Domain>, request: &mut Domctl
         abi::XEN_DOMCTL_GETVCPUINFO => {
             let mut arm: XenDomctlGetvcpuinfo = request.get();
             let vcpu = domain.vcpu(arm.vcpu).ok_or(Errno::ESRCH)?;
-            arm.online = u8::from(vcpu.sched.is_online());
+            arm.online = u8::from(vcpu.is_online());
             arm.blocked = u8::from(vcpu.sched.is_waiting());
             arm.running = u8::from(vcpu.sched.running_on().is_some());
             arm.cpu_time = vcpu.sched.cpu_time();
@@ -215,7 +215,7 @@ pub fn info(domain: &Domain) -> XenDomctlGetdomaininfo {
     let mut all_blocked = true;
     domain.for_each_vcpu(|vcpu| {
         cpu_time += vcpu.sched.cpu_time();
-        if vcpu.sched.is_online() {
+        if vcpu.is_online() {
             online += 1;
             all_blocked &= vcpu.sched.is_waiting();
             running |= vcpu.sched.running_on().is_some();

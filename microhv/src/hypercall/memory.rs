@@ -110,11 +110,16 @@ fn reservation(caller: &Caller<'_>, op: u32, argument: u64, start: u64) -> Resul
 /// # Errors
 /// `ENOMEM` beyond the domain's limit or the machine's memory; `EINVAL` if pages are mapped there.
 pub fn populate(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
-    let size = 1u64 << order;
-    if domain.p2m.lock().ram_pages().saturating_add(size) > domain.max_pages() {
+    // What does not fit as a whole is not begun.
+    if !has_room(domain, domain.p2m.lock().ram_pages(), order) {
         return Err(Errno::ENOMEM);
     }
     populate_pieces(domain, gfn, order)
+}
+
+/// May `domain`, which has `held` pages, have 2^`order` more?
+fn has_room(domain: &Domain, held: u64, order: u32) -> bool {
+    held.saturating_add(1 << order) <= domain.max_pages()
 }
 
 fn populate_pieces(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
@@ -147,7 +152,15 @@ fn populate_pieces(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Resul
 
 fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<(), Errno> {
     frame_table::assign(mfn, order, domain.id);
-    let added = domain.p2m.lock().add_ram(gfn, mfn, order);
+    let added = {
+        let mut p2m = domain.p2m.lock();
+        // Again, now that nobody can add any: its vCPUs may ask at the same time.
+        if has_room(domain, p2m.ram_pages(), order) {
+            p2m.add_ram(gfn, mfn, order)
+        } else {
+            Err(P2mError::NoMemory)
+        }
+    };
     added.map_err(|error| {
         for page in 0..1u64 << order {
             drop(frame_table::FrameRef::from_raw(Mfn(mfn.0 + page)));

@@ -33,7 +33,7 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             vcpu.take_down();
             Ok(Outcome::Yield)
         }
-        abi::VCPUOP_IS_UP => Ok(Outcome::Value(u64::from(vcpu.sched.is_online()))),
+        abi::VCPUOP_IS_UP => Ok(Outcome::Value(u64::from(vcpu.is_online()))),
         abi::VCPUOP_GET_RUNSTATE_INFO => {
             caller.write(argument, &vcpu.runstate.now())?;
             Ok(DONE)

@@ -14,6 +14,7 @@ mod logs;
 mod machines;
 mod net;
 mod pygrub;
+mod xl;
 
 use crate::scenario::Scenario;
 
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Scenario> {
         life::SCENARIOS,
         logs::SCENARIOS,
         net::SCENARIOS,
+        xl::SCENARIOS,
     ]
     .concat()
 }
