@@ -91,10 +91,16 @@ fn create_has_xls_options() {
 
     let (said, status) = type_line(&mut app, "xl -vvv create /etc/xen/debian.cfg");
     assert_eq!(status, 0);
-    assert!(
-        said.contains("libxl: detail: debian: Domain 5 created from"),
-        "{said}"
-    );
+    for step in [
+        "Domain 5 created from",
+        "Domain 5: kernel /boot/debian/vmlinux; console at port ",
+        "Domain 5: vbd 51712 taken up by blkback",
+        "Domain 5: vif 0 taken up by bridge",
+        "Domain 5 runs",
+    ] {
+        let line = format!("libxl: detail: debian: {step}");
+        assert!(said.contains(&line), "no {line} in {said}");
+    }
     assert_eq!(type_line(&mut app, "xl destroy debian").0, "", "no longer");
 
     let line = "xl create /dev/null 'name=\"x\"' 'kernel=\"/boot/debian/vmlinux\"' memory=64";

@@ -160,6 +160,8 @@ impl<'a, H: Host> App<'a, H> {
             self.destroy(domid);
             return Err(fail(format!("cannot be started: {errno}")));
         }
+        let runs = if paused { "is paused" } else { "runs" };
+        self.log_life(&name, &format!("Domain {domid} {runs}"));
         Ok(domid)
     }
 
@@ -211,6 +213,14 @@ impl<'a, H: Host> App<'a, H> {
             kernel,
         });
         self.host.store_apply(&entries).map_err(store_error)?;
+        let name = &config.name;
+        let (port, nodes) = (created.console.1, entries.len());
+        self.log_life(
+            name,
+            &format!(
+                "Domain {domid}: kernel {kernel}; console at port {port}; {nodes} nodes in xenstore"
+            ),
+        );
         for described in self.devices(config, domid)? {
             self.describe(described).map_err(store_error)?;
         }
@@ -221,6 +231,12 @@ impl<'a, H: Host> App<'a, H> {
         let devices = self.guests.get(&domid).map(|guest| guest.devices.clone());
         for device in devices.unwrap_or_default() {
             self.wait_for_backend(&device)?;
+            let (kind, number) = (device.kind, device.number);
+            let backend = self.name_of(device.backend);
+            self.log_life(
+                name,
+                &format!("Domain {domid}: {kind} {number} taken up by {backend}"),
+            );
         }
         Ok(())
     }

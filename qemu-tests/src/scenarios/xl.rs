@@ -131,5 +131,11 @@ fn change(stage: &Stage) -> Result<()> {
     let log = running.guest("dmesg")?;
     check::contains(&log, &["NMI"])?;
     running.detach()?;
+
+    check::contains(&running.xl("xl dmesg -c")?, &["microhv"])?;
+    let left = running.xl("xl dmesg")?;
+    if left.contains("microhv") {
+        bail!("xl dmesg -c did not empty the log:\n{left}");
+    }
     running.power_off()
 }

@@ -280,6 +280,16 @@ impl DomainConfig {
     }
 }
 
+/// Can a domain have this name? It becomes part of log file names and of xl's arguments, where digits alone would be an
+/// id.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let bad = |c: char| c.is_control() || matches!(c, '/' | ' ' | '"' | '\'');
+    (1..=128).contains(&name.len())
+        && !name.bytes().all(|b| b.is_ascii_digit())
+        && !name.chars().any(bad)
+}
+
 fn read_name(settings: &mut Settings<'_>) -> String {
     let Some(name) = settings.text("name") else {
         if settings.get("name").is_none() {
@@ -290,14 +300,9 @@ fn read_name(settings: &mut Settings<'_>) -> String {
         }
         return String::new();
     };
-    // The name becomes part of log file names and of xl's arguments, where digits alone would be an id.
-    let bad = name.is_empty()
-        || name.len() > 128
-        || name.bytes().all(|b| b.is_ascii_digit())
-        || name
-            .chars()
-            .any(|c| c.is_control() || matches!(c, '/' | ' ' | '"' | '\''));
-    if bad && let Some(value) = settings.get("name") {
+    if !is_name(&name)
+        && let Some(value) = settings.get("name")
+    {
         let expected =
             "expected 1 to 128 characters, not only digits, without blanks, '/' and quotes";
         settings.error(

@@ -24,7 +24,7 @@ pub mod vif;
 
 pub use action::Action;
 pub use disk::Disk;
-pub use domain_config::{Affinity, DomainConfig, DomainType};
+pub use domain_config::{Affinity, DomainConfig, DomainType, is_name};
 pub use error::Error;
 pub use mac::Mac;
 pub use uuid::Uuid;
