@@ -64,7 +64,7 @@ impl P2m {
         self.table.root()
     }
 
-    /// How many pages of its own memory the domain holds.
+    /// How many pages of its own memory the domain has, with those that it gave back while others held them.
     #[must_use]
     pub fn ram_pages(&self) -> u64 {
         self.ram_pages
@@ -148,7 +148,8 @@ impl P2m {
         if gfn.0 >= GFN_LIMIT {
             return Err(P2mError::OutOfRange);
         }
-        let owned = frame.owner() == self.owner;
+        // What something else holds as well is on the account already, or microhv's own (see `adopt`).
+        let owned = frame.owner() == self.owner && frame.holders() == 1;
         let old = self.map(gfn, frame.mfn(), 0, access, MemoryType::WriteBack)?;
         if owned {
             self.ram_pages += 1;
@@ -213,7 +214,10 @@ impl P2m {
         // Device memory cannot be held; what can is held once more while the leaf's hold changes hands.
         let _held = frame_table::get(mfn)?;
         let frame = FrameRef::from_raw(mfn);
-        if frame.owner() == self.owner {
+        // What others hold (a mapped grant) is not free yet and stays on the domain's account, as in Xen's `tot_pages`:
+        // otherwise a domain could have another hold more and more of its pages, and never come to its limit.
+        const LEAF_AND_HELD: u32 = 2;
+        if frame.owner() == self.owner && frame.holders() <= LEAF_AND_HELD {
             self.ram_pages = self.ram_pages.saturating_sub(1);
         }
         Some(frame)

@@ -109,6 +109,30 @@ fn the_limit_holds_whoever_asks_at_the_same_time_and_when_it_is_lowered() {
 }
 
 #[test]
+fn a_page_that_others_hold_stays_on_the_account_when_it_is_given_back() {
+    let _alone = alone();
+    let domain = domain(2);
+    for gfn in [1, 2] {
+        populate(&domain, Gfn(gfn), 0).unwrap();
+    }
+    let (held, _) = domain.p2m.lock().frame(Gfn(1)).unwrap();
+    let removed = [1, 2].map(|gfn| domain.p2m.lock().remove(Gfn(gfn)).unwrap());
+    drop(removed);
+    assert_eq!(domain.p2m.lock().ram_pages(), 1);
+    populate(&domain, Gfn(1), 0).unwrap();
+    assert_eq!(populate(&domain, Gfn(2), 0), Err(xen_abi::Errno::ENOMEM));
+    // Mapped a second time (a grant to itself, a page of microhv's), it counts once.
+    let mut p2m = domain.p2m.lock();
+    let again = p2m.frame(Gfn(1)).unwrap().0;
+    p2m.add_frame(Gfn(7), again, Access::ALL).unwrap();
+    assert_eq!(p2m.ram_pages(), 2);
+    drop(p2m.remove(Gfn(7)).unwrap());
+    assert_eq!(p2m.ram_pages(), 2);
+    drop((p2m, held));
+    destroy(&domain);
+}
+
+#[test]
 fn a_page_that_is_replaced_comes_back_and_is_not_counted_any_more() {
     let _alone = alone();
     let domain = domain(600);
@@ -130,7 +154,11 @@ fn a_page_that_is_replaced_comes_back_and_is_not_counted_any_more() {
         .add_frame(Gfn(0x234), old, Access::READ)
         .unwrap()
         .unwrap();
-    assert_eq!((again.mfn(), p2m.ram_pages()), (other, 512));
+    assert_eq!(
+        (again.mfn(), p2m.ram_pages()),
+        (other, 513),
+        "held: on the account"
+    );
     drop(again);
     assert_eq!(held.holders(), before - 1);
     let (found, writable) = p2m.frame(Gfn(0x234)).unwrap();
