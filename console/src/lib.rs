@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod app;
 pub mod archive;
+pub mod bootloader;
 pub mod guest;
 pub mod host;
 pub mod logs;

@@ -106,8 +106,10 @@ impl<'a, H: Host> App<'a, H> {
         let store_domain = self
             .named(XENSTORE)
             .ok_or_else(|| fail("there is no xenstore domain".to_string()))?;
-        let kernel = self.named_kernel(&config).map_err(fail)?;
-        let path = kernel.image.path.clone();
+        let named = match &config.bootloader {
+            None => Some(self.named_kernel(&config).map_err(fail)?),
+            Some(_) => None,
+        };
         if config.cap != 0 {
             self.say(&format!(
                 "{}: cap has no effect: CPU time is not limited",
@@ -117,8 +119,19 @@ impl<'a, H: Host> App<'a, H> {
         // Devices of a domain that does not exist yet: this finds what is wrong with them.
         self.devices(&config, 0).map_err(fail)?;
 
+        let (kernel, lent) = match named {
+            Some(kernel) => (kernel, None),
+            None => {
+                let (kernel, lent) = self.kernel_on_disk(&config).map_err(fail)?;
+                (kernel, Some(lent))
+            }
+        };
+        let path = kernel.image.path.clone();
         let handle = config.uuid.map_or_else(|| self.new_uuid(), |uuid| uuid.0);
         let created = create(&mut self.host, &config, handle, kernel, store_domain);
+        if let Some(lent) = lent {
+            self.give_back(lent);
+        }
         let created = created.map_err(|error| {
             if matches!(error, CreateError::Memory { .. }) {
                 let (key, asked) = if config.maxmem > config.memory {
@@ -176,7 +189,10 @@ impl<'a, H: Host> App<'a, H> {
                 content: Content::Bytes(content),
             })
         };
-        let kernel = config.kernel.as_ref().ok_or("no kernel specified")?;
+        let kernel = config
+            .kernel
+            .as_ref()
+            .ok_or("Neither kernel nor bootloader specified")?;
         Ok(Kernel {
             ramdisk: config.ramdisk.as_ref().map(file).transpose()?,
             image: file(kernel)?,

@@ -1,5 +1,6 @@
 //! Domain-0's own disk: the partition `microhv` of the boot disk, served by blkback as any guest's.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -8,7 +9,7 @@ use xl_config::Disk;
 use super::boot::BLKBACK;
 use super::{App, DOMAIN_0};
 use crate::guest::{Device, vbd_entries};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::volume::{Volume, set_wall_clock};
 
 /// The partition with Domain-0's files.
@@ -46,7 +47,9 @@ impl<H: Host> App<'_, H> {
             frontend: DOMAIN_0,
             backend,
         };
-        let connected = self.connect_disk(&vbd, &disk);
+        let connected = self.connect_vbd(&vbd, &disk).and_then(|(disk, sectors)| {
+            Volume::mount(disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
+        });
         if connected.is_err() {
             for path in [vbd.frontend_path(), vbd.backend_path(), vbd.record_path()] {
                 self.remove_node(&path);
@@ -56,7 +59,11 @@ impl<H: Host> App<'_, H> {
     }
 
     /// What a frontend does, step by step.
-    fn connect_disk(&mut self, vbd: &Device, disk: &Disk) -> Result<Volume, String> {
+    pub(super) fn connect_vbd(
+        &mut self,
+        vbd: &Device,
+        disk: &Disk,
+    ) -> Result<(Box<dyn host::Disk>, u64), String> {
         let (front, back) = (vbd.frontend_path(), vbd.backend_path());
         self.host
             .store_apply(&vbd_entries(vbd, disk, true))
@@ -83,7 +90,7 @@ impl<H: Host> App<'_, H> {
         let _ = self
             .host
             .store_write(&format!("{front}/state"), FRONT_CONNECTED);
-        Volume::mount(offer.disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
+        Ok((offer.disk, sectors))
     }
 
     /// Waits until the backend is in `wanted` state.

@@ -1,6 +1,7 @@
 //! Domain-0 as a whole: what it knows, and one turn of its loop.
 
 mod boot;
+mod bootloader;
 mod consoles;
 mod create;
 mod devices;

@@ -73,7 +73,7 @@ pub(super) enum Program<'a> {
     /// An ELF file in memory.
     Whole(Image<'a>),
     /// One that is read, and unpacked, while it is written.
-    Passing(Unpacked<'a>, ImageStream),
+    Passing(Unpacked<'a>, Box<ImageStream>),
 }
 
 impl<'a> Program<'a> {
@@ -98,7 +98,7 @@ impl<'a> Program<'a> {
             .peek()
             .map_err(|error| unpack_error(path, &error))?;
         let stream = ImageStream::parse(head).map_err(image_error)?;
-        Ok(Self::Passing(unpacked, stream))
+        Ok(Self::Passing(unpacked, Box::new(stream)))
     }
 
     /// First guest-physical address behind it.

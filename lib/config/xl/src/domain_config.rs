@@ -78,6 +78,8 @@ pub struct DomainConfig {
     pub cmdline: String,
     /// `bootloader`, a program that finds the kernel on the guest's disk.
     pub bootloader: Option<String>,
+    /// `bootloader_args`: what it is told.
+    pub bootloader_args: Vec<String>,
     /// `firmware`.
     pub firmware: Option<String>,
     /// `boot`: order of devices, for HVM guests.
@@ -172,6 +174,7 @@ impl DomainConfig {
             ramdisk: settings.text("ramdisk"),
             cmdline: String::new(),
             bootloader: settings.text("bootloader"),
+            bootloader_args: settings.texts("bootloader_args"),
             firmware: settings.text("firmware"),
             boot: settings.text("boot"),
             disks: settings.specs("disk", Disk::parse),

@@ -14,7 +14,6 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "arm_sci",
     "bios",
     "bios_path_override",
-    "bootloader_args",
     "bootloader_restrict",
     "bootloader_user",
     "channel",

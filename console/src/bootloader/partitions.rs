@@ -1,0 +1,124 @@
+//! Where on a disk a file system may be: all of it, or a partition of an MBR or a GPT.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+const SECTOR: u64 = 512;
+/// Partitions that are looked at.
+const PLACES_MAX: usize = 128;
+/// Bytes of an entry of a GPT, as most have it, and at most.
+const GPT_ENTRY: usize = 128;
+const GPT_ENTRY_MAX: u64 = 4096;
+/// MBR partition types: none, extended ones, and "there is a GPT".
+const NONE: u8 = 0;
+const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
+const PROTECTIVE: u8 = 0xee;
+
+/// A part of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number, as Linux counts it; `None` is the whole disk.
+    pub number: Option<u32>,
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The whole of a disk of `size` bytes, and its partitions in their order. `read` fills a buffer from a byte on.
+///
+/// # Errors
+/// Those of `read`.
+pub fn places(
+    size: u64,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), String>,
+) -> Result<Vec<Place>, String> {
+    let mut places = vec![Place {
+        number: None,
+        start: 0,
+        size,
+    }];
+    if size < 2 * SECTOR {
+        return Ok(places);
+    }
+    let mut mbr = [0; 512];
+    read(0, &mut mbr)?;
+    if mbr.get(510..) != Some(&[0x55, 0xaa]) {
+        return Ok(places);
+    }
+    let mut gpt = false;
+    for number in 1..=4_u32 {
+        let at = 446 + 16 * (number as usize - 1);
+        let kind = mbr.get(at + 4).copied().unwrap_or(NONE);
+        gpt |= kind == PROTECTIVE;
+        if kind == NONE || kind == PROTECTIVE || EXTENDED.contains(&kind) {
+            continue;
+        }
+        let (start, count) = (field(&mbr, at + 8, 4), field(&mbr, at + 12, 4));
+        add(
+            &mut places,
+            size,
+            number,
+            start,
+            start.saturating_add(count),
+        );
+    }
+    if !gpt {
+        return Ok(places);
+    }
+    let mut header = [0; 512];
+    read(SECTOR, &mut header)?;
+    if header.get(..8) != Some(b"EFI PART") {
+        return Ok(places);
+    }
+    let (table, count, step) = (
+        field(&header, 72, 8),
+        field(&header, 80, 4),
+        field(&header, 84, 4),
+    );
+    if !(GPT_ENTRY as u64..=GPT_ENTRY_MAX).contains(&step) {
+        return Ok(places);
+    }
+    for index in 0..count.min(PLACES_MAX as u64) {
+        let at = table
+            .checked_mul(SECTOR)
+            .and_then(|at| at.checked_add(index * step));
+        let Some(at) = at.filter(|at| {
+            at.checked_add(GPT_ENTRY as u64)
+                .is_some_and(|end| end <= size)
+        }) else {
+            break;
+        };
+        let mut entry = [0; GPT_ENTRY];
+        read(at, &mut entry)?;
+        let unused = entry.iter().take(16).all(|&byte| byte == 0);
+        if !unused {
+            let (first, last) = (field(&entry, 32, 8), field(&entry, 40, 8));
+            add(
+                &mut places,
+                size,
+                index as u32 + 1,
+                first,
+                last.saturating_add(1),
+            );
+        }
+    }
+    Ok(places)
+}
+
+/// Adds sectors `first..end`, if the disk has them.
+fn add(places: &mut Vec<Place>, size: u64, number: u32, first: u64, end: u64) {
+    if first > 0 && first < end && end <= size / SECTOR {
+        places.push(Place {
+            number: Some(number),
+            start: first * SECTOR,
+            size: (end - first) * SECTOR,
+        });
+    }
+}
+
+fn field(bytes: &[u8], at: usize, size: usize) -> u64 {
+    let field = bytes.iter().skip(at).take(size).rev();
+    field.fold(0, |number, &byte| number << 8 | u64::from(byte))
+}

@@ -1,0 +1,359 @@
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use std::vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Files by path.
+pub struct Tree(pub BTreeMap<String, Vec<u8>>);
+
+impl Tree {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let files = files.iter();
+        Self(
+            files
+                .map(|(path, text)| (path.to_string(), text.as_bytes().to_vec()))
+                .collect(),
+        )
+    }
+}
+
+impl Files for Tree {
+    fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, String> {
+        match self.0.get(path) {
+            Some(bytes) if bytes.len() > limit => Err(alloc::format!("{path}: File too large")),
+            found => Ok(found.cloned()),
+        }
+    }
+
+    fn list(&self, path: &str, limit: usize) -> Result<Vec<String>, String> {
+        let inside = alloc::format!("{path}/");
+        let names = self.0.keys().filter_map(|file| file.strip_prefix(&inside));
+        let names = names.filter(|name| !name.contains('/')).take(limit);
+        Ok(names.map(String::from).collect())
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+}
+
+fn chosen(files: &[(&str, &str)], wish: &Wish) -> Result<Option<(String, BootEntry)>, String> {
+    choose(&Tree::of(files), wish, "xvda1")
+}
+
+fn found(files: &[(&str, &str)]) -> (String, BootEntry) {
+    chosen(files, &Wish::default()).unwrap().unwrap()
+}
+
+#[test]
+fn grub_comes_first_and_the_operator_last() {
+    let files = [
+        (
+            "/boot/grub/grub.cfg",
+            "menuentry a { linux /vmlinuz-1 root=/dev/sda1 quiet; initrd /initrd-1 }\nmenuentry b { linux /boot/other }",
+        ),
+        ("/boot/vmlinuz-1", ""),
+        ("/boot/initrd-1", ""),
+        (
+            "/boot/extlinux/extlinux.conf",
+            "label x\nkernel /boot/vmlinuz-1",
+        ),
+    ];
+    let wish = Wish {
+        cmdline: "root=/dev/xvda1 console=hvc0".to_string(),
+        ..Wish::default()
+    };
+    let (path, entry) = chosen(&files, &wish).unwrap().unwrap();
+    assert_eq!(path, "/boot/grub/grub.cfg");
+    // A path of a /boot that was a file system of its own.
+    assert_eq!(entry.kernel, "/boot/vmlinuz-1");
+    assert_eq!(entry.initrds, ["/boot/initrd-1"]);
+    assert_eq!(
+        entry.cmdline,
+        "root=/dev/sda1 quiet root=/dev/xvda1 console=hvc0"
+    );
+    let entry = |entry: &str| Wish {
+        entry: Some(entry.to_string()),
+        ..Wish::default()
+    };
+    assert_eq!(
+        chosen(&files, &entry("b")),
+        Err("/boot/grub/grub.cfg: /boot/other: No such file or directory".to_string())
+    );
+    assert_eq!(
+        chosen(&files, &entry("2")),
+        Err("/boot/grub/grub.cfg: no entry \"2\" among its 2".to_string())
+    );
+}
+
+#[test]
+fn a_file_system_of_boot_alone() {
+    let (path, entry) = found(&[
+        ("/grub/grub.cfg", "menuentry a { linux ($root)/vmlinuz }\n"),
+        ("/vmlinuz", ""),
+    ]);
+    assert_eq!(
+        (path.as_str(), entry.kernel.as_str()),
+        ("/grub/grub.cfg", "/vmlinuz")
+    );
+    // Written when it was a folder.
+    let (_, entry) = found(&[
+        ("/grub/grub.cfg", "menuentry a { linux /boot/vmlinuz }\n"),
+        ("/vmlinuz", ""),
+    ]);
+    assert_eq!(entry.kernel, "/vmlinuz");
+}
+
+#[test]
+fn extlinux() {
+    let config = "DEFAULT second\nPROMPT 0\nAPPEND everywhere\nLABEL first\n  KERNEL ../vmlinuz-1\nlabel second\n  menu label ^Second one\n  linux vmlinuz-2\n  initrd initrd-2,more\n  append root=/dev/xvda ro\nlabel third\n kernel vmlinuz-2\n append initrd=initrd-2 quiet\n menu default\n";
+    let files = [
+        ("/boot/extlinux/extlinux.conf", config),
+        ("/boot/extlinux/vmlinuz-2", ""),
+        ("/boot/extlinux/initrd-2", ""),
+        ("/boot/extlinux/more", ""),
+    ];
+    let (_, entry) = found(&files);
+    assert_eq!(
+        (entry.title.as_str(), entry.cmdline.as_str()),
+        ("third", "quiet")
+    );
+    assert_eq!(entry.initrds, ["/boot/extlinux/initrd-2"]);
+    let wish = Wish {
+        entry: Some("Second one".to_string()),
+        ..Wish::default()
+    };
+    let (_, entry) = chosen(&files, &wish).unwrap().unwrap();
+    assert_eq!(
+        entry.initrds,
+        ["/boot/extlinux/initrd-2", "/boot/extlinux/more"]
+    );
+    assert_eq!(entry.cmdline, "root=/dev/xvda ro");
+}
+
+#[test]
+fn grub_legacy() {
+    let (path, entry) = found(&[
+        (
+            "/boot/grub/menu.lst",
+            "default\t1\ntimeout 5\ntitle old\nroot (hd0,0)\nkernel /boot/k1 a\ntitle new one\nkernel (hd0,0)/boot/k2 root=/dev/xvda ro\ninitrd /boot/i2\nsavedefault\n",
+        ),
+        ("/boot/k2", ""),
+        ("/boot/i2", ""),
+    ]);
+    assert_eq!(path, "/boot/grub/menu.lst");
+    assert_eq!(
+        (entry.title.as_str(), entry.cmdline.as_str()),
+        ("new one", "root=/dev/xvda ro")
+    );
+    assert_eq!(
+        (entry.kernel.as_str(), entry.initrds[0].as_str()),
+        ("/boot/k2", "/boot/i2")
+    );
+}
+
+#[test]
+fn entries_that_are_files_of_their_own() {
+    let (path, entry) = found(&[
+        (
+            "/grub2/grub.cfg",
+            "load_env\nset default=\"${saved_entry}\"\nblscfg\n",
+        ),
+        (
+            "/grub2/grubenv",
+            "saved_entry=m-6.9.0\nkernelopts=root=UUID=5 ro\n",
+        ),
+        (
+            "/loader/entries/m-6.10.0.conf",
+            "title New\nversion 6.10.0\nlinux /vmlinuz-6.10.0\ninitrd /initramfs-6.10.0.img $tuned_initrd\noptions $kernelopts quiet\n",
+        ),
+        (
+            "/loader/entries/m-6.9.0.conf",
+            "title Old\nlinux /vmlinuz-6.9.0\noptions a\noptions b",
+        ),
+        ("/vmlinuz-6.10.0", ""),
+        ("/vmlinuz-6.9.0", ""),
+        ("/initramfs-6.10.0.img", ""),
+    ]);
+    assert_eq!(
+        (path.as_str(), entry.cmdline.as_str()),
+        ("/grub2/grub.cfg", "a b")
+    );
+    let (path, entry) = found(&[
+        ("/boot/loader/entries/a-6.9.conf", "linux /boot/vmlinuz-6.9"),
+        (
+            "/boot/loader/entries/a-6.10.conf",
+            "linux /vmlinuz-6.10\noptions ro",
+        ),
+        ("/boot/vmlinuz-6.10", ""),
+    ]);
+    assert_eq!(path, "/boot/loader/entries");
+    assert_eq!(
+        (entry.kernel.as_str(), entry.cmdline.as_str()),
+        ("/boot/vmlinuz-6.10", "ro")
+    );
+}
+
+#[test]
+fn without_any_configuration_the_newest_kernel() {
+    let (path, entry) = found(&[
+        ("/boot/vmlinuz-6.1.0-9-amd64", ""),
+        ("/boot/vmlinuz-6.1.0-18-amd64", ""),
+        ("/boot/vmlinuz-6.1.0-18-rc1-amd64", ""),
+        ("/boot/initrd.img-6.1.0-9-amd64", ""),
+        ("/boot/initrd.img-6.1.0-18-amd64", ""),
+        ("/boot/grub/grub.cfg", "set timeout=5\n"),
+    ]);
+    assert_eq!(path, "/boot/");
+    assert_eq!(entry.kernel, "/boot/vmlinuz-6.1.0-18-amd64");
+    assert_eq!(entry.initrds, ["/boot/initrd.img-6.1.0-18-amd64"]);
+    assert_eq!(entry.cmdline, "root=/dev/xvda1 ro");
+    let wish = Wish {
+        cmdline: "root=LABEL=x".to_string(),
+        ..Wish::default()
+    };
+    let (path, entry) = chosen(&[("/vmlinuz", ""), ("/initrd.img", "")], &wish)
+        .unwrap()
+        .unwrap();
+    assert_eq!((path.as_str(), entry.kernel.as_str()), ("/", "/vmlinuz"));
+    assert_eq!(entry.initrds, ["/initrd.img"]);
+    assert_eq!(entry.cmdline, "root=LABEL=x");
+    assert_eq!(chosen(&[("/etc/passwd", "")], &wish), Ok(None));
+}
+
+#[test]
+fn too_much_is_refused() {
+    let long = "menuentry a { linux /k ".to_string() + &"x".repeat(5000) + " }";
+    let files = [("/boot/grub/grub.cfg", long.as_str()), ("/k", "")];
+    // A value is cut at 4096 characters; the operator's come on top.
+    let wish = Wish {
+        cmdline: "console=hvc0".to_string(),
+        ..Wish::default()
+    };
+    let error = chosen(&files, &wish).unwrap_err();
+    assert_eq!(error, "/boot/grub/grub.cfg: a command line of 4109 bytes");
+    let big = "#".repeat(300 << 10);
+    let error = chosen(&[("/boot/grub/grub.cfg", &big)], &wish).unwrap_err();
+    assert_eq!(error, "/boot/grub/grub.cfg: File too large");
+}
+
+/// A disk of `sectors` sectors with these bytes.
+fn places_on(sectors: usize, bytes: &[(usize, &[u8])]) -> Vec<Place> {
+    let mut disk = vec![0; sectors * 512];
+    for (at, bytes) in bytes {
+        disk[*at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    let size = disk.len() as u64;
+    places(size, |offset, into| {
+        let start = offset as usize;
+        into.copy_from_slice(&disk[start..start + into.len()]);
+        Ok(())
+    })
+    .unwrap()
+}
+
+fn partition(number: u32, start: u64, size: u64) -> Place {
+    Place {
+        number: Some(number),
+        start: start * 512,
+        size: size * 512,
+    }
+}
+
+#[test]
+fn partitions_of_both_kinds() {
+    let whole = |sectors: u64| Place {
+        number: None,
+        start: 0,
+        size: sectors * 512,
+    };
+    let magic = (510, &[0x55, 0xaa][..]);
+    let mbr = |kind: u8, start: u8, count: u8| {
+        [0, 0, 0, 0, kind, 0, 0, 0, start, 0, 0, 0, count, 0, 0, 0]
+    };
+    assert_eq!(places_on(1, &[]), [whole(1)]);
+    assert_eq!(places_on(100, &[(446, &mbr(0x83, 10, 20))]), [whole(100)]);
+    let entries: [(usize, &[u8]); 4] = [
+        (446, &mbr(0x83, 10, 20)),
+        (462, &mbr(0x05, 40, 20)),
+        (478, &mbr(0x83, 90, 20)),
+        (494, &mbr(0x82, 40, 50)),
+    ];
+    assert_eq!(
+        places_on(100, &[&entries[..], &[magic]].concat()),
+        [whole(100), partition(1, 10, 20), partition(4, 40, 50)]
+    );
+    let entry = |first: u8, last: u8| {
+        let mut entry = vec![7; 128];
+        entry[32..48].fill(0);
+        entry[32] = first;
+        entry[40] = last;
+        entry
+    };
+    let header = |table: u8, count: u8, step: u8| {
+        let mut header = b"EFI PART".to_vec();
+        header.resize(512, 0);
+        header[72] = table;
+        header[80] = count;
+        header[84] = step;
+        header
+    };
+    let gpt = |header: &[u8]| {
+        places_on(
+            100,
+            &[
+                (446, &mbr(0xee, 1, 99)),
+                magic,
+                (512, header),
+                (1024, &entry(34, 40)),
+                (1024 + 256, &entry(50, 99)),
+                (1024 + 384, &entry(50, 100)),
+                (1024 + 512, &entry(60, 50)),
+            ],
+        )
+    };
+    assert_eq!(
+        gpt(&header(2, 128, 128)),
+        [whole(100), partition(1, 34, 7), partition(3, 50, 50)]
+    );
+    for header in [
+        header(2, 128, 0),
+        header(99, 128, 128),
+        header(0xff, 128, 128),
+    ] {
+        assert_eq!(gpt(&header).first(), Some(&whole(100)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_partition_table_makes_it_panic(
+        mut mbr in prop::collection::vec(any::<u8>(), 512),
+        header in prop::collection::vec(any::<u8>(), 24),
+        table in prop::collection::vec(any::<u8>(), 1024),
+        gpt in any::<bool>(),
+    ) {
+        mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+        mbr[450] = if gpt { 0xee } else { mbr[450] };
+        let found = places_on(64, &[(0, &mbr), (512, b"EFI PART"), (512 + 72, &header), (1024, &table)]);
+        for place in found {
+            prop_assert!(place.start.checked_add(place.size).is_some_and(|end| end <= 64 * 512));
+        }
+    }
+
+    #[test]
+    fn no_configuration_makes_it_panic(
+        name in prop::sample::select(vec!["/boot/extlinux/extlinux.conf", "/boot/grub/menu.lst", "/boot/loader/entries/a.conf", "/boot/grub/grubenv"]),
+        lines in prop::collection::vec(prop::sample::select(vec![
+            "default 1", "label", "label x", "title", "title y", "kernel", "kernel /k a", "linux k", "append initrd=,", "append",
+            "menu default", "menu", "initrd ,", "initrd", "options $a", "=", "é", "",
+        ]), 0..60),
+        any in any::<String>(),
+    ) {
+        let text = lines.join("\n") + &any;
+        let _ = chosen(&[(name, &text), ("/k", ""), ("/boot/k", "")], &Wish::default());
+    }
+}
