@@ -5,10 +5,10 @@ use alloc::string::{String, ToString};
 
 use xl_config::{Disk, DomainConfig, Vdev};
 
-use super::boot::BLKBACK;
+use super::devices::Described;
 use super::{App, DOMAIN_0};
 use crate::bootloader::{Shared, Wish, boot_of, file_of, files_of};
-use crate::guest::{Device, Kernel};
+use crate::guest::{Device, Entry, Kernel};
 use crate::host::Host;
 
 /// What the disk is called here.
@@ -46,8 +46,19 @@ impl<H: Host> App<'_, H> {
             cmdline: config.cmdline.clone(),
             vdev: guests.vdev.clone(),
         };
-        let mut lent = self.borrow_disk(guests).map_err(failed)?;
-        match self.look(&mut lent, guests, &wish, &config.name) {
+        let own = Disk {
+            number: Vdev::parse(VDEV).ok_or("no number")?,
+            writable: false,
+            ..guests.clone()
+        };
+        let Described {
+            device, entries, ..
+        } = self.disk_device(DOMAIN_0, &own, true).map_err(failed)?;
+        let mut lent = Lent {
+            vbd: device,
+            disk: None,
+        };
+        match self.look(&mut lent, &entries, &wish, &config.name) {
             Ok(kernel) => Ok((kernel, lent)),
             Err(reason) => {
                 self.give_back(lent);
@@ -59,15 +70,11 @@ impl<H: Host> App<'_, H> {
     fn look(
         &mut self,
         lent: &mut Lent,
-        guests: &Disk,
+        entries: &[Entry],
         wish: &Wish,
         name: &str,
     ) -> Result<Kernel<'static>, String> {
-        let own = Disk {
-            writable: false,
-            ..guests.clone()
-        };
-        let (disk, sectors) = self.connect_vbd(&lent.vbd, &own)?;
+        let (disk, sectors) = self.connect_vbd(&lent.vbd, entries)?;
         let disk = lent.disk.insert(Shared::new(disk, sectors)).clone();
         let boot = boot_of(&disk, wish)?;
         let entry = &boot.entry;
@@ -86,20 +93,6 @@ impl<H: Host> App<'_, H> {
             image: file_of(&boot.files, &entry.kernel)?,
             ramdisk: files_of(&boot.files, &entry.initrds)?,
             cmdline: entry.cmdline.clone(),
-        })
-    }
-
-    /// A vbd of Domain-0's for a guest's disk.
-    fn borrow_disk(&mut self, guests: &Disk) -> Result<Lent, String> {
-        let number = Vdev::parse(VDEV).ok_or("no number")?;
-        Ok(Lent {
-            vbd: Device {
-                kind: "vbd",
-                number: number.number,
-                frontend: DOMAIN_0,
-                backend: self.backend(guests.backend.as_deref(), BLKBACK)?,
-            },
-            disk: None,
         })
     }
 

@@ -8,7 +8,7 @@ use xl_config::Disk;
 
 use super::boot::BLKBACK;
 use super::{App, DOMAIN_0};
-use crate::guest::{Device, vbd_entries};
+use crate::guest::{Device, Entry, vbd_entries};
 use crate::host::{self, Host};
 use crate::volume::{Volume, set_wall_clock};
 
@@ -47,9 +47,12 @@ impl<H: Host> App<'_, H> {
             frontend: DOMAIN_0,
             backend,
         };
-        let connected = self.connect_vbd(&vbd, &disk).and_then(|(disk, sectors)| {
-            Volume::mount(disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
-        });
+        let entries = vbd_entries(&vbd, &disk, true);
+        let connected = self
+            .connect_vbd(&vbd, &entries)
+            .and_then(|(disk, sectors)| {
+                Volume::mount(disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
+            });
         if connected.is_err() {
             for path in [vbd.frontend_path(), vbd.backend_path(), vbd.record_path()] {
                 self.remove_node(&path);
@@ -58,15 +61,15 @@ impl<H: Host> App<'_, H> {
         connected
     }
 
-    /// What a frontend does, step by step.
+    /// What a frontend does, step by step, with a disk that `entries` describe; gives it with its size in sectors.
     pub(super) fn connect_vbd(
         &mut self,
         vbd: &Device,
-        disk: &Disk,
+        entries: &[Entry],
     ) -> Result<(Box<dyn host::Disk>, u64), String> {
         let (front, back) = (vbd.frontend_path(), vbd.backend_path());
         self.host
-            .store_apply(&vbd_entries(vbd, disk, true))
+            .store_apply(entries)
             .map_err(|errno| format!("xenstore: {errno}"))?;
         self.backend_at(vbd, INIT_WAIT)?;
         let offer = self

@@ -115,8 +115,12 @@ impl<D: Device> Files for Ext4<D> {
         }
     }
 
-    fn has(&self, path: &str) -> bool {
-        self.find(path).is_ok_and(|inode| inode.is_file())
+    fn has(&self, path: &str) -> Result<bool, String> {
+        match self.find(path) {
+            Ok(inode) => Ok(inode.is_file()),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(format!("{path}: {error}")),
+        }
     }
 }
 

@@ -127,7 +127,7 @@ pub fn choose(
     };
     let mut entry = entry.clone();
     let named = |path: &str| {
-        path_of(files, path)
+        path_of(files, path)?
             .ok_or_else(|| format!("{}: {path}: No such file or directory", found.path))
     };
     entry.kernel = named(&entry.kernel)?;
@@ -241,18 +241,20 @@ fn menu_of(files: &dyn Files) -> Result<Option<Found>, String> {
 
 /// Where a path of a menu is: without GRUB's device, and below `/boot` if that was a file system of its own when the menu
 /// was written.
-fn path_of(files: &dyn Files, path: &str) -> Option<String> {
+fn path_of(files: &dyn Files, path: &str) -> Result<Option<String>, String> {
     let path = match path.strip_prefix('(') {
-        Some(rest) => rest.split_once(')')?.1,
+        Some(rest) => rest.split_once(')').map_or("", |(_, path)| path),
         None => path,
     };
     let path = format!("/{}", path.trim_start_matches('/'));
     let below = format!("/boot{path}");
     let without = path.strip_prefix("/boot").unwrap_or_default().to_string();
-    let candidates = [path, below, without];
-    candidates
-        .into_iter()
-        .find(|path| path.starts_with('/') && files.has(path))
+    for path in [path, below, without] {
+        if path.starts_with('/') && files.has(&path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// The file at `path`, to be read into a guest.

@@ -45,7 +45,10 @@ pub trait Files {
     fn list(&self, path: &str, limit: usize) -> Result<Vec<String>, String>;
 
     /// Whether there is a regular file.
-    fn has(&self, path: &str) -> bool;
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    fn has(&self, path: &str) -> Result<bool, String>;
 }
 
 /// The text of the file at `path`, if there is one.

@@ -48,10 +48,20 @@ pub fn read(files: &dyn Files, folder: &str) -> Result<Menu, String> {
             "initramfs-linux.img",
         ]),
     );
-    menu.entries.retain(|entry| files.has(&entry.kernel));
-    for entry in &mut menu.entries {
-        entry.initrds.retain(|path| files.has(path));
+    // A name may be that of a folder, or of a symlink that leads nowhere.
+    let mut entries = Vec::new();
+    for mut entry in menu.entries {
+        let initrd = entry.initrds.pop();
+        if let Some(initrd) = initrd
+            && files.has(&initrd)?
+        {
+            entry.initrds.push(initrd);
+        }
+        if files.has(&entry.kernel)? {
+            entries.push(entry);
+        }
     }
+    menu.entries = entries;
     Ok(menu)
 }
 

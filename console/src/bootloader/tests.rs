@@ -35,8 +35,8 @@ impl Files for Tree {
         Ok(names.map(String::from).collect())
     }
 
-    fn has(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+    fn has(&self, path: &str) -> Result<bool, String> {
+        Ok(self.0.contains_key(path))
     }
 }
 

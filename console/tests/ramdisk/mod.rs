@@ -19,6 +19,8 @@ pub struct Ram {
     pub journal: Vec<(u64, Vec<u8>)>,
     pub requests: usize,
     pub fail: bool,
+    /// Reads that succeed; then they fail.
+    pub reads_left: Option<usize>,
 }
 
 /// A disk that its maker can look at.
@@ -53,6 +55,9 @@ impl Disk for RamDisk {
     fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), DiskError> {
         let mut ram = self.0.borrow_mut();
         ram.requests += 1;
+        if let Some(left) = &mut ram.reads_left {
+            *left = left.checked_sub(1).ok_or(DiskError::Failed)?;
+        }
         let start = sector as usize * SECTOR;
         let from = ram.bytes.get(start..start + into.len());
         into.copy_from_slice(from.ok_or(DiskError::Outside)?);

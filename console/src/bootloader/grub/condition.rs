@@ -34,7 +34,7 @@ fn test(arguments: &[String], files: &dyn Files) -> bool {
         [operator, text] => match operator.as_str() {
             "-n" => !text.is_empty(),
             "-z" => text.is_empty(),
-            "-e" | "-f" | "-s" => files.has(text),
+            "-e" | "-f" | "-s" => files.has(text).unwrap_or(false),
             _ => false,
         },
         [a, operator, b] => match operator.as_str() {
