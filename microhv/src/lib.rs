@@ -30,6 +30,7 @@ pub mod panic;
 pub mod pci;
 pub mod power;
 pub mod sched;
+pub mod serial;
 mod svm;
 pub mod timers;
 pub mod types;

@@ -117,6 +117,16 @@ impl Port {
         Ok(Port(op.port))
     }
 
+    /// Binds a physical interrupt, which only Domain-0 has.
+    pub fn bind_pirq(pirq: u32) -> Result<Port, Errno> {
+        let mut op = EvtchnBindPirq {
+            pirq,
+            ..Default::default()
+        };
+        evtchn(EVTCHNOP_BIND_PIRQ, &mut op)?;
+        Ok(Port(op.port))
+    }
+
     /// Takes over a port that already exists, such as that of the store or console ring.
     pub fn from_number(number: EvtchnPort) -> Port {
         Port(number)

@@ -33,6 +33,7 @@ mod logger;
 pub mod memory;
 pub mod pci;
 pub mod ring;
+pub mod serial;
 pub mod shared;
 pub mod store;
 pub mod stream;

@@ -10,7 +10,7 @@ use crate::arch::{
 use crate::mm::ranges::Range;
 use crate::mm::{self, DIRECT_MAP, frames};
 use crate::types::PAGE_SIZE;
-use crate::{acpi, console, domain, iommu, panic, pci, sched, vcpu};
+use crate::{acpi, console, domain, iommu, panic, pci, sched, serial, vcpu};
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
@@ -171,6 +171,7 @@ extern "C" fn second_half() -> ! {
     }
     take_over_devices(boot);
     connect_console(boot, machine);
+    offer_serial_port(boot, machine);
     let others = machine.cpus.iter().map(|cpu| cpu.apic_id);
     let others = others.filter(|id| *id != lapic::id());
     let (root, low_page) = (boot.taken.root, boot.taken.low_page);
@@ -291,22 +292,45 @@ fn connect_console(boot: &Boot, machine: &acpi::Machine) {
     if com.irq == 0 {
         return;
     }
-    let Some(vector) = irq::alloc_vector() else {
+    if connect_line(machine, com.irq, console::interrupt) {
+        console::enable_interrupts();
+    } else {
+        log::error!("no I/O APIC has line {}: the console has no input", com.irq);
+    }
+}
+
+/// Domain-0 gets the second serial port, unless microhv itself uses it.
+fn offer_serial_port(boot: &Boot, machine: &acpi::Machine) {
+    let Some(com) = serial::spare(&boot.orders.options) else {
         return;
     };
-    irq::set_handler(vector, console::interrupt);
-    let (gsi, level, active_low) = machine.isa_line(com.irq);
+    // A level-triggered line would have to be masked until Domain-0 has looked.
+    let (_, level, _) = machine.isa_line(com.irq);
+    if !level && connect_line(machine, com.irq, serial::interrupt) {
+        serial::offer(com);
+        log::debug!("serial port {:#x} is Domain-0's", com.io_base);
+    } else {
+        log::warn!(
+            "serial port {:#x} cannot interrupt: Domain-0 does not get it",
+            com.io_base
+        );
+    }
+}
+
+/// Has ISA line `irq` interrupt this CPU; false if that cannot be.
+fn connect_line(machine: &acpi::Machine, irq: u8, handler: irq::Handler) -> bool {
+    let Some(vector) = irq::alloc_vector() else {
+        return false;
+    };
+    irq::set_handler(vector, handler);
+    let (gsi, level, active_low) = machine.isa_line(irq);
     let route = ioapic::Route {
         vector,
         apic_id: lapic::id(),
         level,
         active_low,
     };
-    if ioapic::connect(gsi, route) {
-        console::enable_interrupts();
-    } else {
-        log::error!("no I/O APIC has line {gsi}: the console has no input");
-    }
+    ioapic::connect(gsi, route)
 }
 
 /// Moves the 8259s' vectors away from exceptions and masks all of their lines (Intel 8259A data

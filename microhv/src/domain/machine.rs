@@ -9,7 +9,7 @@ use crate::types::{DomId, Gfn, PAGE_SIZE};
 use crate::vcpu::guest_memory::GuestPhysical;
 use crate::vcpu::{ExitReason, FaultAccess, VcpuRun};
 use crate::vlapic::VLapic;
-use crate::{console, pci, timers};
+use crate::{console, pci, serial, timers};
 
 impl Machine for Vcpu {
     fn domain_id(&self) -> DomId {
@@ -109,6 +109,17 @@ impl Machine for Vcpu {
 
     fn pci_config_address(&self) -> &AtomicU32 {
         &self.pci_address
+    }
+
+    fn serial_read(&self, port: u16) -> Option<u8> {
+        let owner = self.domain.privileged;
+        owner.then(|| serial::read(port)).flatten()
+    }
+
+    fn serial_write(&self, port: u16, value: u8) {
+        if self.domain.privileged {
+            serial::write(port, value);
+        }
     }
 
     fn debug_byte(&self, byte: u8) {

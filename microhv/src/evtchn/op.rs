@@ -22,6 +22,11 @@ pub trait Environment {
     fn notify(&self, domain: DomId, notify: Notify);
     /// The caller's own, writable page of memory at `gfn`.
     fn frame(&self, gfn: Gfn) -> Option<FrameRef>;
+    /// Binds physical interrupt `pirq` to a new port of the caller.
+    ///
+    /// # Errors
+    /// `EINVAL`: the caller has no such interrupt. `EEXIST`: bound already. `ENOSPC`: no port is free.
+    fn bind_pirq(&self, pirq: u32) -> Result<u32, Errno>;
     /// The port of device interrupt `device` is closed.
     fn unbind_device(&self, domain: DomId, device: u32);
     /// Does something more urgent wait for this CPU?
@@ -64,8 +69,11 @@ pub fn op(env: &impl Environment, cmd: u32, args: &mut impl GuestArgs) -> Result
             arg.port = own(env, |table| table.bind_ipi(arg.vcpu))?;
             args.put(0, &arg)?;
         }
-        // No domain has physical IRQs: as Xen for a number at or above the domain's `nr_pirqs`.
-        EVTCHNOP_BIND_PIRQ => return Err(Errno::EINVAL),
+        EVTCHNOP_BIND_PIRQ => {
+            let mut arg: EvtchnBindPirq = args.get(0)?;
+            arg.port = env.bind_pirq(arg.pirq)?;
+            args.put(0, &arg)?;
+        }
         EVTCHNOP_CLOSE => {
             let arg: EvtchnClose = args.get(0)?;
             close(env, env.caller(), arg.port)?;

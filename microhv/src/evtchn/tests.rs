@@ -458,6 +458,23 @@ fn a_moved_vcpu_info_gets_the_events() {
 }
 
 #[test]
+fn a_physical_interrupt_is_bound_by_who_has_it() {
+    let mut world = World::new();
+    let arg = |pirq| EvtchnBindPirq {
+        pirq,
+        ..Default::default()
+    };
+    let port = world.call(0, EVTCHNOP_BIND_PIRQ, arg(3)).unwrap().port;
+    assert_eq!(world.status(0, port).status, EVTCHNSTAT_PIRQ);
+    for (caller, pirq) in [(0, 4), (1, 3)] {
+        let refused = world.call(caller, EVTCHNOP_BIND_PIRQ, arg(pirq));
+        assert_eq!(refused.err(), Some(Errno::EINVAL));
+    }
+    world.call(0, EVTCHNOP_CLOSE, EvtchnClose { port }).unwrap();
+    assert_eq!(*world.unbound.borrow(), [0x100]);
+}
+
+#[test]
 fn devices_raise_their_port_until_it_is_closed() {
     let mut world = World::new();
     let port = world.table(1, |table| table.bind_device(7)).unwrap();

@@ -1,4 +1,5 @@
-//! I/O ports. A domain sees PCI configuration space, filtered, and a debug port; nothing else answers.
+//! I/O ports. A domain sees PCI configuration space, filtered, and a debug port, Domain-0 the second serial port;
+//! nothing else answers.
 
 use super::Machine;
 use crate::vcpu::{Event, IoAccess, Registers, VcpuRun};
@@ -56,6 +57,7 @@ fn read(machine: &dyn Machine, access: &IoAccess) -> u32 {
             }
             None => u32::MAX,
         },
+        port if access.size == 1 => machine.serial_read(port).map_or(u32::MAX, u32::from),
         _ => u32::MAX,
     }
 }
@@ -72,6 +74,7 @@ fn write(machine: &dyn Machine, access: &IoAccess, value: u32) {
                 machine.pci_config_write(address, offset, access.size, value);
             }
         }
+        port if access.size == 1 => machine.serial_write(port, value as u8),
         _ => {}
     }
 }

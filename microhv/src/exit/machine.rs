@@ -55,6 +55,10 @@ pub trait Machine {
     fn pci_config_write(&self, address: u32, offset: u8, size: u8, value: u32);
     /// The address register of port 0xCF8 of this vCPU's domain.
     fn pci_config_address(&self) -> &core::sync::atomic::AtomicU32;
+    /// A byte from one of the serial ports that are the domain's; `None` if `port` is none of them.
+    fn serial_read(&self, port: u16) -> Option<u8>;
+    /// A byte to one of those; dropped if it is none.
+    fn serial_write(&self, port: u16, value: u8);
     /// A byte the guest wrote to debug port 0xE9.
     fn debug_byte(&self, byte: u8);
 }

@@ -15,6 +15,7 @@ pub struct Fake {
     gone: Cell<bool>,
     notified: RefCell<Vec<u32>>,
     debug: RefCell<Vec<u8>>,
+    serial: RefCell<Vec<(u16, u8)>>,
     page: RefCell<Vec<u8>>,
     config: RefCell<Vec<(u32, u8, u8, u32)>>,
     address: AtomicU32,
@@ -28,6 +29,7 @@ impl Fake {
             gone: Cell::new(false),
             notified: RefCell::default(),
             debug: RefCell::default(),
+            serial: RefCell::default(),
             page: RefCell::new(vec![0; 4096]),
             config: RefCell::default(),
             address: AtomicU32::new(0),
@@ -101,6 +103,12 @@ impl Machine for Fake {
     }
     fn pci_config_address(&self) -> &AtomicU32 {
         &self.address
+    }
+    fn serial_read(&self, port: u16) -> Option<u8> {
+        (port == 0x2fd).then_some(0x60)
+    }
+    fn serial_write(&self, port: u16, value: u8) {
+        self.serial.borrow_mut().push((port, value));
     }
     fn debug_byte(&self, byte: u8) {
         self.debug.borrow_mut().push(byte);
@@ -249,6 +257,16 @@ fn msrs_are_checked() {
     let mut run = running();
     handle(&machine, &mut run, Exit::ReadMsr(0xc000_0080));
     assert_eq!(run.hw.registers().edx_eax(), 0, "SVME is not the guest's");
+}
+
+#[test]
+fn a_serial_port_is_reached_byte_by_byte() {
+    let (machine, mut run) = (Fake::new(), running());
+    assert_eq!(port(&mut run, &machine, 0x2fd, 1, true, 0x1200), 0x1260);
+    assert_eq!(port(&mut run, &machine, 0x2fd, 2, true, 0), 0xffff);
+    port(&mut run, &machine, 0x2f8, 1, false, 0x141);
+    port(&mut run, &machine, 0x2f8, 2, false, 0x4242);
+    assert_eq!(*machine.serial.borrow(), [(0x2f8, 0x41)]);
 }
 
 #[test]

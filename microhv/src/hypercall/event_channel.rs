@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use xen_abi::Errno;
 use xen_abi::event_channel::EVTCHNOP_SEND;
 
 use super::{Caller, Outcome, Result, budget, with_domain};
@@ -10,6 +11,7 @@ use crate::evtchn::{self, Environment, Notify, Table};
 use crate::guest_args::Progress;
 use crate::mm::FrameRef;
 use crate::pci;
+use crate::serial;
 use crate::types::{DomId, Gfn};
 
 /// Event channels as seen from one domain.
@@ -40,7 +42,16 @@ impl Environment for Events<'_> {
         self.0.p2m.lock().own_frame(gfn)
     }
 
+    fn bind_pirq(&self, pirq: u32) -> Result<u32> {
+        if !self.0.privileged {
+            // As Xen for a number at or above the domain's `nr_pirqs`.
+            return Err(Errno::EINVAL);
+        }
+        serial::bind(pirq, |device| self.0.evtchn.lock().bind_device(device))
+    }
+
     fn unbind_device(&self, domain: DomId, device: u32) {
+        serial::unbind(device);
         pci::unbind(domain, device);
     }
 
