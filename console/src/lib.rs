@@ -14,6 +14,7 @@ pub mod guest;
 pub mod host;
 pub mod logs;
 pub mod pv_console;
+pub mod remote;
 pub mod terminal;
 pub mod volume;
 pub mod xl;

@@ -5,11 +5,13 @@ mod consoles;
 mod control;
 mod store;
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use console::host::{Events, Machine};
+use console::host::{Channel, Events, Machine};
 use domain::control::ForeignWindow;
+use domain::serial::Serial;
 use domain::xen_abi::xen::{VIRQ_CONSOLE, VIRQ_DOM_EXC};
 use domain::{Errno, Instant, Port, event};
 
@@ -27,6 +29,8 @@ pub struct Real {
     store_lost: bool,
     window: ForeignWindow,
     consoles: GuestConsoles,
+    /// None if the machine has none, or the hypervisor uses it.
+    serial: Option<Serial>,
     random: u64,
 }
 
@@ -43,6 +47,7 @@ impl Real {
             store_lost: false,
             window: ForeignWindow::new(WINDOW_PAGES)?,
             consoles: GuestConsoles::default(),
+            serial: Serial::open(),
             random: 0,
         })
     }
@@ -60,6 +65,12 @@ impl Real {
                 }
             } else if self.consoles.has_port(port) {
                 events.consoles = true;
+            } else if self
+                .serial
+                .as_ref()
+                .is_some_and(|serial| serial.port() == port)
+            {
+                events.channel = true;
             }
         }
         events
@@ -72,6 +83,20 @@ fn connect() -> Result<domain::store::Store, Errno> {
     let mut store = domain::store::Store::connect()?;
     store.set_patience(PATIENCE);
     Ok(store)
+}
+
+impl Channel for Real {
+    fn channel_receive(&mut self) -> Vec<u8> {
+        let serial = self.serial.as_mut();
+        serial.map_or(Vec::new(), Serial::receive)
+    }
+
+    fn channel_send(&mut self, output: &mut VecDeque<u8>) {
+        match &mut self.serial {
+            Some(serial) => serial.send(output),
+            None => output.clear(),
+        }
+    }
 }
 
 impl Machine for Real {

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use remote::Stream;
 use xen_abi::DomId;
 
 use super::App;
@@ -50,6 +51,9 @@ impl<H: Host> App<'_, H> {
         if self.attached == Some(domid) {
             self.feed(domid);
         }
+        if self.remote.attached == Some(domid) {
+            self.feed_remote(domid);
+        }
     }
 
     fn output(&mut self, domid: DomId, output: &[u8]) {
@@ -71,19 +75,21 @@ impl<H: Host> App<'_, H> {
         if shown {
             self.host.print(output);
         }
+        if self.remote.attached == Some(domid) {
+            self.remote.line.say(Stream::Output, output);
+            self.send_line();
+        }
         for line in lines {
             self.notice(&alloc::format!("({name}) {line}"));
         }
     }
 
-    fn console_failed(&mut self, domid: DomId, error: ConsoleError) {
+    pub(super) fn console_failed(&mut self, domid: DomId, error: ConsoleError) {
         self.host.console_close(domid);
         if let Some(guest) = self.guests.get_mut(&domid) {
             guest.console_open = false;
         }
-        if self.attached == Some(domid) {
-            self.detach();
-        }
+        self.detach_from(domid);
         let name = self.name_of(domid);
         self.log_life(&name, &alloc::format!("console: {error}"));
         self.notice(&alloc::format!("{name}: console: {error}"));
@@ -91,6 +97,9 @@ impl<H: Host> App<'_, H> {
 
     /// Connects the operator to a guest: what it has said lately, then everything live.
     pub(crate) fn attach(&mut self, domid: DomId) {
+        if self.remote.speaks {
+            return self.attach_remote(domid);
+        }
         self.attached = Some(domid);
         let said = self
             .guests
@@ -101,11 +110,23 @@ impl<H: Host> App<'_, H> {
         self.serve_console(domid);
     }
 
+    /// Ends all use of a console.
+    pub(crate) fn detach_from(&mut self, domid: DomId) {
+        if self.attached == Some(domid) {
+            self.detach();
+        }
+        if self.remote.attached == Some(domid) {
+            self.detach_remote();
+        }
+    }
+
     /// Back to the prompt.
     pub(crate) fn detach(&mut self) {
         if self.attached.take().is_some() {
+            let speaks = core::mem::take(&mut self.remote.speaks);
             self.show("\n");
             self.prompt();
+            self.remote.speaks = speaks;
         }
     }
 

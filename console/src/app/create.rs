@@ -73,7 +73,7 @@ impl<'a, H: Host> App<'a, H> {
     ) -> Result<DomId, Failure> {
         let config = self.read_config(source, more)?;
         for warning in config.warnings.clone() {
-            self.notice(&warning.to_string());
+            self.remark(&warning.to_string());
             self.log_life(&config.name, &warning.to_string());
         }
         let name = config.name.clone();

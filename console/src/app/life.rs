@@ -191,9 +191,7 @@ impl<H: Host> App<'_, H> {
             ));
             return false;
         }
-        if self.attached == Some(domid) {
-            self.detach();
-        }
+        self.detach_from(domid);
         self.forget(domid, &handle, &devices);
         self.guests.remove(&domid);
         self.log_life(&name, &format!("Domain {domid} has been destroyed."));
@@ -267,6 +265,9 @@ impl<H: Host> App<'_, H> {
     /// Whether the operator has typed Ctrl-C; everything typed before it is dropped.
     pub(crate) fn interrupted(&mut self) -> bool {
         const CTRL_C: u8 = 0x03;
+        if self.remote.speaks {
+            return self.remote.line.take_cancelled();
+        }
         let place = self.typed.iter().position(|&byte| byte == CTRL_C);
         if let Some(place) = place {
             self.typed.drain(..=place);

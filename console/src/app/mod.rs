@@ -11,6 +11,7 @@ mod hotplug;
 mod life;
 mod logs;
 mod options;
+mod remote;
 mod shell;
 mod store;
 
@@ -18,6 +19,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use ::remote::Stream;
 use xen_abi::DomId;
 
 use crate::archive::Archive;
@@ -62,6 +64,8 @@ pub struct App<'a, H> {
     pub(crate) verbose: bool,
     /// Some guest has said too much and is listened to again then.
     pub(crate) throttled: Option<u64>,
+    /// Commands from the host.
+    pub(crate) remote: remote::Line,
 }
 
 impl<'a, H: Host> App<'a, H> {
@@ -82,6 +86,7 @@ impl<'a, H: Host> App<'a, H> {
             ending: false,
             verbose: false,
             throttled: None,
+            remote: remote::Line::default(),
         }
     }
 
@@ -90,6 +95,11 @@ impl<'a, H: Host> App<'a, H> {
         let own = [self.log_deadline(), self.throttled];
         let deadline = own.into_iter().chain([deadline]).flatten().min();
         let events = self.host.wait(deadline);
+        // What happens meanwhile is the operator's business, whoever waits.
+        let speaks = core::mem::take(&mut self.remote.speaks);
+        if events.channel {
+            self.serve_line();
+        }
         if events.input {
             /// Bytes typed ahead of a guest that does not read.
             const TYPED_MAX: usize = 64 << 10;
@@ -104,16 +114,24 @@ impl<'a, H: Host> App<'a, H> {
             self.domains_changed();
         }
         self.serve_logs();
+        self.remote.speaks = speaks;
     }
 
     /// One turn of the loop.
     pub fn turn(&mut self) {
         self.pump(None);
         self.take_typed();
+        // What was typed while a command of the host ran has waited.
+        while self.run_remote() {
+            self.take_typed();
+        }
     }
 
-    /// Shows text; lines end as a terminal wants it.
+    /// Shows text to whoever gave the command; on the operator's terminal lines end as it wants it.
     pub(crate) fn show(&mut self, text: &str) {
+        if self.remote.speaks {
+            return self.say_remote(Stream::Output, text);
+        }
         let mut bytes = Vec::with_capacity(text.len() + 16);
         for byte in text.bytes() {
             if byte == b'\n' {
@@ -130,6 +148,16 @@ impl<'a, H: Host> App<'a, H> {
         self.show("\n");
     }
 
+    /// Says what is wrong: standard error, where there is such a thing.
+    pub(crate) fn complain(&mut self, line: &str) {
+        if self.remote.speaks {
+            self.say_remote(Stream::Error, line);
+            self.say_remote(Stream::Error, "\n");
+        } else {
+            self.say(line);
+        }
+    }
+
     /// Says something that no command asked for: the prompt comes again behind it.
     ///
     /// With `prompt_status` it does not: there a prompt means that a command has ended.
@@ -137,6 +165,12 @@ impl<'a, H: Host> App<'a, H> {
         if self.attached.is_some() {
             return;
         }
+        let speaks = core::mem::take(&mut self.remote.speaks);
+        self.interrupt_prompt(line);
+        self.remote.speaks = speaks;
+    }
+
+    fn interrupt_prompt(&mut self, line: &str) {
         let again = self.at_prompt && !self.options.prompt_status;
         if again {
             self.host.print(b"\r\x1b[K");

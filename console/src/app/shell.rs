@@ -95,7 +95,7 @@ impl<H: Host> App<'_, H> {
         }
     }
 
-    fn run(&mut self, command: &str, arguments: &[String]) -> i32 {
+    pub(super) fn run(&mut self, command: &str, arguments: &[String]) -> i32 {
         match command {
             "xl" => xl::run(self, arguments),
             "help" | "?" => {
@@ -109,7 +109,7 @@ impl<H: Host> App<'_, H> {
                 0
             }
             "clear" => {
-                self.host.print(b"\x1b[H\x1b[2J");
+                self.show("\x1b[H\x1b[2J");
                 0
             }
             "ls" => match arguments {

@@ -9,6 +9,7 @@ pub use control::{Control, Version};
 pub use disk::{Disk, DiskError, DiskOffer, Logging, SECTOR};
 pub use store::{Permission, Store};
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use xen_abi::{DomId, Errno};
@@ -69,6 +70,8 @@ pub struct Events {
     pub domains: bool,
     /// A watched node has changed.
     pub store: bool,
+    /// The line to the host has bytes, or room for some.
+    pub channel: bool,
 }
 
 /// The operator's console, time, and waiting.
@@ -89,7 +92,21 @@ pub trait Machine {
     fn random(&mut self) -> u64;
 }
 
-/// Everything outside.
-pub trait Host: Control + Store + Consoles + Machine + Logging {}
+/// The second serial port, on which the host gives commands.
+pub trait Channel {
+    /// Takes what came in; if that is not all, [`Events::channel`] says so.
+    fn channel_receive(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
 
-impl<T: Control + Store + Consoles + Machine + Logging> Host for T {}
+    /// Sends from the front of `output`; [`Events::channel`] says when there is room for what is left. Without such a line
+    /// all is lost.
+    fn channel_send(&mut self, output: &mut VecDeque<u8>) {
+        output.clear();
+    }
+}
+
+/// Everything outside.
+pub trait Host: Control + Store + Consoles + Machine + Logging + Channel {}
+
+impl<T: Control + Store + Consoles + Machine + Logging + Channel> Host for T {}

@@ -56,6 +56,11 @@ pub struct Pretend {
     pub log: Vec<u8>,
     /// A node that says `poweroff` as soon as a guest runs.
     pub ends_at_once: Option<String>,
+    /// The second serial port.
+    pub line_in: Vec<u8>,
+    pub line_out: Vec<u8>,
+    /// What comes after that.
+    pub line_later: Vec<u8>,
     pub watches: std::collections::BTreeSet<String>,
 }
 
@@ -365,6 +370,15 @@ impl console::host::Logging for Pretend {
     }
 }
 
+impl console::host::Channel for Pretend {
+    fn channel_send(&mut self, output: &mut VecDeque<u8>) {
+        self.line_out.extend(output.drain(..));
+    }
+    fn channel_receive(&mut self) -> Vec<u8> {
+        std::mem::replace(&mut self.line_in, std::mem::take(&mut self.line_later))
+    }
+}
+
 impl Store for Pretend {
     fn store_apply(&mut self, entries: &[console::guest::Entry]) -> Result<(), Errno> {
         self.step("store")?;
@@ -470,7 +484,9 @@ impl Machine for Pretend {
     }
     fn wait(&mut self, deadline: Option<u64>) -> Events {
         self.backends();
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = deadline
+            && self.line_in.is_empty()
+        {
             self.now = self.now.max(deadline);
         }
         // Guests that are asked to shut down do so.
@@ -499,6 +515,7 @@ impl Machine for Pretend {
                 || deadline.is_none(),
             domains: std::mem::take(&mut self.domains_event),
             store: false,
+            channel: !self.line_in.is_empty(),
         }
     }
     fn random(&mut self) -> u64 {

@@ -81,19 +81,28 @@ impl Serial {
         })
     }
 
-    /// The event channel that says: call [`Self::serve`].
+    /// The event channel that says: call [`Self::receive`] and [`Self::send`].
     #[must_use]
     pub fn port(&self) -> u32 {
         self.port.number()
     }
 
-    /// Takes what came in, and sends from the front of `output`. What is left of either brings another event.
-    pub fn serve(&mut self, output: &mut VecDeque<u8>) -> Vec<u8> {
-        self.line.serve(output)
+    /// Takes what came in; if that is not all, another event comes.
+    pub fn receive(&mut self) -> Vec<u8> {
+        self.line.receive()
+    }
+
+    /// Sends from the front of `output`; if something is left, another event comes when there is room for it.
+    pub fn send(&mut self, output: &mut VecDeque<u8>) {
+        self.line.send(output);
     }
 }
 
-struct Line<R>(R);
+struct Line<R> {
+    registers: R,
+    /// Something waits to be sent.
+    sending: bool,
+}
 
 impl<R: Registers> Line<R> {
     fn open(mut registers: R) -> Option<Self> {
@@ -110,30 +119,38 @@ impl<R: Registers> Line<R> {
         registers.write(FIFO_CONTROL, FIFOS);
         registers.write(MODEM_CONTROL, MODEM);
         registers.write(INTERRUPTS, INTERRUPT_RECEIVED);
-        Some(Self(registers))
+        Some(Self {
+            registers,
+            sending: false,
+        })
     }
 
-    fn serve(&mut self, output: &mut VecDeque<u8>) -> Vec<u8> {
+    fn receive(&mut self) -> Vec<u8> {
         let mut input = Vec::new();
-        while input.len() < BATCH && self.0.read(LINE_STATUS) & RECEIVED != 0 {
-            input.push(self.0.read(DATA));
+        while input.len() < BATCH && self.registers.read(LINE_STATUS) & RECEIVED != 0 {
+            input.push(self.registers.read(DATA));
         }
+        self.arm();
+        input
+    }
+
+    fn send(&mut self, output: &mut VecDeque<u8>) {
         let mut sent = 0;
-        while sent < BATCH && !output.is_empty() && self.0.read(LINE_STATUS) & EMPTY != 0 {
+        while sent < BATCH && !output.is_empty() && self.registers.read(LINE_STATUS) & EMPTY != 0 {
             for byte in output.drain(..FIFO.min(output.len())) {
-                self.0.write(DATA, byte);
+                self.registers.write(DATA, byte);
                 sent += 1;
             }
         }
-        let empty = if output.is_empty() {
-            0
-        } else {
-            INTERRUPT_EMPTY
-        };
-        // The line is edge-triggered: off and on again, so that what is still to do makes another edge.
-        self.0.write(INTERRUPTS, 0);
-        self.0.write(INTERRUPTS, INTERRUPT_RECEIVED | empty);
-        input
+        self.sending = !output.is_empty();
+        self.arm();
+    }
+
+    /// Asks for interrupts. The line is edge-triggered: off and on again, so that what is still to do makes another edge.
+    fn arm(&mut self) {
+        let empty = if self.sending { INTERRUPT_EMPTY } else { 0 };
+        self.registers.write(INTERRUPTS, 0);
+        self.registers.write(INTERRUPTS, INTERRUPT_RECEIVED | empty);
     }
 }
 
@@ -203,13 +220,13 @@ mod tests {
     #[test]
     fn all_input_is_taken_though_only_edges_interrupt() {
         let mut line = open(0);
-        line.0.input.extend((0..3000_u32).map(|n| n as u8));
-        line.0.level();
+        line.registers.input.extend((0..3000_u32).map(|n| n as u8));
+        line.registers.level();
         let mut taken = Vec::new();
         let mut seen = 0;
-        while seen < line.0.edges {
-            seen = line.0.edges;
-            taken.extend(line.serve(&mut VecDeque::new()));
+        while seen < line.registers.edges {
+            seen = line.registers.edges;
+            taken.extend(line.receive());
         }
         assert_eq!(taken, (0..3000_u32).map(|n| n as u8).collect::<Vec<_>>());
     }
@@ -218,23 +235,23 @@ mod tests {
     fn all_output_is_sent_though_only_edges_interrupt() {
         let mut line = open(FIFO);
         let mut output: VecDeque<u8> = (0..100).collect();
-        line.serve(&mut output);
+        line.send(&mut output);
         let mut seen = 0;
         while !output.is_empty() {
-            line.0.room = FIFO;
-            line.0.level();
+            line.registers.room = FIFO;
+            line.registers.level();
             assert!(
-                line.0.edges > seen,
+                line.registers.edges > seen,
                 "no interrupt for {} bytes",
                 output.len()
             );
-            seen = line.0.edges;
-            line.serve(&mut output);
+            seen = line.registers.edges;
+            line.send(&mut output);
         }
-        assert_eq!(line.0.output, (0..100).collect::<Vec<_>>());
+        assert_eq!(line.registers.output, (0..100).collect::<Vec<_>>());
         // Nothing to send: an empty queue does not interrupt.
-        line.0.room = FIFO;
-        line.0.level();
-        assert_eq!(line.0.edges, seen);
+        line.registers.room = FIFO;
+        line.registers.level();
+        assert_eq!(line.registers.edges, seen);
     }
 }
