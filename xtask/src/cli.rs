@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, build, disk_logs, doctor, image, paths, run, test};
+use crate::{bench, build, disk_logs, doctor, image, paths, run, test, xl};
 
 /// Builds, runs and tests microhv.
 #[derive(Debug, Parser)]
@@ -25,11 +25,14 @@ enum Command {
     Image(Image),
     /// Boot the machine in QEMU, with Domain-0's prompt on this terminal.
     Run(Run),
+    /// Run xl in the machine that cargo xtask run has started; FILE of create may be a file of this host.
+    Xl(Xl),
     /// Check format, lints and host tests, then play every scenario.
     Test(Test),
     /// Count the instructions that something takes.
     Bench(Bench),
-    /// Print the console of the last run, a log on the disk of a stopped machine, or the console of a failed scenario.
+    /// Print the console of the last run, a log of the running machine or on the disk of a stopped one, or the console of a
+    /// failed scenario.
     Logs(Logs),
     /// Say what this machine lacks.
     Doctor,
@@ -118,6 +121,21 @@ pub struct Run {
     pub no_guest: bool,
 }
 
+/// `cargo xtask xl`.
+#[derive(Debug, Args)]
+pub struct Xl {
+    /// Which machine, if several run: its number, or the path of its socket.
+    #[arg(long, value_name = "NUMBER")]
+    pub machine: Option<String>,
+    /// What to say to xl, as in Domain-0: list, create FILE, console NAME ...
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
+    pub arguments: Vec<String>,
+}
+
 /// `cargo xtask test`.
 #[derive(Debug, Args)]
 pub struct Test {
@@ -150,7 +168,7 @@ pub struct Logs {
     /// Only print the names of the logs on the disk.
     #[arg(long)]
     pub list: bool,
-    /// The disk's image; the one that was written last if not given.
+    /// The disk's image; the running machine, or the disk that was written last, if not given.
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
 }
@@ -186,6 +204,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Run(arguments) => run::run(&arguments),
+            Command::Xl(arguments) => xl::xl(arguments.machine.as_deref(), &arguments.arguments),
             Command::Bench(arguments) => match arguments.subject {
                 Subject::Boot => bench::boot(&arguments),
                 Subject::Create => bench::create(&arguments),

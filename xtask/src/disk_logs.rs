@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: the logs on the disk of a machine that has stopped.
+//! `cargo xtask logs`: the logs of a machine that runs, or on the disk of one that has stopped.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use qemu_tests::fat;
 
 use crate::cli::Logs;
-use crate::{logs, paths};
+use crate::{logs, paths, xl};
 
 /// Folders with logs.
 const FOLDERS: [&str; 2] = ["var/log/xen", "var/log/xen/console"];
@@ -18,6 +18,13 @@ const FOLDERS: [&str; 2] = ["var/log/xen", "var/log/xen/console"];
 /// # Errors
 /// When there is no such log.
 pub fn logs(arguments: &Logs) -> Result<ExitCode> {
+    if arguments.disk.is_none()
+        && (arguments.list || arguments.name.is_some())
+        && let Some(socket) = xl::machine(None)?
+        && of_running(&socket, arguments)?
+    {
+        return Ok(ExitCode::SUCCESS);
+    }
     let disk = match &arguments.disk {
         Some(disk) => Ok(disk.clone()),
         None => last_disk(),
@@ -39,6 +46,44 @@ pub fn logs(arguments: &Logs) -> Result<ExitCode> {
         }
     }
     logs::print(arguments.name.as_deref())
+}
+
+/// Shows what is wanted of a running machine; false if it has no such log.
+fn of_running(socket: &Path, arguments: &Logs) -> Result<bool> {
+    let mut line = xl::Line::open(socket)?;
+    let mut all = Vec::new();
+    for folder in FOLDERS {
+        // It may have none yet.
+        let listed = line
+            .output(&["ls", &format!("/{folder}")])
+            .unwrap_or_default();
+        all.extend(listing(folder, &String::from_utf8_lossy(&listed)));
+    }
+    let mut out = std::io::stdout().lock();
+    let Some(wanted) = &arguments.name else {
+        for (path, size) in all {
+            writeln!(out, "{size:>10}  /{path}")?;
+        }
+        return Ok(true);
+    };
+    let Some(path) = choose(wanted, all.iter().map(|(path, _)| path.as_str())) else {
+        return Ok(false);
+    };
+    let older = format!("{path}.1");
+    for part in [older.as_str(), path] {
+        if all.iter().any(|(path, _)| path == part) {
+            out.write_all(&line.output(&["cat", &format!("/{part}")])?)?;
+        }
+    }
+    Ok(true)
+}
+
+/// The files in what Domain-0's `ls` says of a folder.
+fn listing<'a>(folder: &'a str, text: &'a str) -> impl Iterator<Item = (String, u64)> + 'a {
+    text.lines().filter_map(move |line| {
+        let (size, name) = line.trim_start().split_once("  ")?;
+        Some((format!("{folder}/{name}"), size.parse().ok()?))
+    })
 }
 
 /// Paths and sizes of all logs.
@@ -109,6 +154,16 @@ fn last_disk() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_a_listing() {
+        let text = "   7  a.log\n            console/\n  123  b c.log\n";
+        let found: Vec<_> = listing("var", text).collect();
+        assert_eq!(
+            found,
+            [("var/a.log".into(), 7), ("var/b c.log".into(), 123)]
+        );
+    }
 
     #[test]
     fn a_log_is_found_by_what_people_call_it() {

@@ -18,6 +18,7 @@ mod output;
 mod paths;
 mod run;
 mod test;
+mod xl;
 
 use clap::Parser;
 

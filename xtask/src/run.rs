@@ -14,7 +14,7 @@ use qemu_tests::machine::terminal;
 
 use crate::kvm::{self, Offer};
 use crate::output::step;
-use crate::{build, cli, host, image, paths};
+use crate::{build, cli, host, image, paths, xl};
 
 /// The address that the Debian guest asks QEMU's DHCP server for.
 const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
@@ -72,6 +72,8 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         cli::Accel::Tcg => false,
         cli::Accel::Kvm => true,
     };
+    let socket = xl::Socket::new()?;
+    machine.channel = socket.as_ref().map(|socket| socket.path().to_owned());
     machine.extra.clone_from(&arguments.qemu_arg);
     let log = paths::log().join("run.log");
     if let Some(folder) = log.parent() {
@@ -84,7 +86,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     machine.serial = Serial::Terminal;
     step(
         "Booting",
-        "microhv; \"poweroff\" at its prompt ends it, Ctrl-A x kills it",
+        "microhv; \"poweroff\" at its prompt ends it, Ctrl-A x kills it; \"cargo xtask xl list\" works from elsewhere",
     );
     let end = terminal::run(&machine)?;
     let said = std::fs::read(&log).unwrap_or_default();

@@ -1,5 +1,7 @@
-//! A QEMU machine: its command line ([`qemu`]), its serial console ([`serial`]) and how it ended ([`qmp`]).
+//! A QEMU machine: its command line ([`qemu`]), its serial console ([`serial`]) and how it ended ([`qmp`]);
+//! its second serial port is the [`channel`] for commands.
 
+pub mod channel;
 pub mod prompt;
 pub mod qemu;
 pub mod qmp;

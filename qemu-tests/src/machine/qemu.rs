@@ -85,6 +85,8 @@ pub struct Machine {
     pub iommu_platform: bool,
     /// Where COM1 goes.
     pub serial: Serial,
+    /// The socket that COM2 becomes; none for a machine without COM2.
+    pub channel: Option<PathBuf>,
     /// A file that gets a copy of what COM1 prints.
     pub log: Option<PathBuf>,
     /// More arguments, at the end.
@@ -110,6 +112,7 @@ impl Machine {
             nic: None,
             iommu_platform: true,
             serial: Serial::Pipe,
+            channel: None,
             log: None,
             extra: Vec::new(),
         }
@@ -163,6 +166,11 @@ impl Machine {
             Serial::Pipe => add(&["-chardev", "stdio,id=com1,mux=off,signal=off"]),
         }
         add(&["-serial", "chardev:com1"]);
+        if let Some(socket) = &self.channel {
+            let path = escape(socket);
+            let chardev = format!("socket,id=com2,path={path},server=on,wait=off");
+            add(&["-chardev", &chardev, "-serial", "chardev:com2"]);
+        }
         // An emulated device bypasses the IOMMU unless told otherwise, and isolation would prove nothing.
         let virtio = match (self.iommu, self.iommu_platform) {
             (Iommu::Vtd, true) => "iommu_platform=on,disable-legacy=on",
@@ -285,6 +293,17 @@ mod tests {
         assert!(words.contains("readonly=on,file=code.fd"));
         assert!(words.contains("snapshot=on,file=vars.fd"));
         assert!(words.contains("bootindex=0"));
+    }
+
+    #[test]
+    fn com2_is_a_socket_if_there_is_one() {
+        let mut machine = Machine::new("microhv");
+        assert!(!text(&machine).contains("com2"));
+        machine.channel = Some("run/com2.sock".into());
+        let words = text(&machine);
+        let first = words.find("-serial chardev:com1").unwrap();
+        assert!(words.contains("path=run/com2.sock,server=on,wait=off"));
+        assert!(first < words.find("-serial chardev:com2").unwrap());
     }
 
     #[test]

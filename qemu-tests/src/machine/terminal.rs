@@ -31,6 +31,29 @@ impl Drop for Saved {
     }
 }
 
+/// The terminal gives every key as it is typed; as it was before on drop.
+pub struct Raw(#[expect(dead_code, reason = "for its end")] Saved);
+
+impl Raw {
+    /// From now on; nothing changes if standard input is no terminal.
+    #[must_use]
+    pub fn new() -> Self {
+        let saved = Saved::new();
+        if let Some(mut settings) = saved.0.clone() {
+            settings.make_raw();
+            // Then keys come by the line, which works too.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &settings);
+        }
+        Self(saved)
+    }
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Boots `machine` with COM1 on our own terminal and waits for its end.
 ///
 /// # Errors
