@@ -41,6 +41,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
                 total_pages: frames::total_frames(),
                 free_pages: frames::free_frames(),
                 max_mfn: frames::total_frames(),
+                hw_cap: feature_words(),
                 ..Default::default()
             });
         }
@@ -111,4 +112,26 @@ fn read_console(caller: &Caller<'_>, arm: &mut XenSysctlReadconsole) -> Result<(
     arm.count = copied as u32;
     arm.index = position as u32;
     Ok(())
+}
+
+/// The CPU's feature words in the order of Xen's public/arch-x86/cpufeatureset.h, 0 to 7.
+fn feature_words() -> [u32; 8] {
+    // A leaf beyond the last one answers with another leaf's bits.
+    let leaf = |leaf: u32, subleaf: u32| {
+        let last = arch::cpu::cpuid(leaf & 0x8000_0000, 0).eax;
+        (leaf <= last).then(|| arch::cpu::cpuid(leaf, subleaf))
+    };
+    let (basic, extended) = (leaf(1, 0), leaf(0x8000_0001, 0));
+    let (structured, power) = (leaf(7, 0), leaf(0x8000_0007, 0));
+    [
+        basic.map(|leaf| leaf.edx),
+        basic.map(|leaf| leaf.ecx),
+        extended.map(|leaf| leaf.edx),
+        extended.map(|leaf| leaf.ecx),
+        leaf(0xd, 1).map(|leaf| leaf.eax),
+        structured.map(|leaf| leaf.ebx),
+        structured.map(|leaf| leaf.ecx),
+        power.map(|leaf| leaf.edx),
+    ]
+    .map(Option::unwrap_or_default)
 }

@@ -78,6 +78,7 @@ impl Bench {
         let mut machine = Machine::new(&self.images.microhv);
         machine.archive = Some(image::write_archive(&archive)?);
         machine.disk = Some(self.images.disk.clone());
+        machine.snapshot = true;
         machine.nic = Some(Vec::new());
         Ok(machine)
     }
