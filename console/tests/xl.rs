@@ -269,6 +269,28 @@ fn memory_is_asked_for_and_held_to() {
 }
 
 #[test]
+fn what_was_set_stays_over_a_reboot() {
+    let archive = archive(CFG);
+    let mut app = with_guest(&archive);
+    for line in [
+        "xl mem-set debian 200m",
+        "xl vcpu-set debian 1",
+        "xl sched-credit2 -d debian -w 300",
+    ] {
+        assert_eq!(type_line(&mut app, line).1, 0, "{line}");
+    }
+    app.host.now += 2_000_000_000;
+    assert_eq!(type_line(&mut app, "xl reboot -w debian").1, 0);
+    let domain = &app.host.domains[&5];
+    assert_eq!(domain.info.max_vcpu_id, 1);
+    assert_eq!(domain.info.max_pages, 200 * 256 + 4 + 256);
+    assert_eq!(domain.weight, Some((300, 0)));
+    assert_eq!(store(&app, "/local/domain/5/memory/target"), "204800");
+    assert_eq!(store(&app, "/local/domain/5/memory/static-max"), "262144");
+    assert_eq!(store(&app, "/local/domain/5/cpu/1/availability"), "offline");
+}
+
+#[test]
 fn weights() {
     let archive = archive(CFG);
     let mut app = with_guest(&archive);
