@@ -50,6 +50,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         // QEMU has removed it, unless it was killed.
         let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(self.0.with_extension("lock"));
     }
 }
 
@@ -202,7 +203,7 @@ fn host_file(arguments: &[String]) -> Result<Option<File>> {
     {
         return Ok(None);
     }
-    let Some(name) = words.find(|word| Path::new(word).is_file()) else {
+    let Some(name) = words.find(|word| !word.contains('=') && Path::new(word).is_file()) else {
         return Ok(None);
     };
     let bytes = fs::read(name).with_context(|| name.clone())?;

@@ -50,8 +50,8 @@ pub(super) fn top<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             return FAILURE;
         }
     };
-    // A script has no keys to leave with.
-    let script = app.options.prompt_status;
+    // A script and the host have no keys to leave with.
+    let script = app.options.prompt_status || app.remote.speaks;
     let batch = given.has('b') || script;
     let mut rounds = rounds.or(script.then_some(1)).unwrap_or(u64::MAX);
     let mut before = Before::default();
@@ -76,6 +76,14 @@ pub(super) fn top<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
 fn left<H: Host>(app: &mut App<'_, H>, deadline: u64) -> bool {
     const LEAVING: &[u8] = b"qQ\x03\x1b\x1d";
     while app.host.now() < deadline {
+        if app.remote.speaks {
+            // The keys are the operator's.
+            if app.interrupted() {
+                return true;
+            }
+            app.pump(Some(deadline));
+            continue;
+        }
         let place = app.typed.iter().position(|byte| LEAVING.contains(byte));
         if let Some(place) = place {
             app.typed.drain(..=place);

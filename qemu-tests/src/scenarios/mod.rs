@@ -15,6 +15,7 @@ mod machines;
 mod net;
 mod pygrub;
 mod xl;
+mod remote;
 
 use crate::scenario::Scenario;
 
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
         logs::SCENARIOS,
         net::SCENARIOS,
         xl::SCENARIOS,
+        remote::SCENARIOS,
     ]
     .concat()
 }
