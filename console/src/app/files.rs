@@ -152,7 +152,7 @@ impl<'a, H: Host> App<'a, H> {
             }
         }
         if names.is_empty() {
-            self.say(&format!("ls: {path}: No such file or directory"));
+            self.complain(&format!("ls: {path}: No such file or directory"));
             return 1;
         }
         for (name, size) in names {
@@ -168,7 +168,7 @@ impl<'a, H: Host> App<'a, H> {
         let bytes = match self.file(path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                self.say(&format!("cat: {path}: {error}"));
+                self.complain(&format!("cat: {path}: {error}"));
                 return 1;
             }
         };

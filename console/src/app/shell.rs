@@ -89,7 +89,7 @@ impl<H: Host> App<'_, H> {
                 }
             }
             Err(error) => {
-                self.say(&format!("sh: {error}"));
+                self.complain(&format!("sh: {error}"));
                 self.status = USAGE;
             }
         }
@@ -121,7 +121,7 @@ impl<H: Host> App<'_, H> {
                     .unwrap_or(0),
             },
             "cat" if arguments.is_empty() => {
-                self.say("usage: cat FILE...");
+                self.complain("usage: cat FILE...");
                 USAGE
             }
             "cat" => arguments
@@ -135,7 +135,7 @@ impl<H: Host> App<'_, H> {
             "true" | ":" => 0,
             "false" => 1,
             _ => {
-                self.say(&format!("sh: {command}: not found (try: help)"));
+                self.complain(&format!("sh: {command}: not found (try: help)"));
                 NOT_FOUND
             }
         }
@@ -148,7 +148,7 @@ impl<H: Host> App<'_, H> {
             _ => None,
         };
         let Some(seconds) = seconds else {
-            self.say("usage: sleep SECONDS");
+            self.complain("usage: sleep SECONDS");
             return USAGE;
         };
         let deadline = self
@@ -169,7 +169,7 @@ impl<H: Host> App<'_, H> {
         self.stop_guests();
         self.flush_logs();
         let errno = self.host.shutdown_machine(reason);
-        self.say(&format!("the hypervisor does not end the machine: {errno}"));
+        self.complain(&format!("the hypervisor does not end the machine: {errno}"));
         1
     }
 }

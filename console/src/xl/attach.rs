@@ -25,7 +25,7 @@ pub(super) fn block_attach<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 
         return FAILURE;
     };
     let Some(domid) = app.find(domain) else {
-        app.say(&format!("{domain} is an invalid domain identifier"));
+        app.complain(&format!("{domain} is an invalid domain identifier"));
         return FAILURE;
     };
     // The parts of a specification may come as words of their own.
@@ -33,7 +33,7 @@ pub(super) fn block_attach<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 
     let disk = match Disk::parse(&spec) {
         Ok(disk) => disk,
         Err(error) => {
-            app.say(&format!(
+            app.complain(&format!(
                 "command line: config parsing error in disk specification: {error} in `{spec}'"
             ));
             return FAILURE;
@@ -56,7 +56,7 @@ pub(super) fn block_detach<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 
         device.kind == "vbd" && Some(device.number) == number
     });
     let Some(device) = device else {
-        app.say(&format!("Error: Device {name} not connected."));
+        app.complain(&format!("Error: Device {name} not connected."));
         return FAILURE;
     };
     let (force, call) = match given.has('f') {
@@ -81,7 +81,7 @@ pub(super) fn network_attach<H: Host>(app: &mut App<'_, H>, given: &Given) -> i3
             end(app, result, "libxl_device_nic_add")
         }
         Err(error) => {
-            app.say(&error.to_string());
+            app.complain(&error.to_string());
             FAILURE
         }
     }
@@ -113,7 +113,7 @@ pub(super) fn network_detach<H: Host>(app: &mut App<'_, H>, given: &Given) -> i3
         }
     };
     let Some(device) = found else {
-        app.say(&format!("Unknown device {name}."));
+        app.complain(&format!("Unknown device {name}."));
         return FAILURE;
     };
     let result = app.detach_device(domid, &device, Force::InTheEnd);
@@ -139,8 +139,8 @@ fn end<H: Host>(
     match result {
         Ok(()) => 0,
         Err(reason) => {
-            app.say(&reason);
-            app.say(&format!("{call} failed."));
+            app.complain(&reason);
+            app.complain(&format!("{call} failed."));
             FAILURE
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn exits<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         match app.host.domains() {
             Ok(domains) => domids.extend(domains.iter().map(|info| info.domain)),
             Err(errno) => {
-                app.say(&format!("cannot list the domains: {errno}"));
+                app.complain(&format!("cannot list the domains: {errno}"));
                 return FAILURE;
             }
         }
@@ -40,7 +40,7 @@ pub(super) fn exits<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         let counters = match app.host.exits(domid) {
             Ok(counters) => counters,
             Err(errno) => {
-                app.say(&format!("{name}: {errno}"));
+                app.complain(&format!("{name}: {errno}"));
                 return FAILURE;
             }
         };

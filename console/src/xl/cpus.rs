@@ -28,7 +28,7 @@ pub(super) const SET_HELP: &str =
 /// Prints the table.
 pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let Ok(physinfo) = app.host.physinfo() else {
-        app.say("libxl_physinfo failed.");
+        app.complain("libxl_physinfo failed.");
         return FAILURE;
     };
     let cpus = physinfo.max_cpu_id.saturating_add(1);
@@ -37,7 +37,7 @@ pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         match app.host.domains() {
             Ok(domains) => domids.extend(domains.iter().map(|info| info.domain)),
             Err(_) => {
-                app.say("libxl_list_domain failed.");
+                app.complain("libxl_list_domain failed.");
                 return FAILURE;
             }
         }
@@ -100,24 +100,24 @@ pub(super) fn pin<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         Ok(vcpu) => alloc::vec![vcpu],
         Err(_) if vcpu == "all" => (0..count).collect(),
         Err(_) => {
-            app.say(&format!("Error: Invalid argument {vcpu} as VCPU."));
+            app.complain(&format!("Error: Invalid argument {vcpu} as VCPU."));
             return FAILURE;
         }
     };
     if rest.iter().any(|soft| soft != "-" && soft != "all") {
-        app.say("soft affinity is not supported");
+        app.complain("soft affinity is not supported");
         return FAILURE;
     }
     if hard == "-" {
         return 0;
     }
     let Some(cpus) = parse_cpus(hard) else {
-        app.say(&format!("Invalid pcpu range: {hard}."));
+        app.complain(&format!("Invalid pcpu range: {hard}."));
         return FAILURE;
     };
     for vcpu in vcpus {
         if app.host.set_affinity(domid, vcpu, cpus).is_err() {
-            app.say(&format!("Could not set affinity for vcpu `{vcpu}'."));
+            app.complain(&format!("Could not set affinity for vcpu `{vcpu}'."));
             return FAILURE;
         }
     }
@@ -135,7 +135,7 @@ pub(super) fn set<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let digits = count.bytes().take_while(u8::is_ascii_digit).count();
     let count = count.get(..digits).and_then(|digits| digits.parse().ok());
     let Some(count) = count.filter(|&count: &u32| i32::try_from(count).is_ok()) else {
-        app.say("Error: Invalid argument.");
+        app.complain("Error: Invalid argument.");
         return FAILURE;
     };
     let (Ok(info), Ok(physinfo)) = (app.host.domain(domid), app.host.physinfo()) else {
@@ -143,7 +143,7 @@ pub(super) fn set<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     };
     let cpus = physinfo.max_cpu_id.saturating_add(1);
     if !given.has('i') && count > info.nr_online_vcpus && count > cpus {
-        app.say(&format!(
+        app.complain(&format!(
             "You are overcommmitting! You have {cpus} physical CPUs and want {count} vCPUs! \
              Aborting, use --ignore-host to continue"
         ));
@@ -170,8 +170,8 @@ pub(super) fn set<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         write.err().map(|errno| format!("xenstore: {errno}"))
     };
     if let Some(refused) = refused {
-        app.say(&format!("libxl: error: Domain {domid}:{refused}"));
-        app.say(&format!(
+        app.complain(&format!("libxl: error: Domain {domid}:{refused}"));
+        app.complain(&format!(
             "libxl_set_vcpuonline failed domid={domid} max_vcpus={count}, rc: {ERROR_FAIL}"
         ));
         return FAILURE;

@@ -54,7 +54,7 @@ pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         return USAGE;
     };
     let Some(source) = source else {
-        app.say("'xl create' requires a config file.");
+        app.complain("'xl create' requires a config file.");
         return USAGE;
     };
     if !given.has('q') {
@@ -64,7 +64,7 @@ pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         match app.read_config(&source, &settings) {
             Ok(config) => show(app, &config, given.has('n')),
             Err(failure) => {
-                app.say(&failure.message);
+                app.complain(&failure.message);
                 return failure.status;
             }
         }
@@ -81,7 +81,7 @@ pub(super) fn create<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let domid = match created {
         Ok(domid) => domid,
         Err(failure) => {
-            app.say(&failure.message);
+            app.complain(&failure.message);
             return failure.status;
         }
     };
@@ -111,7 +111,7 @@ pub(super) fn config_update<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32
         return FAILURE;
     };
     if !app.is_guest(domid) {
-        app.say(&format!("{} is no guest", app.name_of(domid)));
+        app.complain(&format!("{} is no guest", app.name_of(domid)));
         return FAILURE;
     }
     let Some((source, settings)) = sources(given, rest) else {
@@ -119,13 +119,13 @@ pub(super) fn config_update<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32
         return USAGE;
     };
     let Some(source) = source else {
-        app.say("Config file not specified");
+        app.complain("Config file not specified");
         return FAILURE;
     };
     let config = match app.read_config(&source, &settings) {
         Ok(config) => config,
         Err(failure) => {
-            app.say(&failure.message);
+            app.complain(&failure.message);
             return failure.status;
         }
     };

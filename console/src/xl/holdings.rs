@@ -17,7 +17,7 @@ pub(super) fn print<H: Host>(app: &mut App<'_, H>, _given: &Given) -> i32 {
     let domains = match app.host.domains() {
         Ok(domains) => domains,
         Err(errno) => {
-            app.say(&format!("cannot list the domains: {errno}"));
+            app.complain(&format!("cannot list the domains: {errno}"));
             return FAILURE;
         }
     };

@@ -164,7 +164,7 @@ pub(super) fn dmesg<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             0
         }
         Err(errno) => {
-            app.say(&format!("xc_console_read failed: {errno}"));
+            app.complain(&format!("xc_console_read failed: {errno}"));
             FAILURE
         }
     }

@@ -38,11 +38,13 @@ pub(super) fn destroy<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         return FAILURE;
     };
     if domid == DOMAIN_0 {
-        app.say("Not destroying domain 0.");
+        app.complain("Not destroying domain 0.");
         return FAILURE;
     }
     if app.name_of(domid) == XENSTORE && !given.has('f') {
-        app.say("Not destroying xenstore, without which no guest can be created; use -f to force.");
+        app.complain(
+            "Not destroying xenstore, without which no guest can be created; use -f to force.",
+        );
         return FAILURE;
     }
     if app.destroy(domid) { 0 } else { FAILURE }
@@ -66,7 +68,7 @@ fn ask<H: Host>(app: &mut App<'_, H>, given: &Given, what: &str, says: &str, ver
             .filter(|(_, guest)| guest.config.is_some());
         guests.map(|(&domid, _)| domid).collect()
     } else if given.arguments.is_empty() {
-        app.say("You must specify -a or a domain id.\n");
+        app.complain("You must specify -a or a domain id.\n");
         return FAILURE;
     } else {
         match argument(app, given) {
@@ -83,13 +85,13 @@ fn ask<H: Host>(app: &mut App<'_, H>, given: &Given, what: &str, says: &str, ver
         app.say(&format!("{says} domain {domid}"));
         if !app.is_guest(domid) {
             let name = app.name_of(domid);
-            app.say(&format!(
+            app.complain(&format!(
                 "{verb} failed: {name} is no guest (poweroff ends the machine)"
             ));
             return FAILURE;
         }
         if let Err(error) = app.ask(domid, what) {
-            app.say(&format!("{verb} failed: {error}"));
+            app.complain(&format!("{verb} failed: {error}"));
             return FAILURE;
         }
     }
@@ -135,7 +137,7 @@ fn control<H: Host>(
     match call(&mut app.host, domid) {
         Ok(()) => 0,
         Err(errno) => {
-            app.say(&format!("{verb} of domain {domid} failed: {errno}"));
+            app.complain(&format!("{verb} of domain {domid} failed: {errno}"));
             FAILURE
         }
     }
@@ -144,11 +146,11 @@ fn control<H: Host>(
 /// Connects the operator to a guest's console.
 pub(super) fn console<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     if given.value('t').is_some_and(|kind| kind != "pv") {
-        app.say("console type not supported: only pv");
+        app.complain("console type not supported: only pv");
         return USAGE;
     }
     if given.value('n').is_some_and(|number| number != "0") {
-        app.say("console number not supported: only 0");
+        app.complain("console number not supported: only 0");
         return USAGE;
     }
     let Some(domid) = argument(app, given) else {
@@ -160,7 +162,7 @@ pub(super) fn console<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         .is_some_and(|guest| guest.console_open)
     {
         let name = app.name_of(domid);
-        app.say(&format!(
+        app.complain(&format!(
             "{name} has no console here; xl dmesg has the logs of service domains"
         ));
         return FAILURE;
@@ -178,19 +180,19 @@ pub(super) fn rename<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         return USAGE;
     };
     if app.named(&name).is_some() || name.parse::<u32>().is_ok() || name.is_empty() {
-        app.say(&format!(
+        app.complain(&format!(
             "Can't rename domain '{}' to '{name}'.",
             app.name_of(domid)
         ));
         return FAILURE;
     }
     if !app.is_guest(domid) {
-        app.say("only guests can be renamed");
+        app.complain("only guests can be renamed");
         return FAILURE;
     }
     let path = format!("/local/domain/{domid}/name");
     if let Err(errno) = app.host.store_write(&path, &name) {
-        app.say(&format!("Can't rename domain: {errno}"));
+        app.complain(&format!("Can't rename domain: {errno}"));
         return FAILURE;
     }
     if let Some(guest) = app.guests.get_mut(&domid) {

@@ -37,7 +37,7 @@ pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         [] => match app.host.domains() {
             Ok(domains) => domains,
             Err(_) => {
-                app.say("libxl_list_domain failed.");
+                app.complain("libxl_list_domain failed.");
                 return FAILURE;
             }
         },
@@ -49,7 +49,7 @@ pub(super) fn list<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             match app.host.domain(domid) {
                 Ok(info) => vec![info],
                 Err(_) => {
-                    app.say(&format!("Error: Domain '{word}' does not exist."));
+                    app.complain(&format!("Error: Domain '{word}' does not exist."));
                     return FAILURE;
                 }
             }
@@ -166,7 +166,7 @@ pub(super) fn domid<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             0
         }
         None => {
-            app.say(&format!(
+            app.complain(&format!(
                 "Can't get domid of domain name '{name}', maybe this domain does not exist."
             ));
             FAILURE
@@ -182,11 +182,11 @@ pub(super) fn domname<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         .map(String::as_str)
         .unwrap_or_default();
     let Ok(domid) = word.parse::<DomId>() else {
-        app.say("Invalid domain id.\n");
+        app.complain("Invalid domain id.\n");
         return FAILURE;
     };
     if app.host.domain(domid).is_err() {
-        app.say(&format!(
+        app.complain(&format!(
             "Can't get domain name of domain id '{domid}', maybe this domain does not exist."
         ));
         return FAILURE;

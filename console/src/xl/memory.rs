@@ -34,7 +34,7 @@ fn size<H: Host>(
         return FAILURE;
     };
     let Some(kib) = kib(text) else {
-        app.say(&format!("invalid memory size: {text}"));
+        app.complain(&format!("invalid memory size: {text}"));
         return FAILURE;
     };
     let done = if app.is_guest(domid) {
@@ -48,8 +48,8 @@ fn size<H: Host>(
     match done {
         Ok(()) => 0,
         Err(reason) => {
-            app.say(&format!("libxl: error: Domain {domid}:{reason}"));
-            app.say(&format!(
+            app.complain(&format!("libxl: error: Domain {domid}:{reason}"));
+            app.complain(&format!(
                 "cannot set domid {domid} {what} max memory to : {text}"
             ));
             FAILURE

@@ -110,12 +110,12 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
         return help(app, &Given::default());
     }
     let Some(command) = find::<H>(name) else {
-        app.say(&format!("command '{name}' not implemented"));
+        app.complain(&format!("command '{name}' not implemented"));
         return FAILURE;
     };
     let dry_run = global.contains('N');
     if dry_run && !command.takes_global() {
-        app.say("command does not implement -N (dryrun) option");
+        app.complain("command does not implement -N (dryrun) option");
         return FAILURE;
     }
     let given = match options::parse(words, command.known) {
@@ -131,7 +131,7 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
             given
         }
         Err(option) => {
-            app.say(&format!("option `{option}' not supported."));
+            app.complain(&format!("option `{option}' not supported."));
             return USAGE;
         }
     };
@@ -142,7 +142,7 @@ pub fn run<H: Host>(app: &mut App<'_, H>, words: &[String]) -> i32 {
     if given.arguments.len() < command.needs {
         let plural = if command.needs > 1 { "s" } else { "" };
         let needs = command.needs;
-        app.say(&format!(
+        app.complain(&format!(
             "'xl {name}' requires at least {needs} argument{plural}.\n"
         ));
         describe(app, &command);
@@ -165,7 +165,7 @@ fn help<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             0
         }
         None => {
-            app.say(&format!("command \"{name}\" not implemented"));
+            app.complain(&format!("command \"{name}\" not implemented"));
             FAILURE
         }
     }
@@ -197,7 +197,7 @@ fn find_domain<H: Host>(app: &mut App<'_, H>, word: &str) -> Option<DomId> {
     const ERROR_INVAL: i32 = -6;
     let found = app.find(word);
     if found.is_none() {
-        app.say(&format!(
+        app.complain(&format!(
             "{word} is an invalid domain identifier (rc={ERROR_INVAL})"
         ));
     }

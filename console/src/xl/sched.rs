@@ -33,12 +33,12 @@ pub(super) fn credit2<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let (weight, cap) = (given.value('w'), given.value('c'));
     let changes = weight.is_some() || cap.is_some();
     if given.has('p') && (given.has('d') || changes) {
-        app.say("Specifying a cpupool is not allowed with other options.");
+        app.complain("Specifying a cpupool is not allowed with other options.");
         return FAILURE;
     }
     let Some(domain) = given.value('d').map(String::from) else {
         if changes {
-            app.say("Must specify a domain.");
+            app.complain("Must specify a domain.");
             return FAILURE;
         }
         return all(app, given);
@@ -77,7 +77,7 @@ pub(super) fn credit2<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     if let Some(refused) = refused {
         app.say(&format!("libxl: error: Domain {domid}:{refused}"));
     }
-    app.say("libxl_domain_sched_params_set failed.");
+    app.complain("libxl_domain_sched_params_set failed.");
     FAILURE
 }
 
@@ -88,12 +88,12 @@ fn all<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         .filter(|pool| !matches!(*pool, "Pool-0" | "0"))
     {
         let text = format!("unknown cpupool '{pool}'");
-        app.say(&text);
+        app.complain(&text);
         return FAILURE;
     }
     if given.has('r') && given.has('s') {
-        app.say("libxl: error: there is no rate limit to set: who has waited longest for his share runs first");
-        app.say("libxl_sched_credit2_params_set failed.");
+        app.complain("libxl: error: there is no rate limit to set: who has waited longest for his share runs first");
+        app.complain("libxl_sched_credit2_params_set failed.");
         return FAILURE;
     }
     app.say("Cpupool Pool-0: ratelimit=0us");
@@ -101,7 +101,7 @@ fn all<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         return 0;
     }
     let Ok(domains) = app.host.domains() else {
-        app.say("libxl_list_domain failed.");
+        app.complain("libxl_list_domain failed.");
         return FAILURE;
     };
     head(app);
@@ -118,7 +118,7 @@ fn head<H: Host>(app: &mut App<'_, H>) {
 
 fn line<H: Host>(app: &mut App<'_, H>, domid: DomId) -> i32 {
     let Ok(weight) = app.host.weight(domid) else {
-        app.say("libxl_domain_sched_params_get failed.");
+        app.complain("libxl_domain_sched_params_get failed.");
         return FAILURE;
     };
     let name = app.name_of(domid);

@@ -28,12 +28,12 @@ pub(super) fn trigger<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         "reset" => Some("a PVH guest has no reset button; xl reboot asks it through xenstore"),
         "init" => Some("INIT would leave a vCPU that nobody starts again"),
         _ => {
-            app.say(&format!("Invalid trigger \"{name}\""));
+            app.complain(&format!("Invalid trigger \"{name}\""));
             return FAILURE;
         }
     };
     if let Some(lacking) = lacking {
-        app.say(&format!(
+        app.complain(&format!(
             "libxl: error: Domain {domid}:Send trigger '{name}' failed: {lacking}"
         ));
         return FAILURE;
@@ -50,7 +50,7 @@ pub(super) fn trigger<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     if !app.is_guest(domid) {
         // None of our own domains handles one: it would be its end.
         let name = app.name_of(domid);
-        app.say(&format!(
+        app.complain(&format!(
             "libxl: error: Domain {domid}:Send trigger 'nmi' failed: {name} is no guest"
         ));
         return FAILURE;
@@ -62,7 +62,7 @@ pub(super) fn trigger<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
                 Errno::ESRCH => format!("it has no vCPU {vcpu}"),
                 errno => format!("{errno}"),
             };
-            app.say(&format!(
+            app.complain(&format!(
                 "libxl: error: Domain {domid}:Send trigger 'nmi' failed: {why}"
             ));
             FAILURE
@@ -86,14 +86,14 @@ pub(super) fn sysrq<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     };
     if !app.is_guest(domid) {
         let name = app.name_of(domid);
-        app.say(&format!("{name} is no guest: it knows no sysrq"));
+        app.complain(&format!("{name} is no guest: it knows no sysrq"));
         return FAILURE;
     }
     let path = format!("/local/domain/{domid}/control/sysrq");
     match app.host.store_write(&path, &String::from(letter)) {
         Ok(()) => 0,
         Err(errno) => {
-            app.say(&format!("libxl: error: Domain {domid}:xenstore: {errno}"));
+            app.complain(&format!("libxl: error: Domain {domid}:xenstore: {errno}"));
             FAILURE
         }
     }

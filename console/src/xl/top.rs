@@ -46,7 +46,7 @@ pub(super) fn top<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let (delay, rounds) = match (number('d').unwrap_or(Ok(3)), number('i').transpose()) {
         (Ok(delay), Ok(rounds)) if delay > 0 => (delay, rounds),
         _ => {
-            app.say("xl top: -d and -i want numbers");
+            app.complain("xl top: -d and -i want numbers");
             return FAILURE;
         }
     };
@@ -57,7 +57,7 @@ pub(super) fn top<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let mut before = Before::default();
     loop {
         let Some(table) = table(app, given.has('f'), batch, &mut before) else {
-            app.say("libxl_list_domain failed.");
+            app.complain("libxl_list_domain failed.");
             return FAILURE;
         };
         if !batch {
