@@ -165,3 +165,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_verbose_boot_says_each_step() {
+    let archive = archive(CFG);
+    let boot = |cmdline| {
+        let mut app = console::app::App::new(
+            machine::Pretend::new(),
+            console::archive::Archive::new(&archive),
+            cmdline,
+        );
+        app.start();
+        app.host.seen()
+    };
+    assert!(!boot("prompt_status").contains("known to xenstore"));
+    let said = boot("boot_verbose prompt_status");
+    assert!(
+        said.contains(
+            "domain 4, bridge: 16384 KiB, known to xenstore\nthe network's uplink is connected\n"
+        ),
+        "{said}"
+    );
+}

@@ -62,15 +62,27 @@ impl<H: Host> App<'_, H> {
             return;
         }
         for info in domains {
-            if let Err(errno) = self.introduce(info) {
-                let name = self.name_of(info.domain);
-                self.say(&format!(
+            let name = self.name_of(info.domain);
+            match self.introduce(info) {
+                Ok(()) => self.step(&format!(
+                    "domain {}, {name}: {} KiB, known to xenstore",
+                    info.domain,
+                    info.tot_pages * 4
+                )),
+                Err(errno) => self.say(&format!(
                     "{name}: cannot be made known to xenstore: {errno}"
-                ));
+                )),
             }
         }
         self.connect_uplink();
         self.mount();
+    }
+
+    /// A step of the boot, for those who want to know each (`boot_verbose`).
+    pub(super) fn step(&mut self, line: &str) {
+        if self.options.boot_verbose {
+            self.say(line);
+        }
     }
 
     /// Writes a boot-time domain's nodes and connects its ring.
@@ -129,6 +141,8 @@ impl<H: Host> App<'_, H> {
         let path = format!("{}/state", vif.backend_path());
         if self.wait_for(&path, deadline, |state| state >= CONNECTED) != CONNECTED {
             self.say("the network's uplink is not connected yet");
+        } else {
+            self.step("the network's uplink is connected");
         }
         if let Some(guest) = self.guests.get_mut(&netback) {
             guest.devices.push(vif);

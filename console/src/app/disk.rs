@@ -29,7 +29,10 @@ impl<H: Host> App<'_, H> {
     pub(crate) fn mount(&mut self) {
         set_wall_clock(self.host.wall_clock());
         match self.try_mount() {
-            Ok(volume) => self.start_logs(volume),
+            Ok(volume) => {
+                self.step(&format!("{SPEC} is mounted"));
+                self.start_logs(volume);
+            }
             Err(reason) => self.say(&format!(
                 "no files but those of the boot archive, and no logs on disk: {reason}"
             )),

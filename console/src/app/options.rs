@@ -7,6 +7,8 @@ pub struct Options {
     pub prompt_status: bool,
     /// `console_log=1`: guests' console output is shown too, as `(name) line`.
     pub console_log: bool,
+    /// `boot_verbose` (loader.conf has it): the boot says each step.
+    pub boot_verbose: bool,
     /// `noauto`: no guest is created at boot.
     pub no_auto: bool,
 }
@@ -21,6 +23,7 @@ impl Options {
                 "prompt_status" => options.prompt_status = true,
                 "console_log=1" | "console_log" => options.console_log = true,
                 "console_log=0" => options.console_log = false,
+                "boot_verbose" => options.boot_verbose = true,
                 "noauto" => options.no_auto = true,
                 _ => {}
             }

@@ -63,6 +63,28 @@ impl Default for XenCmdline<'_> {
     }
 }
 
+impl XenCmdline<'_> {
+    /// The thresholds in force for the hypervisor's messages and for the domains'. With `sync_console` no line is left out
+    /// because there are many; with `verbose` (`boot_verbose`, until the domains run) the hypervisor says everything.
+    #[must_use]
+    pub fn levels(&self, verbose: bool) -> (LogLevel, LogLevel) {
+        let all = LogLevel {
+            always: Level::Debug,
+            rate_limited: Level::Debug,
+        };
+        let own = if verbose { all } else { self.loglvl };
+        let unlimited = |level: LogLevel| LogLevel {
+            always: if self.sync_console {
+                level.rate_limited
+            } else {
+                level.always
+            },
+            ..level
+        };
+        (unlimited(own), unlimited(self.guest_loglvl))
+    }
+}
+
 /// Reads a boolean's value; `None` if it is none.
 fn boolean(text: &str) -> Option<bool> {
     match text {

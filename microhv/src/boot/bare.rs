@@ -108,7 +108,8 @@ fn first_half(structure: u64, protocol: u32) -> Result<Boot, BootError> {
     }
     let conf = plan::loader_conf(&archive)?;
     let options = conf.xen_options(|_| {});
-    console::set_levels(options.loglvl, options.guest_loglvl);
+    let (own, guest) = options.levels(conf.boot_verbose().unwrap_or(false));
+    console::set_levels(own, guest);
     panic::set_noreboot(options.noreboot);
     let com = match (options.console.com1, options.console.com2) {
         (Some(_), _) => Some(&options.com1),
@@ -116,6 +117,13 @@ fn first_half(structure: u64, protocol: u32) -> Result<Boot, BootError> {
         (None, None) => None,
     };
     console::open(com, options.sync_console);
+    if options.sync_console {
+        // As Xen says it.
+        log::warn!(
+            "console output is synchronous (sync_console): for debugging, not for production, since it makes everything slow \
+             and guests can make it slower"
+        );
+    }
     plan::report(&conf);
     let orders = ORDERS.call_once(|| Orders {
         archive,
@@ -188,6 +196,8 @@ extern "C" fn second_half() -> ! {
     if let Err(failure) = domain::build::boot_domains(boot.orders) {
         panic::stop(format_args!("Domain-0 is not built: {failure}"));
     }
+    let (own, guest) = boot.orders.options.levels(false);
+    console::set_levels(own, guest);
     RELEASED.store(true, Ordering::SeqCst);
     (0..arch::cpu_count()).for_each(ipi::kick);
     sched::run()

@@ -59,6 +59,7 @@ pub fn init(
         intremap: options.intremap,
         superpages: options.superpages,
         verbose: options.verbose,
+        debug: options.debug,
     };
     vtd::init(table, wishes).map_err(InitError::Unusable)?;
     PRESENT.store(true, Ordering::Release);

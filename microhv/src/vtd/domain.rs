@@ -1,6 +1,6 @@
 //! What one domain's devices may reach: a second-level table and the units that use it.
 
-use super::{Vtd, entries, entries::descriptor, format, instance, unit::UnitError};
+use super::{Vtd, debug, entries, entries::descriptor, format, instance, unit::UnitError};
 use crate::paging::{Access, Error as TableError, MemoryType, Table};
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
@@ -161,6 +161,19 @@ impl DmaDomain {
             .map_err(|_| UnitError::NoMemory)?;
         let context = entries::context(self.table.root(), self.address_width, self.did);
         let attached = unit.lock().attach(sbdf, context);
+        if vtd.debug {
+            log::info!(
+                "VT-d: {sbdf}: unit {index}, domain id {}, {}-level table at {:#x}: {}",
+                self.did,
+                vtd.levels,
+                self.table.root().0 << 12,
+                if attached.is_ok() {
+                    "attached"
+                } else {
+                    "refused"
+                }
+            );
+        }
         if attached.is_err() {
             self.devices.pop();
         }
@@ -173,6 +186,9 @@ impl DmaDomain {
             let (_, index) = self.devices.swap_remove(at);
             if let Some(unit) = instance().and_then(|vtd| vtd.units.get(index)) {
                 unit.lock().detach(sbdf, self.did);
+                if debug() {
+                    log::info!("VT-d: {sbdf}: detached from domain id {}", self.did);
+                }
             }
         }
     }

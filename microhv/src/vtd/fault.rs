@@ -1,6 +1,6 @@
 //! Faults: taken from the units' records, told in the log, and handed to whoever answers for the device.
 
-use super::{entries::Fault, instance, unit::FAULT_BATCH};
+use super::{debug, entries::Fault, instance, unit::FAULT_BATCH};
 use crate::arch::{irq, percpu, timer};
 use crate::pci::{self, Sbdf};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -59,7 +59,7 @@ pub fn drain() {
 
 fn report(sbdf: Sbdf, fault: &Fault) {
     let owner = pci::owner(sbdf);
-    if may_log() {
+    if debug() || may_log() {
         let reason = fault.reason_text();
         let code = fault.reason;
         let whose = Owner(owner);

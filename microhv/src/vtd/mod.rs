@@ -35,6 +35,7 @@ struct Vtd {
     caching_mode: bool,
     write_buffer_flush: bool,
     intremap: bool,
+    debug: bool,
 }
 
 static VTD: Once<Vtd> = Once::new();
@@ -52,6 +53,8 @@ pub struct Wishes {
     pub superpages: bool,
     /// Say more.
     pub verbose: bool,
+    /// Say everything: each fault, each device that is attached or detached.
+    pub debug: bool,
 }
 
 /// Takes over all units that the DMAR table names, with all DMA blocked.
@@ -73,6 +76,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<(), &'static str> {
         caching_mode: false,
         write_buffer_flush: false,
         intremap: wishes.intremap && dmar.intr_remap,
+        debug: wishes.debug,
         dmar,
     };
     if wishes.verbose {
@@ -134,6 +138,11 @@ pub fn intremap() -> bool {
 #[must_use]
 pub fn is_reserved(sbdf: Sbdf) -> bool {
     instance().is_some_and(|vtd| vtd.dmar.reserved.contains(&sbdf))
+}
+
+/// The operator wants to know everything (`iommu=debug`).
+fn debug() -> bool {
+    instance().is_some_and(|vtd| vtd.debug)
 }
 
 /// An interrupt-remapping entry in use.

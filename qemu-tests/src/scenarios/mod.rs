@@ -5,6 +5,7 @@ mod bootdisk;
 mod debian;
 mod disk;
 mod faults;
+mod flags;
 mod handles;
 mod hotplug;
 mod input;
@@ -14,8 +15,8 @@ mod logs;
 mod machines;
 mod net;
 mod pygrub;
-mod xl;
 mod remote;
+mod xl;
 
 use crate::scenario::Scenario;
 
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Scenario> {
         input::SCENARIOS,
         isolation::SCENARIOS,
         faults::SCENARIOS,
+        flags::SCENARIOS,
         debian::SCENARIOS,
         pygrub::SCENARIOS,
         disk::SCENARIOS,

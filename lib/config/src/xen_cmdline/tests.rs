@@ -254,3 +254,30 @@ proptest::proptest! {
         proptest::prop_assert_eq!(XenCmdline::parse(Span::new(&text), |_| {}).dom0_mem.map(|m| m.resolve(u64::MAX)), expected);
     }
 }
+
+#[test]
+fn verbose_and_synchronous_output_leave_nothing_out() {
+    let parse = |text| XenCmdline::parse(Span::new(text), |_| {});
+    let level = |always, rate_limited| LogLevel {
+        always,
+        rate_limited,
+    };
+    let quiet = "loglvl=error/info guest_loglvl=none/warning";
+    let guest = level(Level::None, Level::Warning);
+    assert_eq!(
+        parse(quiet).levels(false),
+        (level(Level::Error, Level::Info), guest)
+    );
+    assert_eq!(
+        parse(quiet).levels(true),
+        (level(Level::Debug, Level::Debug), guest)
+    );
+    let synchronous = "sync_console loglvl=error/info guest_loglvl=none/warning";
+    assert_eq!(
+        parse(synchronous).levels(false),
+        (
+            level(Level::Info, Level::Info),
+            level(Level::Warning, Level::Warning)
+        )
+    );
+}

@@ -110,6 +110,9 @@ fn fill(
         log::error!("{}: {error:#}", plan.cite_memory());
         Refused
     })?;
+    if plan.verbose {
+        describe(plan, image, &layout, &start);
+    }
     domain.set_memory_map(memory_map(&layout));
     connect_ring(domain, GNTTAB_RESERVED_CONSOLE, DomId(0), start.console_gfn)
         .and_then(|()| connect_ring(domain, GNTTAB_RESERVED_XENSTORE, store, start.store_gfn))
@@ -136,6 +139,39 @@ fn fill(
         plan.command_line,
     );
     Ok(())
+}
+
+/// What `dom0=verbose` wants to know: where everything is.
+fn describe(plan: &Plan<'_>, image: &Image<'_>, layout: &Layout, start: &pvh::Start) {
+    let name = plan.name;
+    for segment in image.segments() {
+        log::info!(
+            "{name}: {} at {:#x}, {} bytes, of these {} from the file",
+            plan.kernel,
+            segment.address,
+            segment.size,
+            segment.bytes.len()
+        );
+    }
+    for range in layout.populate() {
+        log::info!("{name}: memory {:#x} to {:#x}", range.start, range.end());
+    }
+    for entry in layout.memory_map() {
+        let (range, kind) = (entry.range, entry.kind as u32);
+        log::info!(
+            "{name}: map {:#x} to {:#x}, type {kind}",
+            range.start,
+            range.end()
+        );
+    }
+    log::info!(
+        "{name}: entry {:#x}, start info {:#x}, free from {:#x}, store ring {:#x}, console ring {:#x}",
+        start.entry,
+        start.start_info,
+        start.used_end,
+        start.store_gfn << 12,
+        start.console_gfn << 12
+    );
 }
 
 /// What the domain is told of its memory.

@@ -37,6 +37,8 @@ pub struct Plan<'a> {
     pub vcpus: u32,
     /// The CPUs on which they may run, a bit each.
     pub affinity: u64,
+    /// Say each step (`dom0=verbose`).
+    pub verbose: bool,
     /// Does it control others?
     pub privileged: bool,
     /// What it is told.
@@ -62,9 +64,16 @@ impl<'a> Plan<'a> {
         }
         .map_err(|_| too_long("console_kernel"))?;
         let mut command_line = CommandLine::new();
+        if conf.boot_verbose().unwrap_or(false) {
+            command_line
+                .push_str("boot_verbose ")
+                .map_err(|_| too_long("console_cmdline"))?;
+        }
         if let Some(more) = conf.console_cmdline() {
             write!(command_line, "{more}").map_err(|_| too_long("console_cmdline"))?;
         }
+        let end = command_line.trim_end().len();
+        command_line.truncate(end);
         let machine = frames::total_frames() * PAGE_SIZE as u64;
         Ok(Self {
             name: "Domain-0",
@@ -75,6 +84,7 @@ impl<'a> Plan<'a> {
             // Domain-0's kernel uses one vCPU, whatever dom0_max_vcpus allows.
             vcpus: 1,
             affinity: u64::MAX,
+            verbose: options.dom0.verbose,
             privileged: true,
             command_line,
             devices: heapless::Vec::new(),
@@ -128,6 +138,7 @@ impl<'a> Plan<'a> {
                 .cpus()
                 .map_err(|_| Refused)?
                 .map_or(u64::MAX, |cpus| cpus.words()[0]),
+            verbose: false,
             privileged: false,
             command_line: command_line(conf, domain, dom0).map_err(|_| too_long(name))?,
             devices,
