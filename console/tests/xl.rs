@@ -291,6 +291,35 @@ fn what_was_set_stays_over_a_reboot() {
 }
 
 #[test]
+fn rename() {
+    let archive = archive(CFG);
+    let mut app = with_guest(&archive);
+    refused(
+        &mut app,
+        "xl rename debian bridge",
+        &[
+            "Domain with name \"bridge\" already exists.",
+            "Can't rename domain 'debian'.",
+        ],
+    );
+    for name in ["a/b", "7", "'a b'", "''"] {
+        let line = format!("xl rename 5 {name}");
+        refused(&mut app, &line, &["Can't rename domain '5'."]);
+    }
+    refused(
+        &mut app,
+        "xl rename bridge b",
+        &["only guests can be renamed"],
+    );
+    assert_eq!(type_line(&mut app, "xl rename debian other").1, 0);
+    assert_eq!(type_line(&mut app, "xl domname 5").0, "other");
+    assert_eq!(type_line(&mut app, "xl domid debian").1, 1);
+    assert_eq!(store(&app, "/local/domain/5/name"), "other");
+    let vm = store(&app, "/local/domain/5/vm").to_string();
+    assert_eq!(store(&app, &format!("{vm}/name")), "other");
+}
+
+#[test]
 fn weights() {
     let archive = archive(CFG);
     let mut app = with_guest(&archive);

@@ -1,6 +1,7 @@
 //! `xl destroy`, `shutdown`, `reboot`, `pause`, `unpause`, `console`, `rename`.
 
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use xen_abi::{DomId, Errno};
@@ -179,20 +180,26 @@ pub(super) fn rename<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
     let Some(name) = given.arguments.get(1).cloned() else {
         return USAGE;
     };
-    if app.named(&name).is_some() || name.parse::<u32>().is_ok() || name.is_empty() {
-        app.complain(&format!(
-            "Can't rename domain '{}' to '{name}'.",
-            app.name_of(domid)
-        ));
-        return FAILURE;
-    }
-    if !app.is_guest(domid) {
-        app.complain("only guests can be renamed");
-        return FAILURE;
-    }
-    let path = format!("/local/domain/{domid}/name");
-    if let Err(errno) = app.host.store_write(&path, &name) {
-        app.complain(&format!("Can't rename domain: {errno}"));
+    let refused = if app.named(&name).is_some_and(|other| other != domid) {
+        Some(format!("Domain with name \"{name}\" already exists."))
+    } else if !xl_config::is_name(&name) {
+        Some(format!("no domain can have the name \"{name}\""))
+    } else if !app.is_guest(domid) {
+        Some("only guests can be renamed".to_string())
+    } else {
+        let home = format!("/local/domain/{domid}");
+        let vm = app.host.store_read(&format!("{home}/vm"));
+        let written = app.host.store_write(&format!("{home}/name"), &name);
+        let written = written.and_then(|()| match vm {
+            Ok(vm) => app.host.store_write(&format!("{vm}/name"), &name),
+            Err(_) => Ok(()),
+        });
+        written.err().map(|errno| format!("xenstore: {errno}"))
+    };
+    if let Some(refused) = refused {
+        let domain = given.arguments.first().cloned().unwrap_or_default();
+        app.complain(&format!("libxl: error: {refused}"));
+        app.complain(&format!("Can't rename domain '{domain}'."));
         return FAILURE;
     }
     if let Some(guest) = app.guests.get_mut(&domid) {
