@@ -5,6 +5,7 @@
 //! and wait for it to come again if it can. Everything that must survive us is in the store.
 
 mod connect;
+mod locate;
 mod sharing;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,14 @@ pub trait Platform: Grants {
     type Ring: AsRef<SharedMemory>;
     /// A bound event channel; closed when dropped.
     type Port: Notify;
+    /// A page of our own.
+    type Own: AsRef<SharedMemory>;
+
+    /// A page for the disk to write to; its memory's address is its DMA address.
+    fn page(&mut self) -> Option<Self::Own>;
+
+    /// What waits a moment at each call, for something to complete, and says at last that it has been long enough.
+    fn patience(&mut self) -> impl FnMut() -> bool + use<Self>;
 
     /// Maps the pages of a ring.
     ///

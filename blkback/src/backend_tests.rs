@@ -22,6 +22,15 @@ const FRONT: &str = "/local/domain/5/device/vbd/51712";
 impl Platform for FakeGrants {
     type Ring = Rings;
     type Port = Bell;
+    type Own = Page;
+
+    fn page(&mut self) -> Option<Page> {
+        Some(self.0.grant(u32::MAX, false))
+    }
+
+    fn patience(&mut self) -> impl FnMut() -> bool + use<> {
+        || panic!("the tests' disk reads at once")
+    }
 
     fn map_ring(&mut self, dom: DomId, references: &[GrantRef]) -> Result<Rings, Errno> {
         assert_eq!(dom, 5);
@@ -567,4 +576,43 @@ fn extents_that_make_no_sense_are_refused() {
         assert_eq!(play.state(), "6", "{volume} {list}");
         assert!(play.back("hotplug-error").is_some());
     }
+}
+
+#[test]
+fn a_table_that_has_changed_is_seen_and_a_damaged_one_is_not_believed() {
+    let mut play = Play::new();
+    play.create("/dev/gpt/data", "w");
+    assert_eq!(play.state(), "6");
+    play.backends.engine().disk().content = crate::gpt::tests::disk(4096, &["data"]);
+    play.store.remove(BACK);
+    play.create("/dev/gpt/data", "w");
+    assert_eq!(play.state(), "2");
+    // What was known stays.
+    play.backends.engine().disk().content.fill(0);
+    play.store.remove(BACK);
+    play.create("/dev/gpt/data", "w");
+    assert_eq!(play.state(), "2");
+}
+
+#[test]
+fn the_table_itself_is_domain_0s() {
+    let mut play = Play::new();
+    play.create("/dev/gpt", "w");
+    assert_eq!(play.state(), "6");
+    let back = "/local/domain/3/backend/vbd/0/51728";
+    play.store.set("/local/domain/0/device/vbd/51728/state", 1);
+    for (key, value) in [
+        ("frontend", "/local/domain/0/device/vbd/51728"),
+        ("frontend-id", "0"),
+        ("params", "/dev/gpt"),
+        ("mode", "w"),
+        ("state", "1"),
+    ] {
+        play.store.set(&format!("{back}/{key}"), value);
+    }
+    play.run();
+    let get = |key: &str| play.store.get(&format!("{back}/{key}"));
+    assert_eq!(get("state").as_deref(), Some("2"));
+    assert_eq!(get("disk-sectors").as_deref(), Some("4096"));
+    assert_eq!(get("feature-discard"), None);
 }

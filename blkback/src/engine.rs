@@ -19,6 +19,7 @@ use crate::pages::{Cache, Grants, MAX_PERSISTENT};
 use crate::task::{Step, Task};
 
 mod connection;
+mod own;
 mod start;
 
 use connection::{Connection, MAX_PAGES_IN_USE};
@@ -39,6 +40,8 @@ pub struct Engine<D, G: Grants, R, N> {
     stalled: VecDeque<u32>,
     /// Tasks that have come to their end and wait for their response.
     finished: Vec<u32>,
+    /// How our own read goes.
+    own: own::Read,
 }
 
 impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
@@ -55,6 +58,7 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
             free: Vec::new(),
             stalled: VecDeque::new(),
             finished: Vec::new(),
+            own: own::Read::default(),
         }
     }
 
@@ -184,7 +188,9 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
     /// Takes what the disk has completed, and goes on with what waited for that.
     pub fn complete(&mut self) {
         while let Some(completion) = self.disk.completed() {
-            if let Some(Some(task)) = self.tasks.get_mut(completion.tag as usize)
+            if completion.tag == own::TAG {
+                self.own.completed(completion.ok);
+            } else if let Some(Some(task)) = self.tasks.get_mut(completion.tag as usize)
                 && task.completed(completion.ok)
             {
                 self.advance(completion.tag);

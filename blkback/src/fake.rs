@@ -198,6 +198,12 @@ impl Disk for FakeDisk {
     }
 
     fn completed(&mut self) -> Option<Completion> {
+        // The backend's own reads are not the test's business.
+        if let Some(index) = self.queue.iter().position(|(tag, _)| *tag == u32::MAX) {
+            let (tag, command) = self.queue.remove(index);
+            let ok = self.run(&command);
+            return Some(Completion { tag, ok });
+        }
         self.ready = self.ready.checked_sub(1)?;
         if self.queue.is_empty() {
             return None;

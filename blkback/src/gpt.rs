@@ -199,12 +199,12 @@ pub fn find(params: &str, sectors: u64, partitions: &[Partition]) -> Option<Exte
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// A disk with partitions of the given names, each of 100 sectors from sector 2048 on.
-    fn disk(sectors: u64, names: &[&str]) -> Vec<u8> {
+    pub(crate) fn disk(sectors: u64, names: &[&str]) -> Vec<u8> {
         let mut disk = vec![0; sectors as usize * BLOCK];
         let mut table = vec![0; 128 * ENTRY];
         for (index, name) in names.iter().enumerate() {

@@ -53,6 +53,22 @@ impl Grants for Runtime {
 impl Platform for Runtime {
     type Ring = MappedRange;
     type Port = Channel;
+    type Own = PageRange;
+
+    fn page(&mut self) -> Option<PageRange> {
+        PageRange::new(1)
+    }
+
+    fn patience(&mut self) -> impl FnMut() -> bool + use<> {
+        /// Interrupts are off meanwhile: the disk is looked at this often.
+        const MOMENT: Duration = Duration::from_micros(100);
+        let deadline = Instant::now() + PATIENCE;
+        move || {
+            let now = Instant::now();
+            event::wait(Some(now + MOMENT));
+            now < deadline
+        }
+    }
 
     fn map_ring(&mut self, dom: DomId, references: &[GrantRef]) -> Result<MappedRange, Errno> {
         grant::map_range(dom, references, false)

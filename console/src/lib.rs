@@ -13,6 +13,7 @@ pub mod bootloader;
 pub mod guest;
 pub mod host;
 pub mod logs;
+pub mod partitions;
 pub mod pv_console;
 pub mod remote;
 pub mod terminal;

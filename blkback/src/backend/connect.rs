@@ -12,8 +12,6 @@ use super::{Backends, Failure, Key, Platform, Vbd};
 use crate::check::MAX_INDIRECT_SEGMENTS;
 use crate::disk::Disk;
 use crate::engine::Queue;
-use crate::extents::{Extents, MAX_EXTENTS};
-use crate::gpt;
 use crate::protocol::{Protocol, Ring};
 
 /// log2 of the most pages that a ring may have (Linux: `XENBUS_MAX_RING_GRANT_ORDER`).
@@ -24,13 +22,13 @@ const MAX_QUEUES: u64 = 4;
 impl<D: Disk, P: Platform> Backends<D, P> {
     /// A new directory: finds its disk and says what we can do with it. `None` if another that is about to end has the same
     /// sectors.
-    pub(super) fn appear(&self, store: &mut Store, path: &str) -> Result<Option<Vbd>, Failure> {
+    pub(super) fn appear(&mut self, store: &mut Store, path: &str) -> Result<Option<Vbd>, Failure> {
         let device = Device::backend(store, path)?;
         let key = |name: &str| format!("{path}/{name}");
         let params = store
             .read_string(&key("params"))
             .map_err(|_| Failure("no params".to_string()))?;
-        let (mut extents, file) = self.find(store, path, &params)?;
+        let (mut extents, file) = self.find(store, path, &params, device.other_domid)?;
         let mode = store.read_string(&key("mode")).unwrap_or_default();
         extents.read_only = !mode.starts_with('w') || self.limits.read_only;
         let shared = mode.ends_with('!');
@@ -96,35 +94,6 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             store.write(&key("state"), XenbusState::InitWait.as_str())?;
         }
         Ok(Some(vbd))
-    }
-
-    /// The sectors that a new disk is made of, and whether they are a file's.
-    fn find(
-        &self,
-        store: &mut Store,
-        path: &str,
-        params: &str,
-    ) -> Result<(Extents, bool), Failure> {
-        let key = |name: &str| format!("{path}/{name}");
-        let on_disk = |name: &str| {
-            gpt::find(name, self.limits.sectors, &self.partitions)
-                .ok_or_else(|| Failure(format!("there is no disk {name:?}")))
-        };
-        let Ok(volume) = store.read_string(&key("extents-of")) else {
-            return Ok((on_disk(params)?.into(), false));
-        };
-        // A file: Domain-0, which knows the file system, says where it is.
-        let within = on_disk(&volume)?;
-        let mut lists = Vec::new();
-        while let Ok(list) = store.read_string(&key(&format!("extents/{}", lists.len()))) {
-            lists.push(list);
-            if lists.len() > MAX_EXTENTS {
-                break;
-            }
-        }
-        let extents = Extents::parse(lists.iter().map(String::as_str), within)
-            .map_err(|error| Failure(format!("{params}: {error} in its list of extents")))?;
-        Ok((extents, true))
     }
 
     /// The frontend is ready: maps its rings and tells it how large the disk is.

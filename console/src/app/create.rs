@@ -258,7 +258,7 @@ impl<'a, H: Host> App<'a, H> {
     }
 
     /// A random UUID (RFC 4122, version 4).
-    fn new_uuid(&mut self) -> [u8; 16] {
+    pub(super) fn new_uuid(&mut self) -> [u8; 16] {
         let mut uuid = [0; 16];
         let bytes = self.host.random().to_le_bytes().into_iter();
         let bytes: Vec<u8> = bytes.chain(self.host.random().to_le_bytes()).collect();

@@ -40,10 +40,20 @@ impl<H: Host> App<'_, H> {
     }
 
     fn try_mount(&mut self) -> Result<Volume, String> {
+        let (disk, sectors, _) = self.own_disk(SPEC)?;
+        Volume::mount(disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
+    }
+
+    /// Connects a disk of our own: what it is made of and its number are as in a guest's configuration. Gives it with its sectors
+    /// and what the store calls it.
+    pub(super) fn own_disk(
+        &mut self,
+        spec: &str,
+    ) -> Result<(Box<dyn host::Disk>, u64, Device), String> {
         let backend = self
             .named(BLKBACK)
             .ok_or_else(|| format!("there is no {BLKBACK} domain"))?;
-        let disk = Disk::parse(SPEC).map_err(|error| format!("{SPEC}: {error:?}"))?;
+        let disk = Disk::parse(spec).map_err(|error| format!("{spec}: {error:?}"))?;
         let vbd = Device {
             kind: "vbd",
             number: disk.number.number,
@@ -51,17 +61,13 @@ impl<H: Host> App<'_, H> {
             backend,
         };
         let entries = vbd_entries(&vbd, &disk, true);
-        let connected = self
-            .connect_vbd(&vbd, &entries)
-            .and_then(|(disk, sectors)| {
-                Volume::mount(disk, sectors).map_err(|error| format!("{SPEC}: {error}"))
-            });
+        let connected = self.connect_vbd(&vbd, &entries);
         if connected.is_err() {
             for path in [vbd.frontend_path(), vbd.backend_path(), vbd.record_path()] {
                 self.remove_node(&path);
             }
         }
-        connected
+        connected.map(|(disk, sectors)| (disk, sectors, vbd))
     }
 
     /// What a frontend does, step by step, with a disk that `entries` describe; gives it with its size in sectors.

@@ -14,6 +14,7 @@ mod options;
 mod remote;
 mod shell;
 mod store;
+mod volumes;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -30,6 +31,7 @@ pub(crate) use boot::XENSTORE;
 pub use create::Failure;
 pub(crate) use hotplug::Force;
 pub use options::Options;
+pub(crate) use volumes::Change;
 
 /// Number of Domain-0.
 pub const DOMAIN_0: DomId = 0;
@@ -49,6 +51,8 @@ pub struct App<'a, H> {
     pub(crate) logs: BTreeMap<String, String>,
     /// Files and logs on disk.
     pub(crate) book: logs::Book,
+    /// The partition table, once somebody asked for it.
+    pub(crate) window: Option<volumes::Window>,
     pub(crate) editor: LineEditor,
     /// Exit code of the last command.
     pub(crate) status: i32,
@@ -78,6 +82,7 @@ impl<'a, H: Host> App<'a, H> {
             guests: BTreeMap::new(),
             logs: BTreeMap::new(),
             book: logs::Book::default(),
+            window: None,
             editor: LineEditor::new(),
             status: 0,
             typed: VecDeque::new(),

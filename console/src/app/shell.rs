@@ -26,6 +26,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("poweroff", "Power the machine off"),
     ("reboot", "Restart the machine"),
     ("sleep SECONDS", "Wait; Ctrl-C ends it"),
+    (
+        "volume COMMAND",
+        "create -V SIZE NAME, list, resize -V SIZE NAME, destroy NAME",
+    ),
     ("xl COMMAND", "Manage domains: xl help lists the commands"),
 ];
 
@@ -98,6 +102,11 @@ impl<H: Host> App<'_, H> {
     pub(super) fn run(&mut self, command: &str, arguments: &[String]) -> i32 {
         match command {
             "xl" => xl::run(self, arguments),
+            "volume" => {
+                let words = [command.to_string()].into_iter();
+                let words: Vec<String> = words.chain(arguments.iter().cloned()).collect();
+                xl::run(self, &words)
+            }
             "help" | "?" => {
                 for (usage, text) in COMMANDS {
                     self.say(&format!(" {usage:<19} {text}"));

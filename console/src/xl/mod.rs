@@ -18,6 +18,7 @@ mod signals;
 mod table;
 mod top;
 mod uptime;
+mod volume;
 
 use alloc::format;
 use alloc::string::{String, ToString};

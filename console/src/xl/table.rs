@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{
     Command, attach, counters, cpus, create, devices, help, holdings, info, lifecycle, list,
-    memory, sched, signals, top, uptime,
+    memory, sched, signals, top, uptime, volume,
 };
 use crate::host::Host;
 
@@ -263,6 +263,14 @@ pub(super) fn table<H: Host>() -> Vec<Command<H>> {
             0,
             holdings::print,
         ),
+        Command::new(
+            "volume",
+            volume::VOLUME_USAGE,
+            "Manage volumes, partitions of the machine's disk for guests",
+            1,
+            volume::volume,
+        )
+        .with(volume::VOLUME, volume::VOLUME_HELP),
         Command::new(
             "help",
             "[Command]",

@@ -50,6 +50,8 @@ pub struct Pretend {
     /// Domain-0's own disks, in the order in which it asks for them, with their sizes in sectors.
     pub disks: VecDeque<(Box<dyn Disk>, u64)>,
     pub sectors: u64,
+    /// Sectors of the machine's disk.
+    pub whole: u64,
     pub next_port: u32,
     pub next_random: u64,
     pub domains_event: bool,
@@ -149,6 +151,8 @@ impl Pretend {
             let back = self.store[&back].clone();
             self.store
                 .insert(format!("{back}/sectors"), self.sectors.to_string());
+            self.store
+                .insert(format!("{back}/disk-sectors"), self.whole.to_string());
             self.store.insert(format!("{back}/state"), "4".into());
         }
         let closing: Vec<String> = self

@@ -1,12 +1,15 @@
 //! Devices that come and go while their guest, a stock kernel, runs.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+
 use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::guest::Guest;
 use crate::machine::serial::Running;
 use crate::scenario::{HANG, Scenario, Stage};
-use crate::{check, fat};
+use crate::{check, disk, fat};
 
 /// The scenarios of this subject.
 pub const SCENARIOS: &[Scenario] = &[
@@ -19,6 +22,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "hotplug: a file and an ISO on Domain-0's disk are a guest's disks",
         debian: true,
         play: files,
+    },
+    Scenario {
+        name: "hotplug: volumes are made, used, grown and destroyed on the running machine",
+        debian: true,
+        play: volumes,
     },
 ];
 
@@ -154,6 +162,83 @@ fn files(stage: &Stage) -> Result<()> {
     let complaints = fat::fsck(&disk, &stage.folder().join("fsck.fat"))?;
     if !complaints.is_empty() {
         bail!("fsck: {complaints:?}");
+    }
+    Ok(())
+}
+
+fn volumes(stage: &Stage) -> Result<()> {
+    let guest = Guest::new("debian", None);
+    let disk = stage.disk_for(std::slice::from_ref(&guest))?;
+    // There is room behind the last partition, and the backup table is where the disk once ended.
+    let file = OpenOptions::new().write(true).open(&disk)?;
+    let length = file.metadata()?.len();
+    file.set_len(length + (256 << 20))?;
+    drop(file);
+    let mut machine = stage.machine();
+    machine.disk = Some(disk.clone());
+    machine.snapshot = false;
+    let archive = stage.archive_with(std::slice::from_ref(&guest))?;
+    let mut running = stage.boot(machine, &archive)?;
+    running.wait_prompt(HANG)?;
+    running.xl("volume create -V 64M data")?;
+    let listed = running.xl("volume list")?;
+    check::contains(&listed, &["microhv", "Domain-0 (Domain-0's files)", "data"])?;
+    let fails = |running: &mut Running, line: &str, text: &str| -> Result<()> {
+        let answer = running.command(line, HANG)?;
+        if answer.code != 1 {
+            bail!("{line}: exit code {}", answer.code);
+        }
+        check::contains(&answer.text, &[text])
+    };
+    fails(
+        &mut running,
+        "volume create -V 1M data",
+        "volume already exists",
+    )?;
+    fails(&mut running, "volume create -V 20G big", "out of space")?;
+    fails(&mut running, "volume destroy microhv", "it is no volume")?;
+    fails(
+        &mut running,
+        "volume destroy debian-root",
+        "volume is busy: debian has it",
+    )?;
+    running.attach_when_up("debian")?;
+    running.detach()?;
+    running.xl("xl block-attach debian /dev/gpt/data,raw,xvdb,rw")?;
+    running.attach("debian")?;
+    until(&mut running, "[ -b /dev/xvdb ]")?;
+    running.guest("[ $(cat /sys/block/xvdb/size) = 131072 ] && echo written here | dd of=/dev/xvdb bs=512 seek=131071 conv=sync,fsync 2>/dev/null")?;
+    running.detach()?;
+    fails(
+        &mut running,
+        "volume destroy data",
+        "volume is busy: debian has it",
+    )?;
+    running.xl("xl block-detach debian xvdb")?;
+    running.xl("volume resize -V 96M data")?;
+    running.xl("xl block-attach debian /dev/gpt/data,raw,xvdb,rw")?;
+    running.attach("debian")?;
+    until(&mut running, "[ -b /dev/xvdb ]")?;
+    running.guest("[ $(cat /sys/block/xvdb/size) = 196608 ] && dd if=/dev/xvdb bs=512 skip=131071 count=1 2>/dev/null | grep -q 'written here'")?;
+    running.detach()?;
+    running.xl("xl block-detach debian xvdb")?;
+    running.xl("volume create -V 8M kept")?;
+    running.xl("volume destroy data")?;
+    fails(
+        &mut running,
+        "xl block-attach debian /dev/gpt/data,raw,xvdb,rw",
+        "there is no disk",
+    )?;
+    running.power_off()?;
+    // As other tools see it: both copies, at both ends.
+    let (start, size) = disk::find(&disk, "kept")?;
+    if size != 8 << 20 || start % (1 << 20) != 0 || disk::find(&disk, "data").is_ok() {
+        bail!("kept: {size} bytes from {start}; or data is still there");
+    }
+    let file = OpenOptions::new().write(true).open(&disk)?;
+    file.write_all_at(&[0; 512], 512)?;
+    if disk::find(&disk, "kept")? != (start, size) {
+        bail!("the backup table says something else");
     }
     Ok(())
 }

@@ -1,0 +1,128 @@
+//! Volumes: partitions of the machine's disk for guests. Domain-0 has a vbd for the partition table alone (docs/disk.md); blkback
+//! reads the table again whenever it serves a new disk.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use gpt_disk_types::Guid;
+
+use super::disk::FILES;
+use super::{App, DOMAIN_0_NAME};
+use crate::host::{Disk, Host};
+use crate::partitions::{self, Opened, Partition, Table, WINDOW};
+
+/// The partition table as a disk of Domain-0's own.
+const SPEC: &str = "/dev/gpt,raw,xvdc,rw";
+
+/// The vbd for the partition table.
+pub(crate) struct Window {
+    disk: Box<dyn Disk>,
+    /// Sectors of the machine's disk.
+    sectors: u64,
+}
+
+/// What happens to a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is made, with so many sectors.
+    Create(u64),
+    /// It gets so many sectors; also fewer, if that is wanted.
+    Resize(u64, bool),
+    /// It goes.
+    Destroy,
+}
+
+impl<H: Host> App<'_, H> {
+    /// The partition table; a damaged copy is mended, which is said.
+    pub(crate) fn open_table(&mut self) -> Result<Table, String> {
+        if self.window.is_none() {
+            let (disk, sectors, vbd) = self.own_disk(SPEC)?;
+            let path = format!("{}/disk-sectors", vbd.backend_path());
+            let whole = u64::try_from(self.store_number(&path)).unwrap_or(0);
+            if sectors != WINDOW {
+                return Err(format!("{SPEC}: {sectors} sectors instead of {WINDOW}"));
+            }
+            self.window = Some(Window {
+                disk,
+                sectors: whole,
+            });
+        }
+        let window = self.window.as_mut().ok_or("no disk")?;
+        let opened = partitions::open(window.disk.as_mut(), window.sectors);
+        let Opened { table, mended } = opened.map_err(|error| error.to_string())?;
+        if let Some(what) = mended {
+            let line = format!("{what}: it was made anew from the other one");
+            self.say(&line);
+            self.log_line("hypervisor.log", &format!("Domain-0: {line}"));
+        }
+        Ok(table)
+    }
+
+    /// Changes a volume, in the table on the disk.
+    pub(crate) fn change_volume(&mut self, name: &str, change: Change) -> Result<(), String> {
+        let mut table = self.open_table()?;
+        let text = |error: partitions::TableError| error.to_string();
+        match change {
+            Change::Create(sectors) => {
+                let random = [self.host.random(), self.host.random()];
+                let mut bytes = [0; 16];
+                for (to, from) in bytes
+                    .iter_mut()
+                    .zip(random.iter().flat_map(|r| r.to_le_bytes()))
+                {
+                    *to = from;
+                }
+                let unique = Guid::from_random_bytes(bytes);
+                table.create(name, sectors, unique).map_err(text)?;
+            }
+            Change::Resize(sectors, forced) => {
+                self.check_unused(&table.volume(name).map_err(text)?)?;
+                table.resize(name, sectors, forced).map_err(text)?;
+            }
+            Change::Destroy => {
+                self.check_unused(&table.volume(name).map_err(text)?)?;
+                table.destroy(name).map_err(text)?;
+            }
+        }
+        let window = self.window.as_mut().ok_or("no disk")?;
+        partitions::store(window.disk.as_mut(), &table).map_err(text)
+    }
+
+    fn check_unused(&mut self, volume: &Partition) -> Result<(), String> {
+        let users = self.users(volume);
+        match users.is_empty() {
+            true => Ok(()),
+            false => Err(format!("volume is busy: {} has it", users.join(", "))),
+        }
+    }
+
+    /// Names of the domains that have a partition, or the whole disk.
+    pub(crate) fn users(&mut self, volume: &Partition) -> Vec<String> {
+        let by_name = format!("/dev/gpt/{}", volume.name);
+        let names = [
+            by_name.clone(),
+            format!("/dev/vd0p{}", volume.number),
+            "/dev/vd0".to_string(),
+        ];
+        let devices = self.guests.values().flat_map(|guest| {
+            let disks = guest.devices.iter().filter(|device| device.kind == "vbd");
+            disks.map(|device| (guest.name.clone(), device.backend_path()))
+        });
+        let devices: Vec<_> = devices.collect();
+        let mut users: Vec<String> = devices
+            .into_iter()
+            .filter(|(_, back)| {
+                let params = self.host.store_read(&format!("{back}/params"));
+                params.is_ok_and(|params| names.contains(&params))
+            })
+            .map(|(name, _)| name)
+            .collect();
+        if by_name == FILES && self.book.volume.is_some() {
+            users.push(DOMAIN_0_NAME.to_string());
+        }
+        users.dedup();
+        users
+    }
+}
