@@ -232,7 +232,7 @@ impl Table {
         if self.partitions().iter().any(|other| other.name == name) {
             return Err(TableError::Exists);
         }
-        if sectors == 0 || sectors % ALIGNMENT != 0 {
+        if sectors == 0 || !sectors.is_multiple_of(ALIGNMENT) {
             return Err(TableError::Size);
         }
         let free = self.free();
@@ -262,7 +262,7 @@ impl Table {
     /// There is no such volume, no room behind it, or it would shrink.
     pub fn resize(&mut self, name: &str, sectors: u64, forced: bool) -> Result<(), TableError> {
         let volume = self.volume(name)?;
-        if sectors == 0 || sectors % ALIGNMENT != 0 {
+        if sectors == 0 || !sectors.is_multiple_of(ALIGNMENT) {
             return Err(TableError::Size);
         }
         if sectors < volume.sectors && !forced {
