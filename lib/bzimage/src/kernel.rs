@@ -135,7 +135,7 @@ fn decoder(input: Input<'_>) -> Result<Box<dyn Decode + '_>, Error> {
     let magic = input.look(6)?;
     Ok(match *magic.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(Gzip::new(input)?),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(Xz::new(input)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(Xz::new(input)?),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Zstd::new(input)?),
         [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(Lz4::new(input)?),
         [a, b, c, d, e, f] => return Err(Error::Compression([a, b, c, d, e, f])),
