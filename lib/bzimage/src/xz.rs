@@ -14,6 +14,8 @@ const MEMORY_MAX: u32 = (128 << 10) + 1024;
 
 /// Bytes of the file in which the first block's header is, as everybody writes it.
 const HEADERS: usize = 12 + 64;
+/// Room for what else is allocated before the window has its size.
+const BESIDES: usize = 2 << 20;
 /// The dictionary's filter.
 const LZMA2: u64 = 0x21;
 
@@ -39,7 +41,7 @@ impl<'a> Xz<'a> {
         if let Some(size) = dictionary.and_then(|size| usize::try_from(size).ok()) {
             // Asked for once and given back: the window then grows where it is, instead of moving to ever larger places. Whether
             // all of it is needed is another matter: it has no more bytes than the kernel.
-            drop(buffer(size, NAME));
+            drop(buffer(size.saturating_add(BESIDES), NAME));
         }
         Ok(Self {
             reader: XzReader::new_mem_limit(Reader(input.clone()), false, MEMORY_MAX),
