@@ -32,18 +32,18 @@ pub(super) fn volume<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
         }
         (["destroy", name], None) => ("destroy", *name, Change::Destroy),
         ([verb @ ("create" | "resize"), name], Some(Err(error))) => {
-            app.say(&format!("cannot {verb} '{name}': {error}"));
+            app.complain(&format!("cannot {verb} '{name}': {error}"));
             return FAILURE;
         }
         _ => {
-            app.say(&format!("usage: volume {VOLUME_USAGE}"));
+            app.complain(&format!("usage: volume {VOLUME_USAGE}"));
             return USAGE;
         }
     };
     match app.change_volume(name, change) {
         Ok(()) => 0,
         Err(reason) => {
-            app.say(&format!("cannot {verb} '{name}': {reason}"));
+            app.complain(&format!("cannot {verb} '{name}': {reason}"));
             FAILURE
         }
     }
@@ -53,7 +53,7 @@ fn list<H: Host>(app: &mut App<'_, H>) -> i32 {
     let table = match app.open_table() {
         Ok(table) => table,
         Err(reason) => {
-            app.say(&format!("cannot list volumes: {reason}"));
+            app.complain(&format!("cannot list volumes: {reason}"));
             return FAILURE;
         }
     };
