@@ -104,6 +104,13 @@ impl<H: Host> App<'_, H> {
                 if let Some(guest) = self.guests.get_mut(&domid) {
                     guest.name = format!("{name}-{domid}");
                 }
+                // The dead one is kept to be looked at; its disks are the next one's, and only one may write to them.
+                let devices = self.guests.get(&domid).map(|guest| guest.devices.clone());
+                let mut disks = devices.unwrap_or_default();
+                disks.retain(|device| device.kind == "vbd");
+                for disk in disks {
+                    let _ = self.detach_device(domid, &disk, super::Force::AtOnce);
+                }
                 self.restart(&name, config, &source);
             }
             Action::Restart | Action::CoredumpRestart | Action::SoftReset => {
