@@ -12,6 +12,7 @@
 )]
 
 pub mod acpi;
+mod amdvi;
 pub mod arch;
 pub mod boot;
 pub mod console;

@@ -1,6 +1,5 @@
 //! Plays scenarios and says how it went.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 
 use crate::images::Images;
-use crate::scenario::{Scenario, Stage};
+use crate::scenario::{Emulator, Scenario, Stage};
 
 /// Lines of a console that a failure shows.
 const TAIL: usize = 40;
@@ -56,7 +55,7 @@ impl Score {
         &mut self,
         scenario: &Scenario,
         images: &Images,
-        qemu: &OsString,
+        emulator: &Emulator,
         folder: &Path,
     ) -> bool {
         let folder = folder.join(
@@ -66,7 +65,7 @@ impl Score {
         );
         let mut logs: Vec<PathBuf> = Vec::new();
         let passed = self.count(scenario.name, || {
-            let stage = Stage::new(images, qemu.clone(), folder.clone())?;
+            let stage = Stage::new(images, emulator.clone(), folder.clone())?;
             let result = (scenario.play)(&stage);
             logs = stage.logs();
             result

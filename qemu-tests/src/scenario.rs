@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::archive::Archive;
 use crate::images::Images;
-use crate::machine::qemu::Machine;
+use crate::machine::qemu::{Iommu, Machine};
 use crate::machine::serial::Running;
 
 /// After this long something hangs: it says nothing about speed, machines are noisy.
@@ -27,11 +27,20 @@ pub struct Scenario {
     pub play: fn(&Stage) -> Result<()>,
 }
 
+/// What machines are made of.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    /// The QEMU binary.
+    pub qemu: OsString,
+    /// The IOMMU of a machine that does not ask for a certain one.
+    pub iommu: Iommu,
+}
+
 /// Where a scenario is played: the images, and a folder of its own.
 #[derive(Debug)]
 pub struct Stage<'a> {
     images: &'a Images,
-    qemu: OsString,
+    emulator: Emulator,
     folder: PathBuf,
     logs: RefCell<Vec<PathBuf>>,
 }
@@ -41,14 +50,14 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn new(images: &'a Images, qemu: OsString, folder: PathBuf) -> Result<Self> {
+    pub fn new(images: &'a Images, emulator: Emulator, folder: PathBuf) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
         Ok(Self {
             images,
-            qemu,
+            emulator,
             folder,
             logs: RefCell::default(),
         })
@@ -63,7 +72,7 @@ impl<'a> Stage<'a> {
     /// The QEMU binary.
     #[must_use]
     pub fn qemu(&self) -> &OsString {
-        &self.qemu
+        &self.emulator.qemu
     }
 
     /// The scenario's own folder.
@@ -98,7 +107,8 @@ impl<'a> Stage<'a> {
     #[must_use]
     pub fn machine(&self) -> Machine {
         let mut machine = Machine::new(&self.images.microhv);
-        machine.qemu.clone_from(&self.qemu);
+        machine.qemu.clone_from(&self.emulator.qemu);
+        machine.iommu = self.emulator.iommu;
         machine.disk = Some(self.images.disk.clone());
         machine.snapshot = true;
         machine.nic = Some(Vec::new());

@@ -43,8 +43,20 @@ enum Command {
 pub enum Iommu {
     /// Intel VT-d with interrupt remapping.
     Vtd,
+    /// AMD-Vi with interrupt remapping.
+    Amdvi,
     /// None.
     None,
+}
+
+impl From<Iommu> for qemu_tests::machine::qemu::Iommu {
+    fn from(iommu: Iommu) -> Self {
+        match iommu {
+            Iommu::Vtd => Self::Vtd,
+            Iommu::Amdvi => Self::AmdVi,
+            Iommu::None => Self::None,
+        }
+    }
 }
 
 /// Who executes the machine's instructions.
@@ -144,6 +156,9 @@ pub struct Test {
     /// The QEMU binary.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,
+    /// The IOMMU of machines that do not ask for a certain one.
+    #[arg(long, value_enum, default_value_t = Iommu::Vtd)]
+    pub iommu: Iommu,
     /// Only print the names.
     #[arg(long)]
     pub list: bool,

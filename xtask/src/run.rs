@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::images::{Firmware, Images};
-use qemu_tests::machine::qemu::{Boot, Forward, Iommu, Machine, Serial};
+use qemu_tests::machine::qemu::{Boot, Forward, Machine, Serial};
 use qemu_tests::machine::qmp::End;
 use qemu_tests::machine::serial::Running;
 use qemu_tests::machine::terminal;
@@ -46,10 +46,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     machine.qemu.clone_from(&arguments.qemu);
     machine.cpus = arguments.cpus;
     machine.memory = arguments.memory;
-    machine.iommu = match arguments.iommu {
-        cli::Iommu::Vtd => Iommu::Vtd,
-        cli::Iommu::None => Iommu::None,
-    };
+    machine.iommu = arguments.iommu.into();
     choose_boot(arguments, &images, &mut machine)?;
     machine.nic = Some(Vec::new());
     if !arguments.no_guest {

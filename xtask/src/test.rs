@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use qemu_tests::runner::Score;
+use qemu_tests::scenario::Emulator;
 use qemu_tests::scenarios;
 
 use crate::build::{self, DOMAINS, FAULTY, TARGET, cargo};
@@ -49,7 +50,10 @@ pub fn test(arguments: &cli::Test) -> Result<ExitCode> {
             score.play(
                 scenario,
                 &images,
-                &arguments.qemu,
+                &Emulator {
+                    qemu: arguments.qemu.clone(),
+                    iommu: arguments.iommu.into(),
+                },
                 &paths::target().join("test"),
             );
         }

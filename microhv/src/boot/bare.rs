@@ -223,7 +223,7 @@ fn take_over_devices(boot: &Boot) {
         Ok(()) => {}
         Err(error @ InitError::Off) => log::warn!("{}", error.sentence()),
         Err(InitError::Absent) => panic::stop(format_args!(
-            "this machine has no IOMMU that microhv knows (no DMAR table); \
+            "this machine has no IOMMU that microhv knows (no DMAR and no IVRS table); \
              with iommu=off in xen_cmdline it starts without devices for domains"
         )),
         Err(InitError::Unusable(why)) => panic::stop(format_args!("{why}")),

@@ -1,8 +1,8 @@
 //! Interrupts of devices, remapped where the machine can.
 
-use super::{accepts_no_intremap, intremap};
+use super::remapper::{Aim, Remapped};
+use super::{accepts_no_intremap, chosen, intremap};
 use crate::pci::Sbdf;
-use crate::vtd::RemappedInterrupt;
 
 /// A device's message-signalled interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,12 +12,15 @@ pub struct DeviceInterrupt {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Remapped(RemappedInterrupt),
+    Remapped(Remapped),
     /// The device's message goes to the CPU as it is.
-    Plain {
-        vector: u8,
-        apic_id: u8,
-    },
+    Plain(Aim),
+}
+
+/// Address and data of a message that is not remapped (Intel SDM volume 3, 11.11; AMD64 manual volume 2, 16.11.1).
+#[must_use]
+pub const fn plain_message(aim: Aim) -> (u64, u32) {
+    (0xfee0_0000 | (aim.apic_id as u64) << 12, aim.vector as u32)
 }
 
 impl DeviceInterrupt {
@@ -25,40 +28,35 @@ impl DeviceInterrupt {
     /// above the device. None: no remapping entry is free, or there is no remapping and the operator insists on it.
     #[must_use]
     pub fn new(sbdf: Sbdf, upstream: &[Sbdf], vector: u8, apic_id: u8) -> Option<Self> {
-        if intremap() {
-            let entry = RemappedInterrupt::for_device(sbdf, upstream)?;
-            entry.aim(vector, apic_id);
-            return Some(Self {
-                kind: Kind::Remapped(entry),
-            });
-        }
-        accepts_no_intremap().then_some(Self {
-            kind: Kind::Plain { vector, apic_id },
-        })
+        let aim = Aim { vector, apic_id };
+        let kind = match chosen().filter(|_| intremap()) {
+            Some(remapper) => Kind::Remapped(remapper.interrupt(sbdf, upstream, aim)?),
+            None if accepts_no_intremap() => Kind::Plain(aim),
+            None => return None,
+        };
+        Some(Self { kind })
     }
 
-    /// Address and data for the device's MSI or MSI-X entry (Intel SDM volume 3, 11.11).
+    /// Address and data for the device's MSI or MSI-X entry.
     #[must_use]
     pub const fn message(&self) -> (u64, u32) {
         match self.kind {
-            Kind::Remapped(entry) => entry.message(),
-            Kind::Plain { vector, apic_id } => {
-                (0xfee0_0000 | (apic_id as u64) << 12, vector as u32)
-            }
+            Kind::Remapped(entry) => entry.message,
+            Kind::Plain(aim) => plain_message(aim),
         }
     }
 
     /// The interrupt no longer arrives.
     pub fn release(self) {
-        if let Kind::Remapped(entry) = self.kind {
-            entry.release();
+        if let (Kind::Remapped(entry), Some(remapper)) = (self.kind, chosen()) {
+            remapper.release_interrupt(entry);
         }
     }
 }
 
 /// The redirection-table entry for a pin of the I/O APIC with ACPI id `ioapic`, so that its interrupt arrives at `vector`
-/// of the CPU with xAPIC id `apic_id`. None: interrupts are not remapped (or this I/O APIC's are not); the entry keeps
-/// the ordinary format.
+/// of the CPU with xAPIC id `apic_id`. None: the entry has the ordinary format, because interrupts are not remapped (or
+/// this I/O APIC's are not), or because that is what the unit wants.
 #[must_use]
 pub fn remap_ioapic(
     ioapic: u8,
@@ -67,10 +65,12 @@ pub fn remap_ioapic(
     level: bool,
     active_low: bool,
 ) -> Option<u64> {
-    if !intremap() {
-        return None;
+    let remapper = chosen().filter(|_| intremap())?;
+    let remapped = remapper.ioapic(ioapic, Aim { vector, apic_id }, level, active_low);
+    if remapped.is_none() {
+        log::warn!(
+            "IOMMU: firmware does not say where I/O APIC {ioapic} is; its interrupts may not arrive"
+        );
     }
-    let entry = RemappedInterrupt::for_ioapic(ioapic, level)?;
-    entry.aim(vector, apic_id);
-    Some(entry.redirection(vector, active_low, false))
+    remapped.flatten()
 }

@@ -3,18 +3,32 @@
 //! From [`init`] on no device can reach memory or raise an interrupt unless it was attached to a domain's [`IoDomain`]
 //! or given a [`DeviceInterrupt`].
 
+mod domain;
+pub mod fault;
+pub mod ids;
 mod interrupt;
+pub mod patience;
+pub mod remapper;
 
-pub use interrupt::{DeviceInterrupt, remap_ioapic};
+pub use domain::{IoDomain, PENDING};
+pub use interrupt::{DeviceInterrupt, plain_message, remap_ioapic};
+pub use remapper::Error;
 
-use crate::paging::Access;
+use crate::arch::{irq, percpu};
 use crate::pci::Sbdf;
-use crate::types::{Gfn, Mfn};
-use crate::vtd;
+use crate::{amdvi, vtd};
 use core::sync::atomic::{AtomicBool, Ordering};
+use remapper::{Aim, Remapper, Wishes};
+use spin::Once;
 
-static PRESENT: AtomicBool = AtomicBool::new(false);
+/// The machine's units.
+static CHOSEN: Once<&'static dyn Remapper> = Once::new();
 static ACCEPT_NO_INTREMAP: AtomicBool = AtomicBool::new(false);
+static DEBUG: AtomicBool = AtomicBool::new(false);
+
+fn chosen() -> Option<&'static dyn Remapper> {
+    CHOSEN.get().copied()
+}
 
 /// Why there is no IOMMU to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +48,7 @@ impl InitError {
         match self {
             Self::Off => "IOMMU: switched off by iommu=off; devices cannot be assigned",
             Self::Absent => {
-                "IOMMU: this machine has none (no DMAR table); devices cannot be assigned"
+                "IOMMU: this machine has none (no DMAR and no IVRS table); devices cannot be assigned"
             }
             Self::Unusable(sentence) => sentence,
         }
@@ -54,16 +68,19 @@ pub fn init(
         return Err(InitError::Off);
     }
     ACCEPT_NO_INTREMAP.store(!options.intremap, Ordering::Relaxed);
-    let table = acpi_table(b"DMAR").ok_or(InitError::Absent)?;
-    let wishes = vtd::Wishes {
+    DEBUG.store(options.debug, Ordering::Relaxed);
+    let wishes = Wishes {
         intremap: options.intremap,
         superpages: options.superpages,
         verbose: options.verbose,
-        debug: options.debug,
     };
-    vtd::init(table, wishes).map_err(InitError::Unusable)?;
-    PRESENT.store(true, Ordering::Release);
-    vtd::enable_fault_events();
+    let remapper: &'static dyn Remapper = match (acpi_table(b"DMAR"), acpi_table(b"IVRS")) {
+        (Some(table), _) => vtd::init(table, wishes).map_err(InitError::Unusable)?,
+        (None, Some(table)) => amdvi::init(table, wishes).map_err(InitError::Unusable)?,
+        (None, None) => return Err(InitError::Absent),
+    };
+    CHOSEN.call_once(|| remapper);
+    enable_fault_events(remapper);
     log::info!(
         "IOMMU: DMA is blocked for all devices; interrupt remapping {}",
         if intremap() { "on" } else { "off" }
@@ -71,16 +88,32 @@ pub fn init(
     Ok(())
 }
 
+/// The operator wants to know everything (`iommu=debug`): each fault, each device that is attached or detached.
+fn debug() -> bool {
+    DEBUG.load(Ordering::Relaxed)
+}
+
+/// Has faults signalled to this CPU.
+fn enable_fault_events(remapper: &dyn Remapper) {
+    let apic_id = u8::try_from(percpu::this().apic_id.load(Ordering::Relaxed));
+    let (Some(vector), Ok(apic_id)) = (irq::alloc_vector(), apic_id) else {
+        log::warn!("IOMMU: no vector for fault events; faults are only seen when polled");
+        return;
+    };
+    irq::set_handler(vector, |_| drain_faults());
+    remapper.set_fault_event(Aim { vector, apic_id });
+}
+
 /// DMA is under control.
 #[must_use]
 pub fn present() -> bool {
-    PRESENT.load(Ordering::Acquire)
+    chosen().is_some()
 }
 
 /// Interrupts of devices are under control too.
 #[must_use]
 pub fn intremap() -> bool {
-    vtd::intremap()
+    chosen().is_some_and(Remapper::intremap)
 }
 
 /// The operator accepts assigned devices that can raise any interrupt (`iommu=no-intremap`).
@@ -89,93 +122,15 @@ pub fn accepts_no_intremap() -> bool {
     ACCEPT_NO_INTREMAP.load(Ordering::Relaxed)
 }
 
-/// Firmware may use this device's DMA for itself.
+/// Firmware may use this device's DMA for itself, or the device is a unit.
 #[must_use]
 pub fn is_reserved(sbdf: Sbdf) -> bool {
-    vtd::is_reserved(sbdf)
+    chosen().is_some_and(|remapper| remapper.is_reserved(sbdf))
 }
 
 /// Reports faults recorded so far, should a fault event have been lost. Bounded work; any time without locks held.
 pub fn drain_faults() {
-    if present() {
-        vtd::drain_faults();
-    }
-}
-
-/// Why an [`IoDomain`] was not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// No frame for a further table, or no domain id.
-    NoMemory,
-    /// A frame number that devices cannot address.
-    BadRange,
-    /// There is no IOMMU, or none that serves the device.
-    NoUnit,
-}
-
-impl From<vtd::UnitError> for Error {
-    fn from(error: vtd::UnitError) -> Self {
-        match error {
-            vtd::UnitError::NoMemory => Self::NoMemory,
-            _ => Self::NoUnit,
-        }
-    }
-}
-
-/// What one domain's devices may reach: the second-level table for DMA. Guest-physical addresses are DMA addresses.
-/// Dropping it blocks its devices first.
-pub struct IoDomain {
-    inner: vtd::DmaDomain,
-}
-
-impl IoDomain {
-    /// An empty address space: every DMA faults.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn new() -> Result<Self, Error> {
-        if !present() {
-            return Err(Error::NoUnit);
-        }
-        Ok(Self {
-            inner: vtd::DmaDomain::new()?,
-        })
-    }
-
-    /// Lets devices reach `2^order` frames at `gfn`; in force when it returns.
-    ///
-    /// # Errors
-    /// See [`Error`]. After an error the range may be mapped in part: unmap it.
-    pub fn map(&mut self, gfn: Gfn, mfn: Mfn, order: u32, access: Access) -> Result<(), Error> {
-        self.inner
-            .map(gfn, mfn, order, access)
-            .map_err(|error| match error {
-                crate::paging::Error::NoMemory => Error::NoMemory,
-                _ => Error::BadRange,
-            })
-    }
-
-    /// Takes `2^order` frames at `gfn` away from devices. In force only after [`Self::flush`]: until then the frames
-    /// must not get a new owner.
-    pub fn unmap(&mut self, gfn: Gfn, order: u32) {
-        self.inner.unmap(gfn, order);
-    }
-
-    /// Makes all unmappings so far effective; DMA in flight to them is complete when it returns.
-    pub fn flush(&mut self) {
-        self.inner.flush();
-    }
-
-    /// Points a device at this address space. `upstream`: the bridges above it, outermost first.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub fn attach(&mut self, sbdf: Sbdf, upstream: &[Sbdf]) -> Result<(), Error> {
-        Ok(self.inner.attach(sbdf, upstream)?)
-    }
-
-    /// Blocks the device's DMA; nothing of it is in flight when this returns.
-    pub fn detach(&mut self, sbdf: Sbdf) {
-        self.inner.detach(sbdf);
+    if let Some(remapper) = chosen() {
+        remapper.drain_faults();
     }
 }

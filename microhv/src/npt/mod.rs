@@ -54,7 +54,7 @@ impl Format for Npt {
         entry
     }
 
-    fn table(&self, mfn: Mfn) -> u64 {
+    fn table(&self, mfn: Mfn, _level: u32) -> u64 {
         mfn.address() & ADDRESS | PRESENT | WRITE | USER | ACCESSED_DIRTY
     }
 
@@ -114,7 +114,7 @@ mod tests {
             leaf(0x200, 9, Access::ALL, MemoryType::WriteBack),
             0x20_00e7
         );
-        assert_eq!(NPT.table(Mfn(5)), 0x5067);
+        assert_eq!(NPT.table(Mfn(5), 1), 0x5067);
     }
 
     #[test]

@@ -91,8 +91,8 @@ pub trait Format: Sync {
     fn leaf_levels(&self) -> u32;
     /// The entry for a page.
     fn leaf(&self, mapping: &Mapping) -> u64;
-    /// The entry for a next lower table.
-    fn table(&self, mfn: Mfn) -> u64;
+    /// The entry for a next lower table, which is at `level`.
+    fn table(&self, mfn: Mfn, level: u32) -> u64;
     /// Reads an entry of a table at `level`.
     fn decode(&self, entry: u64, level: u32) -> Entry;
     /// Called after an entry was written, with the table's frame and the entry's offset in bytes: hardware

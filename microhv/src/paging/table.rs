@@ -143,7 +143,7 @@ impl Table {
             self.format.written(new, index as usize * 8);
         }
         self.frames += 1;
-        self.replace(table, gfn, level, self.format.table(new));
+        self.replace(table, gfn, level, self.format.table(new, level - 1));
         Ok(new)
     }
 

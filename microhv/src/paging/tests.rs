@@ -20,7 +20,7 @@ impl Format for Small {
     fn leaf(&self, mapping: &Mapping) -> u64 {
         NPT.leaf(mapping)
     }
-    fn table(&self, mfn: Mfn) -> u64 {
+    fn table(&self, mfn: Mfn, _level: u32) -> u64 {
         NPT.table(mfn)
     }
     fn decode(&self, entry: u64, level: u32) -> Entry {

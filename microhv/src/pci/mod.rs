@@ -6,6 +6,7 @@ mod binding;
 mod enumerate;
 mod fault;
 mod filter;
+mod msi;
 mod msix;
 mod reset;
 mod sbdf;
@@ -14,6 +15,7 @@ mod space;
 pub use assign::AssignError;
 pub use binding::{EventHook, set_event_hook};
 pub use fault::note_fault;
+pub use msi::set_message;
 pub use sbdf::Sbdf;
 
 use crate::iommu::IoDomain;

@@ -83,7 +83,7 @@ impl Format for SecondLevel {
         entry
     }
 
-    fn table(&self, mfn: Mfn) -> u64 {
+    fn table(&self, mfn: Mfn, _level: u32) -> u64 {
         mfn.address() & ADDRESS_MASK | READ | WRITE
     }
 
@@ -138,7 +138,7 @@ mod tests {
             0x4000_0083,
             "execution is not a DMA right"
         );
-        assert_eq!(format.table(Mfn(0x77)), 0x7_7003);
+        assert_eq!(format.table(Mfn(0x77), 1), 0x7_7003);
     }
 
     #[test]

@@ -2,9 +2,7 @@
 //! section numbers in this folder are its).
 
 mod cache;
-mod dids;
 mod dmar;
-mod domain;
 mod entries;
 mod fault;
 mod format;
@@ -12,22 +10,23 @@ mod queue;
 mod registers;
 mod unit;
 
-pub use domain::DmaDomain;
-pub use fault::{drain as drain_faults, enable as enable_fault_events};
-pub use unit::UnitError;
-
+use crate::iommu::PENDING;
+use crate::iommu::ids::Ids;
+use crate::iommu::remapper::{Aim, Error, Remapped, Remapper, Wishes};
+use crate::paging::Format;
 use crate::pci::Sbdf;
-use dids::Dids;
+use crate::types::{Gfn, Mfn};
 use dmar::Dmar;
+use entries::descriptor;
 use spin::{Mutex, Once};
-use unit::Unit;
+use unit::{Unit, UnitError};
 
 /// All units of the machine, running.
 struct Vtd {
     dmar: Dmar,
     /// In the order of `dmar.units`.
     units: heapless::Vec<Mutex<Unit>, { dmar::MAX_UNITS }>,
-    dids: Mutex<Dids>,
+    ids: Mutex<Ids>,
     /// Table levels that every unit supports.
     levels: u32,
     /// The largest leaf that every unit supports, as an order.
@@ -35,33 +34,15 @@ struct Vtd {
     caching_mode: bool,
     write_buffer_flush: bool,
     intremap: bool,
-    debug: bool,
 }
 
 static VTD: Once<Vtd> = Once::new();
-
-fn instance() -> Option<&'static Vtd> {
-    VTD.get()
-}
-
-/// What the operator wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// Remap interrupts where possible.
-    pub intremap: bool,
-    /// Use large pages.
-    pub superpages: bool,
-    /// Say more.
-    pub verbose: bool,
-    /// Say everything: each fault, each device that is attached or detached.
-    pub debug: bool,
-}
 
 /// Takes over all units that the DMAR table names, with all DMA blocked.
 ///
 /// # Errors
 /// A sentence: the table or a unit is unusable.
-pub fn init(table: &[u8], wishes: Wishes) -> Result<(), &'static str> {
+pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'static str> {
     let dmar = dmar::parse(table).map_err(dmar::DmarError::sentence)?;
     if dmar.truncated {
         log::warn!(
@@ -70,13 +51,12 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<(), &'static str> {
     }
     let mut vtd = Vtd {
         units: heapless::Vec::new(),
-        dids: Mutex::new(Dids::new(0)),
+        ids: Mutex::new(Ids::new(0)),
         levels: 0,
         largest_leaf: if wishes.superpages { 18 } else { 0 },
         caching_mode: false,
         write_buffer_flush: false,
         intremap: wishes.intremap && dmar.intr_remap,
-        debug: wishes.debug,
         dmar,
     };
     if wishes.verbose {
@@ -120,97 +100,134 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<(), &'static str> {
         _ if levels & 0b010 != 0 => 3,
         _ => return Err("IOMMU: the units have no table format in common"),
     };
-    vtd.dids = Mutex::new(Dids::new(ids));
+    vtd.ids = Mutex::new(Ids::new(ids));
     for sbdf in &vtd.dmar.reserved {
         log::info!("VT-d: firmware reserves memory for {sbdf}; it cannot be assigned");
     }
-    VTD.call_once(|| vtd);
-    Ok(())
+    Ok(VTD.call_once(|| vtd))
 }
 
-/// Interrupts are remapped, so an assigned device cannot raise any but its own.
-#[must_use]
-pub fn intremap() -> bool {
-    instance().is_some_and(|vtd| vtd.intremap)
+impl Vtd {
+    fn with<T>(&self, unit: usize, f: impl FnOnce(&mut Unit) -> T) -> Option<T> {
+        self.units.get(unit).map(|unit| f(&mut unit.lock()))
+    }
 }
 
-/// Firmware may use the device's DMA for itself (RMRR).
-#[must_use]
-pub fn is_reserved(sbdf: Sbdf) -> bool {
-    instance().is_some_and(|vtd| vtd.dmar.reserved.contains(&sbdf))
+impl From<UnitError> for Error {
+    fn from(error: UnitError) -> Self {
+        match error {
+            UnitError::NoMemory => Self::NoMemory,
+            _ => Self::NoUnit,
+        }
+    }
 }
 
-/// The operator wants to know everything (`iommu=debug`).
-fn debug() -> bool {
-    instance().is_some_and(|vtd| vtd.debug)
-}
+impl Remapper for Vtd {
+    fn intremap(&self) -> bool {
+        self.intremap
+    }
 
-/// An interrupt-remapping entry in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemappedInterrupt {
-    unit: usize,
-    index: u16,
-    source_id: u16,
-    level: bool,
-}
+    fn is_reserved(&self, sbdf: Sbdf) -> bool {
+        self.dmar.reserved.contains(&sbdf)
+    }
 
-impl RemappedInterrupt {
-    fn take(unit: usize, source_id: u16, level: bool) -> Option<Self> {
-        let index = instance()?.units.get(unit)?.lock().take_interrupt()?;
-        Some(Self {
+    fn format(&self) -> &'static dyn Format {
+        format::shape(self.levels, self.largest_leaf)
+    }
+
+    fn ids(&self) -> &Mutex<Ids> {
+        &self.ids
+    }
+
+    fn unit_of(&self, sbdf: Sbdf, upstream: &[Sbdf]) -> Option<usize> {
+        self.dmar.unit_of(sbdf, upstream)
+    }
+
+    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Error> {
+        // AW: 1 for 3 levels, 2 for 4.
+        let context = entries::context(root, (self.levels - 2) as u8, id);
+        self.with(unit, |unit| unit.attach(sbdf, context))
+            .ok_or(Error::NoUnit)?
+            .map_err(Error::from)
+    }
+
+    fn detach(&self, unit: usize, sbdf: Sbdf, id: u16) {
+        self.with(unit, |unit| unit.detach(sbdf, id));
+    }
+
+    fn invalidate(&self, unit: usize, id: u16, ranges: Option<&[(Gfn, u32)]>) {
+        self.with(unit, |unit| {
+            let largest = unit.registers().capabilities().page_selective();
+            let mut batch: heapless::Vec<entries::Entry, PENDING> = heapless::Vec::new();
+            let pages = ranges.is_some_and(|ranges| {
+                ranges.iter().all(|(gfn, order)| {
+                    let pages = descriptor::iotlb_pages(id, gfn.address(), *order);
+                    largest.is_some_and(|largest| *order <= largest) && batch.push(pages).is_ok()
+                })
+            });
+            if !pages {
+                batch.clear();
+                let _ = batch.push(descriptor::iotlb_domain(id));
+            }
+            unit.invalidate(&batch);
+        });
+    }
+
+    fn caches_absent(&self) -> bool {
+        self.caching_mode
+    }
+
+    fn mapped(&self, unit: usize) {
+        if self.write_buffer_flush {
+            self.with(unit, |unit| unit.flush_write_buffer());
+        }
+    }
+
+    fn interrupt(&self, sbdf: Sbdf, upstream: &[Sbdf], aim: Aim) -> Option<Remapped> {
+        let unit = self.unit_of(sbdf, upstream)?;
+        let index = self.entry(unit, sbdf.source_id(), aim, false)?;
+        Some(Remapped {
             unit,
+            source_id: sbdf.source_id(),
             index,
-            source_id,
-            level,
+            message: entries::remappable_msi(index),
         })
     }
 
-    /// An entry for a device's message-signalled interrupts.
-    #[must_use]
-    pub fn for_device(sbdf: Sbdf, upstream: &[Sbdf]) -> Option<Self> {
-        let unit = instance()?.dmar.unit_of(sbdf, upstream)?;
-        Self::take(unit, sbdf.source_id(), false)
+    fn release_interrupt(&self, interrupt: Remapped) {
+        self.with(interrupt.unit, |unit| {
+            unit.release_interrupt(interrupt.index)
+        });
     }
 
-    /// An entry for a pin of the I/O APIC with ACPI id `id`.
-    #[must_use]
-    pub fn for_ioapic(id: u8, level: bool) -> Option<Self> {
-        let (unit, source_id) = instance()?.dmar.ioapic(id)?;
-        Self::take(unit, source_id, level)
+    fn ioapic(&self, id: u8, aim: Aim, level: bool, active_low: bool) -> Option<Option<u64>> {
+        let (unit, source_id) = self.dmar.ioapic(id)?;
+        let index = self.entry(unit, source_id, aim, level)?;
+        Some(Some(entries::remappable_rte(
+            index, aim.vector, level, active_low, false,
+        )))
     }
 
-    /// Sends the interrupt to `vector` of the CPU with xAPIC id `apic_id`.
-    pub fn aim(&self, vector: u8, apic_id: u8) {
-        self.write(entries::interrupt(
-            self.source_id,
-            vector,
-            apic_id,
-            self.level,
-        ));
-    }
-
-    fn write(&self, entry: entries::Entry) {
-        if let Some(unit) = instance().and_then(|vtd| vtd.units.get(self.unit)) {
-            unit.lock().set_interrupt(self.index, entry);
+    fn set_fault_event(&self, aim: Aim) {
+        for unit in &self.units {
+            unit.lock().set_fault_event(aim.vector, aim.apic_id);
         }
     }
 
-    /// Address and data for the device's message.
-    #[must_use]
-    pub const fn message(&self) -> (u64, u32) {
-        entries::remappable_msi(self.index)
+    fn drain_faults(&self) {
+        fault::drain(self);
     }
+}
 
-    /// The I/O APIC's redirection entry.
-    #[must_use]
-    pub const fn redirection(&self, vector: u8, active_low: bool, masked: bool) -> u64 {
-        entries::remappable_rte(self.index, vector, self.level, active_low, masked)
-    }
-
-    /// Blocks the interrupt; the entry is free again.
-    pub fn release(self) {
-        if let Some(unit) = instance().and_then(|vtd| vtd.units.get(self.unit)) {
-            unit.lock().release_interrupt(self.index);
-        }
+impl Vtd {
+    /// A new interrupt-remapping entry.
+    fn entry(&self, unit: usize, source_id: u16, aim: Aim, level: bool) -> Option<u16> {
+        let entry = entries::interrupt(source_id, aim.vector, aim.apic_id, level);
+        self.with(unit, |unit| {
+            let index = unit.take_interrupt()?;
+            unit.set_interrupt(index, entry);
+            Some(index)
+        })
+        .flatten()
     }
 }

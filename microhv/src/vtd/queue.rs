@@ -1,7 +1,7 @@
 //! The invalidation queue (specification 6.5.2): one page of descriptors; every batch ends in a wait descriptor whose
 //! status write is awaited, so a batch is done when the call returns.
 
-use crate::arch::timer;
+use crate::iommu::patience;
 use crate::mm::{frames, phys};
 use crate::types::{Mfn, PAGE_SIZE};
 use crate::vtd::cache;
@@ -13,9 +13,6 @@ use core::sync::atomic::Ordering;
 const DESCRIPTOR: usize = 16;
 /// Descriptors the queue's page holds.
 const SLOTS: usize = PAGE_SIZE / DESCRIPTOR;
-/// How long the unit may take for a batch. Hardware needs microseconds; only a broken unit needs this long.
-const PATIENCE_NS: u64 = 1_000_000_000;
-
 /// Why a batch did not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueError {
@@ -89,23 +86,14 @@ impl Queue {
     }
 }
 
-/// Waits until `done`, for as long as hardware may reasonably take.
+/// Waits until `done`.
 ///
 /// # Errors
 /// Time is up.
-pub fn wait_until(mut done: impl FnMut() -> bool) -> Result<(), QueueError> {
-    let start = timer::now_ns();
-    // The loop also ends where the clock stands still.
-    for _ in 0..u32::MAX {
-        if done() {
-            return Ok(());
-        }
-        if timer::now_ns().wrapping_sub(start) > PATIENCE_NS {
-            break;
-        }
-        core::hint::spin_loop();
-    }
-    Err(QueueError::Timeout)
+pub fn wait_until(done: impl FnMut() -> bool) -> Result<(), QueueError> {
+    patience::wait_until(done)
+        .then_some(())
+        .ok_or(QueueError::Timeout)
 }
 
 fn wait_until_or_error(

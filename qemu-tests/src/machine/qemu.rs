@@ -14,6 +14,8 @@ pub const NIC_SLOT: &str = "0/3/0";
 pub enum Iommu {
     /// Intel VT-d with interrupt remapping.
     Vtd,
+    /// AMD-Vi with interrupt remapping.
+    AmdVi,
     /// No IOMMU at all.
     None,
 }
@@ -151,8 +153,11 @@ impl Machine {
             "-m",
             &self.memory.to_string(),
         ]);
-        if self.iommu == Iommu::Vtd {
-            add(&["-device", "intel-iommu,intremap=on"]);
+        // Before other devices, which must find their bus behind it. amd-iommu is a PCI function as well, at 00:01.0.
+        match self.iommu {
+            Iommu::Vtd => add(&["-device", "intel-iommu,intremap=on"]),
+            Iommu::AmdVi => add(&["-device", "amd-iommu,intremap=on"]),
+            Iommu::None => {}
         }
         match self.serial {
             Serial::Terminal => {
@@ -173,7 +178,7 @@ impl Machine {
         }
         // An emulated device bypasses the IOMMU unless told otherwise, and isolation would prove nothing.
         let virtio = match (self.iommu, self.iommu_platform) {
-            (Iommu::Vtd, true) => "iommu_platform=on,disable-legacy=on",
+            (Iommu::Vtd | Iommu::AmdVi, true) => "iommu_platform=on,disable-legacy=on",
             _ => "iommu_platform=off,disable-legacy=on",
         };
         if let Some(disk) = &self.disk {
@@ -310,6 +315,8 @@ mod tests {
     fn a_machine_without_an_iommu_has_none() {
         let mut machine = Machine::new("microhv");
         assert!(text(&machine).contains("intel-iommu,intremap=on"));
+        machine.iommu = Iommu::AmdVi;
+        assert!(text(&machine).contains("amd-iommu,intremap=on"));
         machine.iommu = Iommu::None;
         assert!(!text(&machine).contains("iommu"));
     }

@@ -14,10 +14,7 @@ pub const SCENARIOS: &[Scenario] = &[Scenario {
 
 /// What each option brings.
 const BRINGS: [(&str, &[&str]); 4] = [
-    (
-        "iommu=debug",
-        &["caching mode", "VT-d: 00:02.0: unit 0, domain id"],
-    ),
+    ("iommu=debug", &["IOMMU: 00:02.0: unit 0, domain id"]),
     (
         "dom0=verbose",
         &["Domain-0: /boot/console at ", "Domain-0: entry "],

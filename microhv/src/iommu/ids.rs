@@ -5,13 +5,13 @@ const LIMIT: usize = 256;
 
 /// The ids in use, a bit each.
 #[derive(Debug)]
-pub struct Dids {
+pub struct Ids {
     used: [u64; LIMIT / 64],
     limit: u32,
 }
 
-impl Dids {
-    /// Ids below `limit`; id 0 is never used (reserved with caching mode, 6.2.2.1).
+impl Ids {
+    /// Ids below `limit`; id 0 is never used (reserved with caching mode by VT-d, 6.2.2.1; the blocked devices of AMD-Vi have it).
     #[must_use]
     pub const fn new(limit: u32) -> Self {
         let limit = if limit < LIMIT as u32 {
@@ -54,19 +54,19 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_come_back() {
-        let mut dids = Dids::new(65536);
-        let all: std::vec::Vec<u16> = core::iter::from_fn(|| dids.take()).collect();
+        let mut ids = Ids::new(65536);
+        let all: std::vec::Vec<u16> = core::iter::from_fn(|| ids.take()).collect();
         assert_eq!(all, (1..256).collect::<std::vec::Vec<u16>>());
-        dids.give_back(77);
-        dids.give_back(0);
-        dids.give_back(9999);
-        assert_eq!(dids.take(), Some(77));
-        assert_eq!(dids.take(), None);
+        ids.give_back(77);
+        ids.give_back(0);
+        ids.give_back(9999);
+        assert_eq!(ids.take(), Some(77));
+        assert_eq!(ids.take(), None);
     }
 
     #[test]
     fn the_units_limit_counts() {
-        let mut dids = Dids::new(16);
-        assert_eq!(core::iter::from_fn(|| dids.take()).count(), 15);
+        let mut ids = Ids::new(16);
+        assert_eq!(core::iter::from_fn(|| ids.take()).count(), 15);
     }
 }

@@ -1,0 +1,121 @@
+//! Page-table entries for DMA (2.2.3).
+
+use super::entries::{ADDRESS_MASK, LEVELS, READ, WRITE};
+use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use crate::types::Mfn;
+
+const PRESENT: u64 = 1 << 0;
+/// NextLevel: the level of the table that the entry points at, 0 for a page.
+const NEXT_LEVEL: u32 = 9;
+/// FC: accesses of the device snoop the caches whatever it asks for.
+const FORCE_COHERENT: u64 = 1 << 60;
+
+/// How tables are shaped.
+#[derive(Debug)]
+pub struct HostTables {
+    leaf_levels: u32,
+}
+
+static SMALL: HostTables = HostTables { leaf_levels: 1 };
+static LARGE: HostTables = HostTables { leaf_levels: 3 };
+
+/// The format with 4 KiB pages only, or with 2 MiB and 1 GiB pages too.
+#[must_use]
+pub fn shape(superpages: bool) -> &'static HostTables {
+    if superpages { &LARGE } else { &SMALL }
+}
+
+impl Format for HostTables {
+    fn levels(&self) -> u32 {
+        LEVELS
+    }
+
+    fn leaf_levels(&self) -> u32 {
+        self.leaf_levels
+    }
+
+    fn leaf(&self, mapping: &Mapping) -> u64 {
+        let mut entry = mapping.mfn.address() & ADDRESS_MASK | PRESENT | FORCE_COHERENT;
+        if mapping.access.read {
+            entry |= READ;
+        }
+        if mapping.access.write {
+            entry |= WRITE;
+        }
+        entry
+    }
+
+    fn table(&self, mfn: Mfn, level: u32) -> u64 {
+        let next = u64::from(level) << NEXT_LEVEL;
+        mfn.address() & ADDRESS_MASK | PRESENT | next | READ | WRITE
+    }
+
+    fn decode(&self, entry: u64, level: u32) -> Entry {
+        if entry & PRESENT == 0 {
+            return Entry::Absent;
+        }
+        let mfn = Mfn::containing(entry & ADDRESS_MASK);
+        if entry >> NEXT_LEVEL & 7 != 0 {
+            return Entry::Table(mfn);
+        }
+        Entry::Leaf(Mapping {
+            mfn,
+            order: 9 * (level - 1),
+            access: Access {
+                read: entry & READ != 0,
+                write: entry & WRITE != 0,
+                execute: false,
+            },
+            memory: MemoryType::WriteBack,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(mfn: u64, order: u32, access: Access) -> Mapping {
+        Mapping {
+            mfn: Mfn(mfn),
+            order,
+            access,
+            memory: MemoryType::WriteBack,
+        }
+    }
+
+    #[test]
+    fn entries_have_the_specified_bits() {
+        let format = shape(true);
+        assert_eq!((format.levels(), format.leaf_levels()), (4, 3));
+        assert_eq!(shape(false).leaf_levels(), 1);
+        assert_eq!(
+            format.leaf(&mapping(0x1234, 0, Access::ALL)),
+            0x7000_0000_0123_4001
+        );
+        assert_eq!(
+            format.leaf(&mapping(0x1200, 9, Access::READ)),
+            0x3000_0000_0120_0001
+        );
+        assert_eq!(format.table(Mfn(0x77), 3), 0x6000_0000_0007_7601);
+    }
+
+    #[test]
+    fn decoding_undoes_encoding() {
+        let format = shape(true);
+        assert_eq!(format.decode(0, 1), Entry::Absent);
+        assert_eq!(
+            format.decode(format.table(Mfn(0x77), 1), 2),
+            Entry::Table(Mfn(0x77))
+        );
+        for order in [0, 9, 18] {
+            for access in [Access::READ, Access::READ_WRITE] {
+                let mapping = mapping(3 << 18, order, access);
+                assert_eq!(
+                    format.decode(format.leaf(&mapping), order / 9 + 1),
+                    Entry::Leaf(mapping)
+                );
+            }
+        }
+    }
+}

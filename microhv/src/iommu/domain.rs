@@ -1,0 +1,177 @@
+//! What one domain's devices may reach: a second-level table and the units that use it.
+
+use super::{chosen, debug};
+use super::remapper::{Error, Remapper};
+use crate::paging::{Access, Error as TableError, MemoryType, Table};
+use crate::pci::Sbdf;
+use crate::types::{Gfn, Mfn};
+
+/// Page-selective invalidations collected before the whole domain is invalidated instead.
+pub const PENDING: usize = 16;
+/// Devices of one domain.
+const MAX_DEVICES: usize = 16;
+
+/// What one domain's devices may reach: the second-level table for DMA. Guest-physical addresses are DMA addresses.
+/// Dropping it blocks its devices first.
+pub struct IoDomain {
+    remapper: &'static dyn Remapper,
+    table: Table,
+    /// What translations of the table are cached under.
+    id: u16,
+    /// The devices that use the table, with the index of their unit.
+    devices: heapless::Vec<(Sbdf, usize), MAX_DEVICES>,
+    pending: heapless::Vec<(Gfn, u32), PENDING>,
+    overflow: bool,
+}
+
+impl IoDomain {
+    /// An empty address space: every DMA faults.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn new() -> Result<Self, Error> {
+        let remapper = chosen().ok_or(Error::NoUnit)?;
+        let table = Table::new(remapper.format()).ok_or(Error::NoMemory)?;
+        let id = remapper.ids().lock().take().ok_or(Error::NoMemory)?;
+        Ok(Self {
+            remapper,
+            table,
+            id,
+            devices: heapless::Vec::new(),
+            pending: heapless::Vec::new(),
+            overflow: false,
+        })
+    }
+
+    /// Lets devices reach `2^order` frames at `gfn`; in force when it returns.
+    ///
+    /// # Errors
+    /// See [`Error`]. After an error the range may be mapped in part: unmap it.
+    pub fn map(&mut self, gfn: Gfn, mfn: Mfn, order: u32, access: Access) -> Result<(), Error> {
+        let old = self
+            .table
+            .map(gfn, mfn, order, access, MemoryType::WriteBack)
+            .map_err(|error| match error {
+                TableError::NoMemory => Error::NoMemory,
+                TableError::BadRange | TableError::Occupied => Error::BadRange,
+            })?;
+        if old.is_some() || self.remapper.caches_absent() {
+            // A replaced translation, or one whose absence may be cached.
+            self.note(gfn, order);
+            self.flush();
+        } else {
+            self.for_each_unit(|unit| self.remapper.mapped(unit));
+        }
+        Ok(())
+    }
+
+    /// Takes `2^order` frames at `gfn` away from devices. In force only after [`Self::flush`]: until then the
+    /// frames must not get a new owner.
+    ///
+    /// Never fails: where a large page cannot be split for lack of memory, all of it is taken away.
+    pub fn unmap(&mut self, gfn: Gfn, order: u32) {
+        let end = gfn.0.saturating_add(1 << order);
+        let mut at = gfn;
+        while at.0 < end {
+            match self.table.lookup(at) {
+                None => {
+                    if at == gfn && self.table.unmap(gfn, order).is_ok() {
+                        return; // Nothing in the whole range.
+                    }
+                    at = Gfn(at.0 + 1);
+                }
+                Some(leaf) if leaf.order <= order => {
+                    let whole = Gfn(at.0 >> leaf.order << leaf.order);
+                    let _ = self.table.unmap(whole, leaf.order);
+                    self.note(whole, leaf.order);
+                    at = Gfn(whole.0 + (1 << leaf.order));
+                }
+                Some(leaf) => {
+                    if self.table.unmap(at, order).is_err() {
+                        let whole = Gfn(at.0 >> leaf.order << leaf.order);
+                        let _ = self.table.unmap(whole, leaf.order);
+                        log::warn!(
+                            "IOMMU: no memory to split a large page; devices lose all of it"
+                        );
+                    }
+                    // Splitting changed the shape of the table as well: invalidate the whole leaf.
+                    self.note(Gfn(at.0 >> leaf.order << leaf.order), leaf.order);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, gfn: Gfn, order: u32) {
+        if self.pending.push((gfn, order)).is_err() {
+            self.overflow = true;
+        }
+    }
+
+    /// Makes all unmappings so far effective: no device reaches, or still writes to, what was taken away.
+    pub fn flush(&mut self) {
+        if self.pending.is_empty() && !self.overflow {
+            return;
+        }
+        let ranges = (!self.overflow).then_some(self.pending.as_slice());
+        self.for_each_unit(|unit| self.remapper.invalidate(unit, self.id, ranges));
+        self.pending.clear();
+        self.overflow = false;
+    }
+
+    /// Calls `f` once for each unit that serves one of the devices.
+    fn for_each_unit(&self, mut f: impl FnMut(usize)) {
+        for (at, (_, unit)) in self.devices.iter().enumerate() {
+            if !self.devices[..at].iter().any(|(_, before)| before == unit) {
+                f(*unit);
+            }
+        }
+    }
+
+    /// Points a device at this address space. `upstream`: the bridges above it, outermost first.
+    ///
+    /// # Errors
+    /// No unit serves the device, or no memory.
+    pub fn attach(&mut self, sbdf: Sbdf, upstream: &[Sbdf]) -> Result<(), Error> {
+        let unit = self.remapper.unit_of(sbdf, upstream).ok_or(Error::NoUnit)?;
+        // First on the list, so that whatever gets attached is detached too.
+        self.devices
+            .push((sbdf, unit))
+            .map_err(|_| Error::NoMemory)?;
+        let attached = self.remapper.attach(unit, sbdf, self.table.root(), self.id);
+        if debug() {
+            let (id, root) = (self.id, self.table.root().address());
+            let how = if attached.is_ok() {
+                "attached"
+            } else {
+                "refused"
+            };
+            log::info!("IOMMU: {sbdf}: unit {unit}, domain id {id}, table at {root:#x}: {how}");
+        }
+        if attached.is_err() {
+            self.devices.pop();
+        }
+        attached
+    }
+
+    /// Blocks the device's DMA; nothing of it is in flight when this returns.
+    pub fn detach(&mut self, sbdf: Sbdf) {
+        if let Some(at) = self.devices.iter().position(|(device, _)| *device == sbdf) {
+            let (_, unit) = self.devices.swap_remove(at);
+            self.remapper.detach(unit, sbdf, self.id);
+            if debug() {
+                log::info!("IOMMU: {sbdf}: detached from domain id {}", self.id);
+            }
+        }
+    }
+}
+
+impl Drop for IoDomain {
+    fn drop(&mut self) {
+        // The last detach leaves nothing cached under this id.
+        while let Some((sbdf, _)) = self.devices.last().copied() {
+            self.detach(sbdf);
+        }
+        self.remapper.ids().lock().give_back(self.id);
+    }
+}

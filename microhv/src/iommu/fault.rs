@@ -1,0 +1,72 @@
+//! Faults: told in the log, and handed to whoever answers for the device.
+
+use crate::arch::timer;
+use crate::pci::{self, Sbdf};
+use crate::types::DomId;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Lines a second.
+const LINES: u32 = 10;
+
+static WINDOW_START: AtomicU64 = AtomicU64::new(0);
+static WINDOW_LINES: AtomicU32 = AtomicU32::new(0);
+static SUPPRESSED: AtomicU32 = AtomicU32::new(0);
+
+/// A unit stopped a request of `sbdf`; `what` says what it was.
+pub fn report(sbdf: Sbdf, what: fmt::Arguments<'_>) {
+    let owner = pci::owner(sbdf);
+    tell(format_args!("{what} ({})", Owner(owner)));
+    pci::note_fault(sbdf);
+}
+
+/// Logs a line about faults, unless there were many just now.
+pub fn tell(line: fmt::Arguments<'_>) {
+    if super::debug() || may_log() {
+        log::warn!("{line}");
+    }
+}
+
+/// The domain a device belongs to, for log lines.
+struct Owner(Option<DomId>);
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(domain) => write!(f, "{domain}"),
+            None => f.write_str("no domain's"),
+        }
+    }
+}
+
+/// At most [`LINES`] a second; then one line that says how many were left out.
+fn may_log() -> bool {
+    let now = timer::now_ns();
+    if now.wrapping_sub(WINDOW_START.load(Ordering::Relaxed)) > 1_000_000_000 {
+        WINDOW_START.store(now, Ordering::Relaxed);
+        WINDOW_LINES.store(0, Ordering::Relaxed);
+        let suppressed = SUPPRESSED.swap(0, Ordering::Relaxed);
+        if suppressed > 0 {
+            log::warn!("IOMMU: {suppressed} more faults before this");
+        }
+    }
+    if WINDOW_LINES.fetch_add(1, Ordering::Relaxed) < LINES {
+        return true;
+    }
+    SUPPRESSED.fetch_add(1, Ordering::Relaxed);
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_faults_is_a_few_lines() {
+        timer::host_set_now(5_000_000_000);
+        let lines = (0..1000).filter(|_| may_log()).count();
+        assert_eq!(lines, LINES as usize);
+        timer::host_set_now(7_000_000_000);
+        assert!(may_log());
+    }
+}
