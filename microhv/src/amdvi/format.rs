@@ -10,6 +10,10 @@ const NEXT_LEVEL: u32 = 9;
 /// FC: accesses of the device snoop the caches whatever it asks for.
 const FORCE_COHERENT: u64 = 1 << 60;
 
+/// An entry that leads nowhere. Of one that is not present the other bits are software's; QEMU's unit takes a fault at an
+/// entry of zeros for none of its business, and logs one at an entry that would have a further level.
+const ABSENT: u64 = 1 << NEXT_LEVEL;
+
 /// How tables are shaped.
 #[derive(Debug)]
 pub struct HostTables {
@@ -48,6 +52,10 @@ impl Format for HostTables {
     fn table(&self, mfn: Mfn, level: u32) -> u64 {
         let next = u64::from(level) << NEXT_LEVEL;
         mfn.address() & ADDRESS_MASK | PRESENT | next | READ | WRITE
+    }
+
+    fn absent(&self) -> u64 {
+        ABSENT
     }
 
     fn decode(&self, entry: u64, level: u32) -> Entry {
@@ -104,6 +112,7 @@ mod tests {
     fn decoding_undoes_encoding() {
         let format = shape(true);
         assert_eq!(format.decode(0, 1), Entry::Absent);
+        assert_eq!(format.decode(format.absent(), 1), Entry::Absent);
         assert_eq!(
             format.decode(format.table(Mfn(0x77), 1), 2),
             Entry::Table(Mfn(0x77))

@@ -21,7 +21,8 @@ fn table(blocks: &[&[u8]]) -> Vec<u8, 1024> {
     for block in blocks {
         table.extend_from_slice(block).unwrap();
     }
-    table[4..6].copy_from_slice(&(table.len() as u16).to_le_bytes());
+    let length = table.len() as u16;
+    table[4..6].copy_from_slice(&length.to_le_bytes());
     fix_checksum(&mut table);
     table
 }

@@ -93,6 +93,10 @@ pub trait Format: Sync {
     fn leaf(&self, mapping: &Mapping) -> u64;
     /// The entry for a next lower table, which is at `level`.
     fn table(&self, mfn: Mfn, level: u32) -> u64;
+    /// The entry for nothing.
+    fn absent(&self) -> u64 {
+        0
+    }
     /// Reads an entry of a table at `level`.
     fn decode(&self, entry: u64, level: u32) -> Entry;
     /// Called after an entry was written, with the table's frame and the entry's offset in bytes: hardware

@@ -47,6 +47,7 @@ impl Table {
     pub fn new(format: &'static dyn Format) -> Option<Self> {
         let root = frames::alloc_zeroed(0)?;
         for index in 0..ENTRIES as usize {
+            slot(root, index * 8).store(format.absent(), Ordering::Relaxed);
             format.written(root, index * 8);
         }
         Some(Self {
@@ -132,14 +133,15 @@ impl Table {
         let new = frames::alloc_zeroed(0).ok_or(Error::NoMemory)?;
         let order = order_of(level - 1);
         for index in 0..ENTRIES {
-            if let Some(whole) = split {
-                let part = Mapping {
+            let entry = match split {
+                Some(whole) => self.format.leaf(&Mapping {
                     mfn: Mfn(whole.mfn.0 + (index << order)),
                     order,
                     ..whole
-                };
-                slot(new, index as usize * 8).store(self.format.leaf(&part), Ordering::Relaxed);
-            }
+                }),
+                None => self.format.absent(),
+            };
+            slot(new, index as usize * 8).store(entry, Ordering::Relaxed);
             self.format.written(new, index as usize * 8);
         }
         self.frames += 1;
@@ -221,10 +223,12 @@ impl Table {
             };
         }
         let table = self.descend(gfn.0, level)?;
-        Ok(match self.replace(table, gfn.0, level, 0) {
-            Entry::Leaf(old) => Some(old),
-            Entry::Absent | Entry::Table(_) => None,
-        })
+        Ok(
+            match self.replace(table, gfn.0, level, self.format.absent()) {
+                Entry::Leaf(old) => Some(old),
+                Entry::Absent | Entry::Table(_) => None,
+            },
+        )
     }
 
     /// The leaf that translates `gfn`: its `mfn` is the one of `gfn` itself, `order` that of the whole leaf.
@@ -278,7 +282,7 @@ impl Table {
         *cursor = Gfn(gfn.0 + (1 << leaf.order));
         // The leaf's own table exists, so this neither allocates nor splits.
         let table = self.descend(gfn.0, leaf.order / BITS + 1).ok()?;
-        self.replace(table, gfn.0, leaf.order / BITS + 1, 0);
+        self.replace(table, gfn.0, leaf.order / BITS + 1, self.format.absent());
         Some((gfn, leaf))
     }
 

@@ -21,7 +21,7 @@ impl Format for Small {
         NPT.leaf(mapping)
     }
     fn table(&self, mfn: Mfn, _level: u32) -> u64 {
-        NPT.table(mfn)
+        NPT.table(mfn, 1)
     }
     fn decode(&self, entry: u64, level: u32) -> Entry {
         NPT.decode(entry, level)
