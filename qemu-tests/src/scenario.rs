@@ -1,6 +1,6 @@
 //! What a scenario is and what it gets to work with.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,7 @@ pub struct Emulator {
 pub struct Stage<'a> {
     images: &'a Images,
     emulator: Emulator,
+    iommu: Cell<Iommu>,
     folder: PathBuf,
     logs: RefCell<Vec<PathBuf>>,
 }
@@ -57,10 +58,17 @@ impl<'a> Stage<'a> {
         fs::create_dir_all(&folder)?;
         Ok(Self {
             images,
+            iommu: Cell::new(emulator.iommu),
             emulator,
             folder,
             logs: RefCell::default(),
         })
+    }
+
+    /// From now on machines have this IOMMU unless they ask for another.
+    pub fn with_iommu(&self, iommu: Iommu) -> &Self {
+        self.iommu.set(iommu);
+        self
     }
 
     /// The files that `cargo xtask build` made.
@@ -108,7 +116,7 @@ impl<'a> Stage<'a> {
     pub fn machine(&self) -> Machine {
         let mut machine = Machine::new(&self.images.microhv);
         machine.qemu.clone_from(&self.emulator.qemu);
-        machine.iommu = self.emulator.iommu;
+        machine.iommu = self.iommu.get();
         machine.disk = Some(self.images.disk.clone());
         machine.snapshot = true;
         machine.nic = Some(Vec::new());

@@ -28,7 +28,8 @@ pub fn set_event_hook(hook: EventHook) {
     HOOK.call_once(|| hook);
 }
 
-fn on_interrupt(vector: u8) {
+/// A device raised `vector`, or somebody on its behalf; called without locks held.
+pub(super) fn on_interrupt(vector: u8) {
     let target = TARGETS[usize::from(vector)].load(Ordering::Acquire);
     if target & BOUND != 0
         && let Some(hook) = HOOK.get()
@@ -83,6 +84,11 @@ impl Bindings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// The vectors in use.
+    pub fn vectors(&self) -> heapless::Vec<u8, MAX_BINDINGS> {
+        self.list.iter().map(|binding| binding.vector).collect()
     }
 
     /// Binds MSI-X entry `entry` to a new port; gives back the port, and what the entry must write.

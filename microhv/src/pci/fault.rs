@@ -1,6 +1,8 @@
-//! A device that keeps faulting is taken off the bus, so that its faults cannot keep a CPU busy. As in Xen, ten faults
-//! in short succession are too many.
+//! A device that keeps faulting is quarantined: taken off the bus until its domain is destroyed, so that its faults cannot
+//! keep a CPU busy. As in Xen, ten faults in short succession are too many. The domain gets all the device's interrupts
+//! once, and finds bus mastering off in the command register.
 
+use super::binding::{MAX_BINDINGS, on_interrupt};
 use super::space::{Ports, Space, command, register};
 use super::{DEVICES, Sbdf};
 use crate::arch::timer;
@@ -61,14 +63,34 @@ impl Counts {
     }
 }
 
-/// The IOMMU stopped a request of `sbdf`.
+/// The IOMMU stopped a request of `sbdf`. Called without locks held.
 pub fn note_fault(sbdf: Sbdf) {
-    let mut devices = DEVICES.lock();
-    if devices.faults.add(sbdf, timer::now_ns()) && devices.functions.find(sbdf).is_some() {
-        let now = Ports.read16(sbdf, register::COMMAND);
-        Ports.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
+    for vector in count(sbdf, &Ports) {
+        on_interrupt(vector);
+    }
+}
+
+/// Counts a fault; after one too many, the vectors by which the device's domain is told.
+fn count(sbdf: Sbdf, space: &dyn Space) -> heapless::Vec<u8, MAX_BINDINGS> {
+    let mut guard = DEVICES.lock();
+    let devices = &mut *guard;
+    if !devices.faults.add(sbdf, timer::now_ns()) {
+        return heapless::Vec::new();
+    }
+    if let Some(device) = devices.assigned.iter_mut().find(|one| one.sbdf == sbdf) {
+        device.shadow.quarantine(space, sbdf);
+        let domain = device.domain;
+        log::warn!(
+            "PCI: {sbdf} keeps faulting: quarantined, it may not master the bus while {domain} has it; {domain} is told"
+        );
+        return device.bindings.vectors();
+    }
+    if devices.functions.find(sbdf).is_some() {
+        let now = space.read16(sbdf, register::COMMAND);
+        space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
         log::warn!("PCI: {sbdf} keeps faulting; it may not master the bus any more");
     }
+    heapless::Vec::new()
 }
 
 #[cfg(test)]

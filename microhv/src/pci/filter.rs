@@ -16,6 +16,8 @@ const COMMAND_BITS: u16 = command::MEMORY | command::BUS_MASTER | command::INTX_
 pub struct Shadow {
     bars: [Bar; BARS],
     values: [u32; BARS],
+    /// The device may not master the bus, whatever the domain writes.
+    quarantined: bool,
 }
 
 /// What became of a write.
@@ -38,7 +40,18 @@ impl Shadow {
                 values[index + 1] = (bar.base >> 32) as u32;
             }
         }
-        Self { bars, values }
+        Self {
+            bars,
+            values,
+            quarantined: false,
+        }
+    }
+
+    /// Bus mastering is off from now on.
+    pub fn quarantine(&mut self, space: &dyn Space, sbdf: Sbdf) {
+        self.quarantined = true;
+        let now = space.read16(sbdf, register::COMMAND);
+        space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
     }
 
     /// What the register at `index` can hold: bits that can be written, bits that are fixed.
@@ -97,9 +110,9 @@ impl Shadow {
             return Written::Yes;
         }
         match (offset, size) {
-            (register::COMMAND, 2) => set_command(space, sbdf, value as u16),
+            (register::COMMAND, 2) => self.set_command(space, sbdf, value as u16),
             (register::COMMAND, 4) => {
-                set_command(space, sbdf, value as u16);
+                self.set_command(space, sbdf, value as u16);
                 space.write16(sbdf, register::STATUS, (value >> 16) as u16);
             }
             (register::STATUS, 2) => space.write16(sbdf, register::STATUS, value as u16),
@@ -107,13 +120,17 @@ impl Shadow {
         }
         Written::Yes
     }
-}
 
-/// Sets the domain's bits of the command register. Bits that stay at one: no legacy interrupts, which nobody would take.
-fn set_command(space: &dyn Space, sbdf: Sbdf, value: u16) {
-    let now = space.read16(sbdf, register::COMMAND);
-    let new = now & !COMMAND_BITS | value & COMMAND_BITS | command::INTX_DISABLE;
-    space.write16(sbdf, register::COMMAND, new);
+    /// Sets the domain's bits of the command register. Bits that stay at one: no legacy interrupts, which nobody would
+    /// take.
+    fn set_command(&self, space: &dyn Space, sbdf: Sbdf, value: u16) {
+        let now = space.read16(sbdf, register::COMMAND);
+        let mut new = now & !COMMAND_BITS | value & COMMAND_BITS | command::INTX_DISABLE;
+        if self.quarantined {
+            new &= !command::BUS_MASTER;
+        }
+        space.write16(sbdf, register::COMMAND, new);
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +205,16 @@ mod tests {
             0x0400,
             "legacy interrupts stay off"
         );
+    }
+
+    #[test]
+    fn a_device_in_quarantine_does_not_master_the_bus() {
+        let (space, mut shadow) = device();
+        shadow.write_register(&space, DEVICE, 4, 2, 6);
+        shadow.quarantine(&space, DEVICE);
+        assert_eq!(space.read16(DEVICE, 4), 0x0402);
+        shadow.write_register(&space, DEVICE, 4, 2, 6);
+        assert_eq!(shadow.read(&space, DEVICE, 4, 2), 0x0402);
     }
 
     #[test]

@@ -61,7 +61,7 @@ const SERVICE_LIMIT: u64 = 16;
 /// The domains of the default loader.conf, in the order of their numbers.
 pub const DOMAINS: [&str; 5] = ["Domain-0", "xenstore", "netback", "blkback", "bridge"];
 
-fn boot(stage: &Stage, cpus: u32) -> Result<()> {
+pub(super) fn boot(stage: &Stage, cpus: u32) -> Result<()> {
     let mut machine = stage.machine();
     machine.cpus = cpus;
     let mut running = stage.boot(machine, &stage.archive()?)?;

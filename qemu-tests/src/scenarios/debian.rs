@@ -24,7 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Exactly what `cargo xtask run` boots, and what its user tries first.
-fn userland(stage: &Stage) -> Result<()> {
+pub(super) fn userland(stage: &Stage) -> Result<()> {
     let mut archive = stage.images().archive.clone();
     archive.edit("boot/loader.conf", |text| {
         text + "console_cmdline=\"prompt_status\"\n"

@@ -1,5 +1,6 @@
 //! The stories that are told about microhv, by subject.
 
+mod amdvi;
 mod boot;
 mod bootdisk;
 mod debian;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Scenario> {
         machines::SCENARIOS,
         input::SCENARIOS,
         isolation::SCENARIOS,
+        amdvi::SCENARIOS,
         faults::SCENARIOS,
         flags::SCENARIOS,
         debian::SCENARIOS,
