@@ -1,7 +1,7 @@
 //! What one domain's devices may reach: a second-level table and the units that use it.
 
-use super::{chosen, debug};
 use super::remapper::{Error, Remapper};
+use super::{chosen, debug};
 use crate::paging::{Access, Error as TableError, MemoryType, Table};
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
