@@ -2,8 +2,10 @@
 //!
 //! `target=0x…` is where the device is to write; 0 only prepares. `page=0x…` is the device's address of the page with
 //! the rings: where there is no IOMMU between, that is a machine address, which the test finds out by [`MAGIC`].
+//! `insist=0x1` goes on until the device is off the bus.
 
 mod disk;
+mod insist;
 mod registers;
 
 use core::time::Duration;
@@ -22,13 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads a sector into our own memory, then the same sector to `target`.
 pub fn attack(boot: &domain::Boot) {
-    match try_attack(number(boot, "target"), number(boot, "page")) {
+    let insist = number(boot, "insist") != 0;
+    match try_attack(number(boot, "target"), number(boot, "page"), insist) {
         Ok(()) => log::info!("faulty: done"),
         Err(why) => log::error!("faulty: {why}"),
     }
 }
 
-fn try_attack(target: u64, page: u64) -> Result<(), &'static str> {
+fn try_attack(target: u64, page: u64, insist: bool) -> Result<(), &'static str> {
     let rings = PageRange::new(1).ok_or("no memory")?;
     rings
         .memory()
@@ -52,6 +55,9 @@ fn try_attack(target: u64, page: u64) -> Result<(), &'static str> {
     }
     let outcome = disk.read(1, target, Instant::now() + PATIENCE);
     log::info!("faulty: {outcome:?} for {target:#x}");
+    if insist {
+        insist::insist(&mut disk, &device, target)?;
+    }
     Ok(())
 }
 

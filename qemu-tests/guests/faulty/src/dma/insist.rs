@@ -1,0 +1,39 @@
+//! Requests that fault, again and again, until microhv takes the device off the bus.
+
+use core::time::Duration;
+
+use domain::Instant;
+use domain::event;
+use domain::pci::{self, GetDevice, Sbdf};
+
+use super::disk::Disk;
+
+/// Bus master (PCI 3.0, 6.2.2).
+const MASTER: u32 = 1 << 2;
+/// More requests than microhv may let fault.
+const REQUESTS: u32 = 1000;
+
+/// Has the device write to `target` until it may not, then says whether it stays so and whether we were told.
+pub fn insist(disk: &mut Disk, device: &GetDevice, target: u64) -> Result<(), &'static str> {
+    let sbdf = Sbdf(device.sbdf);
+    // The queue has no interrupt, so this one comes from nobody but microhv.
+    let port = pci::msix_bind(sbdf, 0).map_err(|_| "no interrupt")?;
+    let masters = || pci::config_read(sbdf, 4) & MASTER != 0;
+    let mut requests = 0;
+    while masters() {
+        if requests == REQUESTS {
+            return Err("a thousand faults, and nothing happens");
+        }
+        requests += 1;
+        disk.read(1, target, Instant::now() + Duration::from_millis(100));
+    }
+    if !event::wait_for(&port, Some(Instant::now() + super::PATIENCE)) {
+        return Err("nobody told this domain");
+    }
+    pci::config_write(sbdf, 4, pci::config_read(sbdf, 4) | MASTER);
+    if masters() {
+        return Err("the device is back on the bus");
+    }
+    log::info!("faulty: told, and off the bus after {requests} more");
+    Ok(())
+}
