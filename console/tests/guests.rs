@@ -416,3 +416,14 @@ fn poweroff_stops_guests_first() {
     assert_eq!(app.host.ended, Some(0));
     assert!(!app.host.domains.contains_key(&5));
 }
+
+#[test]
+fn a_guest_that_forgot_the_request_is_asked_again() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    app.host.forgotten = 2;
+    let (said, _) = type_line(&mut app, "poweroff");
+    assert!(!said.contains("did not shut down"), "{said}");
+    assert_eq!((app.host.forgotten, app.host.ended), (0, Some(0)));
+}

@@ -24,7 +24,7 @@ pub const QEMU: Tool = Tool {
     purpose: "the machine that everything runs in",
 };
 /// What making and checking the images needs.
-pub const TOOLS: [Tool; 3] = [
+pub const TOOLS: [Tool; 4] = [
     Tool {
         program: "mke2fs",
         package: "e2fsprogs",
@@ -34,6 +34,11 @@ pub const TOOLS: [Tool; 3] = [
         program: "e2fsck",
         package: "e2fsprogs",
         purpose: "checks it after a test",
+    },
+    Tool {
+        program: "debugfs",
+        package: "e2fsprogs",
+        purpose: "fills a guest's file system for a test",
     },
     Tool {
         program: "fsck.vfat",

@@ -32,6 +32,8 @@ pub fn test(arguments: &cli::Test) -> Result<ExitCode> {
     if arguments.qemu == host::QEMU.program {
         host::ensure(&[host::QEMU])?;
     }
+    // Host tests make and check file systems too.
+    host::ensure(&host::TOOLS)?;
     build::ensure_components()?;
     build::all_for_tests()?;
     let mut score = Score::default();

@@ -20,6 +20,8 @@ use crate::host::Host;
 const CLOSE_WAIT: u64 = 2_000_000_000;
 /// Guests have this long to shut down when the machine ends.
 const STOP_WAIT: u64 = 60_000_000_000;
+/// A guest that has taken the request and is still there is asked again after this long.
+const ASK_AGAIN: u64 = 10_000_000_000;
 /// A domain that ends sooner than this after its start is not started again: it would never stop.
 const RESTART_MIN: u64 = 1_000_000_000;
 /// The xenbus state of a device that is not in use any more.
@@ -254,17 +256,39 @@ impl<H: Host> App<'_, H> {
             }
         }
         let deadline = self.host.now().saturating_add(STOP_WAIT);
+        let mut again = self.host.now().saturating_add(ASK_AGAIN);
         while running.iter().any(|domid| self.guests.contains_key(domid)) {
-            if self.host.now() >= deadline || self.interrupted() {
+            let now = self.host.now();
+            if now >= deadline || self.interrupted() {
                 break;
             }
-            self.pump(Some(deadline));
+            if now >= again {
+                again = now.saturating_add(ASK_AGAIN);
+                self.ask_again(&running);
+            }
+            self.pump(Some(again.min(deadline)));
         }
         for domid in running {
             if self.guests.contains_key(&domid) {
                 let name = self.name_of(domid);
                 self.say(&format!("{name} did not shut down: destroyed"));
                 self.destroy(domid);
+            }
+        }
+    }
+
+    /// Asks those of `domains` once more that have taken the request and are still there: Linux forgets it if nothing
+    /// in its initrd can shut it down.
+    fn ask_again(&mut self, domains: &[DomId]) {
+        for &domid in domains {
+            let path = format!("/local/domain/{domid}/control/shutdown");
+            let taken = self
+                .host
+                .store_read(&path)
+                .is_ok_and(|left| left.is_empty());
+            if taken && self.guests.contains_key(&domid) {
+                // If the store refuses, the guest is destroyed in the end.
+                let _ = self.ask(domid, "poweroff");
             }
         }
     }
