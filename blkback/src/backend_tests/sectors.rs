@@ -1,0 +1,176 @@
+//! Which sectors a virtual disk has: of a partition, a file, the table itself; and who has them already.
+
+use super::*;
+
+#[test]
+fn sectors_that_another_writes_are_refused_unless_the_operator_says_so() {
+    let error = |first: &str, second: (&str, &str)| {
+        let mut play = Play::new();
+        play.create("/dev/gpt/debian-root", first);
+        play.store.set("/local/domain/6/device/vbd/51728/state", 1);
+        for (key, value) in [
+            ("frontend", "/local/domain/6/device/vbd/51728"),
+            ("frontend-id", "6"),
+            ("params", second.0),
+            ("mode", second.1),
+            ("state", "1"),
+        ] {
+            play.store
+                .set(&format!("/local/domain/3/backend/vbd/6/51728/{key}"), value);
+        }
+        play.run();
+        let back = |key| {
+            play.store
+                .get(&format!("/local/domain/3/backend/vbd/6/51728/{key}"))
+        };
+        (back("state").unwrap(), back("hotplug-error"))
+    };
+    let taken = "Device /dev/vd0p1 is mounted in a guest domain (5), and so cannot be mounted now.";
+    assert_eq!(
+        error("w", ("/dev/vd0p1", "w")),
+        ("6".into(), Some(taken.into()))
+    );
+    let (state, text) = error("w", ("/dev/vd0", "r"));
+    assert_eq!(
+        (state.as_str(), text.as_deref()),
+        (
+            "6",
+            Some(
+                "Device /dev/vd0 is mounted read-write in a guest domain (5), and so cannot be mounted read-only now."
+            )
+        )
+    );
+    assert_eq!(error("r", ("/dev/gpt/debian-root", "w")).0, "6");
+    for (first, second) in [("r", "r"), ("w", "w!"), ("w!", "w")] {
+        assert_eq!(error(first, ("/dev/gpt/debian-root", second)).0, "2");
+    }
+}
+
+#[test]
+fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
+    let mut play = Play::new();
+    // As Domain-0 has its own disk, before.
+    for (key, value) in [
+        ("frontend", "/local/domain/0/device/vbd/51712"),
+        ("frontend-id", "0"),
+        ("params", "/dev/gpt/debian-root"),
+        ("mode", "w"),
+        ("state", "1"),
+    ] {
+        let path = format!("/local/domain/3/backend/vbd/0/51712/{key}");
+        play.store.set(&path, value);
+    }
+    play.run();
+    for (sector, bytes) in play
+        .backends
+        .engine()
+        .disk()
+        .content
+        .chunks_mut(512)
+        .enumerate()
+    {
+        bytes.fill(sector as u8);
+    }
+    play.store
+        .set(&format!("{BACK}/extents-of"), "/dev/gpt/debian-root");
+    play.store.set(&format!("{BACK}/extents/0"), "90+2,0+3");
+    play.store.set(&format!("{BACK}/extents/1"), "50+4");
+    play.create("/srv/disk.img", "w");
+    assert_eq!(
+        (play.state().as_str(), play.back("feature-discard")),
+        ("2", None)
+    );
+    let page = play.guest.grant(8, false);
+    let mut front: FrontRing<BlkifRequest, BlkifResponse, Page> = FrontRing::init(page).unwrap();
+    play.publish(RING);
+    assert_eq!(play.back("sectors").as_deref(), Some("9"));
+    let data = play.guest.grant(9, false);
+    let mut ask = |play: &mut Play, operation, sector_number| {
+        let mut seg = [BlkifRequestSegment::default(); 11];
+        seg[0] = crate::fake::page(9);
+        let request = BlkifRequest {
+            operation,
+            nr_segments: 1,
+            seg,
+            sector_number,
+            ..Default::default()
+        };
+        front.push_request(&request).unwrap();
+        front.flush();
+        play.backends.serve(1012);
+        while !play.backends.engine().disk().queue.is_empty() {
+            play.backends.engine().disk().ready = 9;
+            play.backends.engine().complete();
+        }
+        front.next_response().unwrap().unwrap().status
+    };
+    assert_eq!(ask(&mut play, BLKIF_OP_READ, 1), 0);
+    let firsts: Vec<u8> = data.bytes().iter().step_by(512).copied().collect();
+    let wanted = [2143, 2052, 2053, 2054, 2102, 2103, 2104, 2105u32];
+    assert_eq!(firsts, wanted.map(|sector| sector as u8));
+    data.fill(0xee);
+    assert_eq!(ask(&mut play, BLKIF_OP_WRITE, 0), 0);
+    let content = &play.backends.engine().disk().content;
+    let written: Vec<usize> = (0..4096)
+        .filter(|sector| content[sector * 512..][..512] == [0xee; 512])
+        .filter(|sector| *sector as u8 != 0xee)
+        .collect();
+    assert_eq!(written, [2052, 2053, 2054, 2102, 2103, 2104, 2142, 2143]);
+    assert_eq!(ask(&mut play, BLKIF_OP_WRITE, 2), BLKIF_RSP_ERROR);
+}
+
+#[test]
+fn extents_that_make_no_sense_are_refused() {
+    for (volume, list) in [
+        ("/dev/gpt/nothing", "0+1"),
+        ("/dev/gpt/debian-root", "99+2"),
+        ("/dev/gpt/debian-root", "1"),
+        ("/dev/gpt/debian-root", ""),
+    ] {
+        let mut play = Play::new();
+        play.store.set(&format!("{BACK}/extents-of"), volume);
+        play.store.set(&format!("{BACK}/extents/0"), list);
+        play.create("/srv/disk.img", "w");
+        assert_eq!(play.state(), "6", "{volume} {list}");
+        assert!(play.back("hotplug-error").is_some());
+    }
+}
+
+#[test]
+fn a_table_that_has_changed_is_seen_and_a_damaged_one_is_not_believed() {
+    let mut play = Play::new();
+    play.create("/dev/gpt/data", "w");
+    assert_eq!(play.state(), "6");
+    play.backends.engine().disk().content = crate::gpt::tests::disk(4096, &["data"]);
+    play.store.remove(BACK);
+    play.create("/dev/gpt/data", "w");
+    assert_eq!(play.state(), "2");
+    // What was known stays.
+    play.backends.engine().disk().content.fill(0);
+    play.store.remove(BACK);
+    play.create("/dev/gpt/data", "w");
+    assert_eq!(play.state(), "2");
+}
+
+#[test]
+fn the_table_itself_is_domain_0s() {
+    let mut play = Play::new();
+    play.create("/dev/gpt", "w");
+    assert_eq!(play.state(), "6");
+    let back = "/local/domain/3/backend/vbd/0/51728";
+    play.store.set("/local/domain/0/device/vbd/51728/state", 1);
+    for (key, value) in [
+        ("frontend", "/local/domain/0/device/vbd/51728"),
+        ("frontend-id", "0"),
+        ("params", "/dev/gpt"),
+        ("mode", "w"),
+        ("state", "1"),
+    ] {
+        play.store.set(&format!("{back}/{key}"), value);
+    }
+    play.run();
+    let get = |key: &str| play.store.get(&format!("{back}/{key}"));
+    assert_eq!(get("state").as_deref(), Some("2"));
+    assert_eq!(get("disk-sectors").as_deref(), Some("4096"));
+    assert_eq!(get("feature-discard"), None);
+}
