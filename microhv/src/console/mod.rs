@@ -153,6 +153,7 @@ pub fn flush() {
     let console = &mut *CONSOLE.lock();
     if let Some(uart) = &mut console.uart {
         uart.flush(&mut console.queue);
+        uart.drain();
     }
 }
 

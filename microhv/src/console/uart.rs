@@ -24,6 +24,8 @@ const INTERRUPT_EMPTY: u8 = 2;
 const DIVISOR_LATCH: u8 = 0x80;
 const RECEIVED: u8 = 1;
 const EMPTY: u8 = 0x20;
+/// The transmitter is idle too.
+const SENT: u8 = 0x40;
 
 /// Characters that wait for a port. Not part of it: an open port is moved about on small stacks.
 pub(super) type Queue = Deque<u8, WAITING>;
@@ -148,6 +150,16 @@ impl Uart {
                 patience -= 1;
                 pause();
             }
+        }
+    }
+
+    /// Waits until the last character is on the line: what the port has taken is lost when the machine goes off.
+    pub(super) fn drain(&self) {
+        for _ in 0..PATIENCE {
+            if inb(self.base + LINE_STATUS) & SENT != 0 {
+                break;
+            }
+            pause();
         }
     }
 
