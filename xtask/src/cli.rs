@@ -70,6 +70,15 @@ pub enum Accel {
     Kvm,
 }
 
+/// What the machine runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emulator {
+    /// A machine with SVM and an IOMMU.
+    Qemu,
+    /// A machine with VMX and without an IOMMU; downloaded when it is needed first.
+    Bochs,
+}
+
 /// How the machine comes to microhv.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Boot {
@@ -104,9 +113,12 @@ pub struct Run {
     /// Put a file on the boot disk (may be given again).
     #[arg(long, value_name = "HOST_FILE=/PATH")]
     pub add: Vec<String>,
-    /// How the machine comes to microhv; direct is the quickest.
-    #[arg(long, value_enum, default_value_t = Boot::Direct)]
-    pub boot: Boot,
+    /// What the machine runs in: qemu (SVM, IOMMU, NIC) or bochs (VMX; boots its disk with BIOS).
+    #[arg(long, value_enum, default_value_t = Emulator::Qemu)]
+    pub emulator: Emulator,
+    /// How the machine comes to microhv; direct is the quickest [default: direct].
+    #[arg(long, value_enum)]
+    pub boot: Option<Boot>,
     /// Another disk, such as cargo xtask image makes; with --boot bios or uefi it boots as it is.
     #[arg(long, value_name = "FILE", conflicts_with = "add")]
     pub disk: Option<PathBuf>,
@@ -119,9 +131,9 @@ pub struct Run {
     /// Memory of the machine.
     #[arg(long, value_name = "MiB", default_value_t = 2048)]
     pub memory: u32,
-    /// The machine's IOMMU.
-    #[arg(long, value_enum, default_value_t = Iommu::Vtd)]
-    pub iommu: Iommu,
+    /// The machine's IOMMU [default: vtd].
+    #[arg(long, value_enum)]
+    pub iommu: Option<Iommu>,
     /// Who executes the machine's instructions; auto: KVM if it offers what microhv needs.
     #[arg(long, value_enum, default_value_t = Accel::Auto)]
     pub accel: Accel,

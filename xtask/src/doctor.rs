@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use crate::host::Tool;
 use crate::kvm::{self, Offer};
-use crate::{build, host};
+use crate::{bochs, build, host};
 
 /// Prints a line for each thing that is needed; fails if one of them is missing.
 pub fn doctor() -> ExitCode {
@@ -57,12 +57,24 @@ pub fn doctor() -> ExitCode {
         );
     }
     println!("  {}", acceleration());
+    println!("  {}", bochs());
     if missing == 0 {
         println!("Nothing is missing.");
         return ExitCode::SUCCESS;
     }
     println!("{missing} missing.");
     ExitCode::FAILURE
+}
+
+/// A sentence about Bochs, which is fetched when it is needed.
+fn bochs() -> &'static str {
+    if bochs::is_there() {
+        "Bochs (--emulator bochs, a machine with VMX) is in target/cache/bochs"
+    } else if !Path::new(bochs::KEYRING).exists() {
+        "Bochs (--emulator bochs, a machine with VMX) cannot be fetched: apt-get install debian-archive-keyring"
+    } else {
+        "Bochs (--emulator bochs, a machine with VMX) is fetched when it is needed, without being installed"
+    }
 }
 
 /// A sentence about hardware virtualisation, which nothing needs.

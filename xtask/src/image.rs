@@ -171,6 +171,18 @@ pub fn kept_boot_disk(images: &Images) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// The disk that Bochs boots; new each time, since nothing that domains write goes to it.
+///
+/// # Errors
+/// When the boot loader cannot be fetched, or the disk not be written.
+pub fn bochs_disk(images: &Images) -> Result<PathBuf> {
+    let target = paths::image().join("bochs.img");
+    let loader = (images.firmware)()?.loader;
+    bootdisk::create(&target, content(images, &loader), &[])?;
+    step("Made", &target.display().to_string());
+    Ok(target)
+}
+
 /// Puts `HOST_FILE=/PATH` into the archive.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::images::{Firmware, Images};
+use qemu_tests::machine;
 use qemu_tests::machine::qemu::{Boot, Forward, Machine, Serial};
 use qemu_tests::machine::qmp::End;
 use qemu_tests::machine::serial::Running;
@@ -14,12 +15,14 @@ use qemu_tests::machine::terminal;
 
 use crate::kvm::{self, Offer};
 use crate::output::step;
-use crate::{build, cli, host, image, paths, xl};
+use crate::{bochs, build, cli, host, image, paths, xl};
 
 /// The address that the Debian guest asks QEMU's DHCP server for.
 const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
 /// How long a machine may take to its prompt, or a command to its end, before it counts as hung.
 const HANG: Duration = Duration::from_secs(600);
+/// Why some options do not go together.
+const OWN_DISK: &str = "--batch needs a prompt with exit codes, which the loader.conf of a disk of your own does not ask for";
 
 /// Builds everything and boots it.
 ///
@@ -28,6 +31,9 @@ const HANG: Duration = Duration::from_secs(600);
 pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     // Read first: a wrong name should not cost a build.
     let batch = arguments.batch.as_deref().map(read_batch).transpose()?;
+    if arguments.emulator == cli::Emulator::Bochs {
+        return in_bochs(arguments, batch);
+    }
     if arguments.qemu == host::QEMU.program {
         host::ensure(&[host::QEMU])?;
     }
@@ -46,7 +52,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     machine.qemu.clone_from(&arguments.qemu);
     machine.cpus = arguments.cpus;
     machine.memory = arguments.memory;
-    machine.iommu = arguments.iommu.into();
+    machine.iommu = arguments.iommu.unwrap_or(cli::Iommu::Vtd).into();
     choose_boot(arguments, &images, &mut machine)?;
     machine.nic = Some(Vec::new());
     if !arguments.no_guest {
@@ -78,7 +84,8 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     }
     machine.log = Some(log.clone());
     if let Some(lines) = batch {
-        return type_lines(&machine, &log, &lines);
+        step("Booting", &format!("microhv; console in {}", log.display()));
+        return type_lines(Running::start(&machine, &log, true)?, &lines);
     }
     machine.serial = Serial::Terminal;
     step(
@@ -86,12 +93,94 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         "microhv; \"poweroff\" at its prompt ends it, Ctrl-A x kills it; \"cargo xtask xl list\" works from elsewhere",
     );
     let end = terminal::run(&machine)?;
-    let said = std::fs::read(&log).unwrap_or_default();
+    Ok(judge(&end, &log))
+}
+
+/// Boots the disk in Bochs.
+fn in_bochs(arguments: &cli::Run, batch: Option<Vec<String>>) -> Result<ExitCode> {
+    refuse(arguments)?;
+    let bochs = bochs::get()?;
+    build::all()?;
+    let mut images = image::all(!arguments.no_guest)?;
+    machine::bochs::configure(&mut images.archive)?;
+    for argument in &arguments.add {
+        image::add(&mut images.archive, argument)?;
+    }
+    if batch.is_some() {
+        images.archive.edit("boot/loader.conf", |text| {
+            text + "\nconsole_cmdline=\"prompt_status\"\n"
+        })?;
+    }
+    let disk = match &arguments.disk {
+        Some(disk) => disk.clone(),
+        None => image::bochs_disk(&images)?,
+    };
+    let socket = xl::Socket::new()?;
+    let machine = machine::bochs::Machine {
+        bochs,
+        cpus: arguments.cpus,
+        memory: arguments.memory,
+        disk,
+        folder: paths::log(),
+        real_time: batch.is_none(),
+        channel: socket.as_ref().map(|socket| socket.path().to_owned()),
+    };
+    let log = paths::log().join("run.log");
+    if let Some(lines) = batch {
+        step("Booting", &format!("microhv; console in {}", log.display()));
+        return type_lines(Running::start_bochs(&machine, &log, true)?, &lines);
+    }
+    step(
+        "Booting",
+        "microhv in Bochs; \"poweroff\" at its prompt ends it, Ctrl-A x kills it; \"cargo xtask xl list\" works from elsewhere",
+    );
+    let end = terminal::run_bochs(&machine, &log)?;
+    Ok(judge(&end, &log))
+}
+
+/// Says no to what Bochs cannot do.
+fn refuse(arguments: &cli::Run) -> Result<()> {
+    let cli::Run {
+        boot, iommu, accel, ..
+    } = arguments;
+    ensure!(
+        matches!(boot, None | Some(cli::Boot::Bios)),
+        "Bochs boots its disk with BIOS: --boot direct and --boot uefi need QEMU"
+    );
+    ensure!(
+        matches!(iommu, None | Some(cli::Iommu::None)),
+        "Bochs has no IOMMU: --iommu needs QEMU"
+    );
+    ensure!(
+        *accel != cli::Accel::Kvm,
+        "Bochs executes all instructions itself: --accel kvm needs QEMU"
+    );
+    ensure!(
+        arguments.qemu == host::QEMU.program && arguments.qemu_arg.is_empty(),
+        "--qemu and --qemu-arg are for QEMU, not for Bochs"
+    );
+    ensure!(
+        arguments.disk.is_none() || arguments.batch.is_none(),
+        "{OWN_DISK}"
+    );
+    if let Some(disk) = &arguments.disk {
+        ensure!(
+            disk.is_file(),
+            "--disk: there is no file {}",
+            disk.display()
+        );
+    }
+    Ok(())
+}
+
+/// The exit code of a machine that a person used.
+fn judge(end: &End, log: &Path) -> ExitCode {
+    let said = std::fs::read(log).unwrap_or_default();
     if String::from_utf8_lossy(&said).contains("microhv cannot start: ") {
         // It powers off then, but this is not what was asked for.
-        return Ok(ExitCode::FAILURE);
+        return ExitCode::FAILURE;
     }
-    Ok(report(&end))
+    report(end)
 }
 
 /// What the machine boots, and its disk.
@@ -103,20 +192,21 @@ fn choose_boot(arguments: &cli::Run, images: &Images, machine: &mut Machine) -> 
             disk.display()
         );
     }
-    if arguments.boot == cli::Boot::Direct {
+    let boot = arguments.boot.unwrap_or(cli::Boot::Direct);
+    if boot == cli::Boot::Direct {
         machine.archive = Some(image::write_archive(&images.archive)?);
         machine.disk = Some(arguments.disk.as_ref().unwrap_or(&images.disk).clone());
         return Ok(());
     }
     ensure!(
         arguments.disk.is_none() || arguments.batch.is_none(),
-        "--batch needs a prompt with exit codes, which the loader.conf of a disk of your own does not ask for"
+        "{OWN_DISK}"
     );
     machine.disk = Some(match &arguments.disk {
         Some(disk) => disk.clone(),
         None => image::kept_boot_disk(images)?,
     });
-    machine.boot = match arguments.boot {
+    machine.boot = match boot {
         cli::Boot::Uefi => {
             let Firmware { code, vars, .. } = (images.firmware)()?;
             Boot::Uefi { code, vars }
@@ -127,9 +217,7 @@ fn choose_boot(arguments: &cli::Run, images: &Images, machine: &mut Machine) -> 
 }
 
 /// Types each of `lines` at the prompt and powers the machine off.
-fn type_lines(machine: &Machine, log: &Path, lines: &[String]) -> Result<ExitCode> {
-    step("Booting", &format!("microhv; console in {}", log.display()));
-    let mut running = Running::start(machine, log, true)?;
+fn type_lines(mut running: Running, lines: &[String]) -> Result<ExitCode> {
     running.wait_prompt(HANG)?;
     let mut failed = Vec::new();
     // The machine is powered off in any case: a file may say so itself, as its last command.
@@ -167,7 +255,7 @@ fn report(end: &End) -> ExitCode {
     match end {
         End::PoweredOff => return ExitCode::SUCCESS,
         End::Reset => eprintln!("xtask: the machine reset itself"),
-        End::Other(reason) => eprintln!("xtask: QEMU ended: {reason}"),
+        End::Other(reason) => eprintln!("xtask: the emulator ended: {reason}"),
     }
     ExitCode::FAILURE
 }

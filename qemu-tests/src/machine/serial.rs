@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::bochs;
 use super::qemu::{Machine, Serial};
 use super::qmp::{End, Listener, Qmp};
 
@@ -33,14 +34,20 @@ impl Shared {
     }
 }
 
-/// A machine with its console on a pipe. Dropping it kills QEMU.
+/// What knows how a machine ended.
 #[derive(Debug)]
+enum Witness {
+    Qemu(Qmp),
+    Bochs(bochs::Watch),
+}
+
+/// A machine whose console is ours. Dropping it kills the emulator.
 pub struct Running {
     child: Child,
-    input: ChildStdin,
+    input: Box<dyn Write + Send>,
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
-    qmp: Option<Qmp>,
+    witness: Option<Witness>,
     log: PathBuf,
     /// Everything before this has been looked at by [`Self::wait_for`].
     position: usize,
@@ -55,7 +62,7 @@ impl Running {
         if let Some(folder) = log.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let mut copy = File::create(log).with_context(|| log.display().to_string())?;
+        let copy = File::create(log).with_context(|| log.display().to_string())?;
         let listener = Listener::new()?;
         let machine = Machine {
             serial: Serial::Pipe,
@@ -71,30 +78,8 @@ impl Running {
             .spawn()
             .with_context(|| machine.qemu.display().to_string())?;
         let input = child.stdin.take().context("QEMU's standard input")?;
-        let mut stdout = child.stdout.take().context("QEMU's standard output")?;
-        let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
-        let reader = thread::spawn(move || {
-            let mut block = [0; 4096];
-            loop {
-                let length = match stdout.read(&mut block) {
-                    Ok(0) => break,
-                    Ok(length) => length,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    Err(_) => break,
-                };
-                // A full disk must not lose what the scenario still waits for.
-                let _ = copy.write_all(&block[..length]);
-                if echo {
-                    let mut out = std::io::stdout();
-                    let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
-                }
-                theirs.lock().bytes.extend_from_slice(&block[..length]);
-                theirs.grown.notify_all();
-            }
-            theirs.lock().closed = true;
-            theirs.grown.notify_all();
-        });
+        let stdout = child.stdout.take().context("QEMU's standard output")?;
+        let (shared, reader) = read(stdout, copy, echo);
         let qmp = match listener.accept(&mut child) {
             Ok(qmp) => qmp,
             Err(error) => {
@@ -105,10 +90,32 @@ impl Running {
         };
         Ok(Self {
             child,
-            input,
+            input: Box::new(input),
             shared,
             reader: Some(reader),
-            qmp: Some(qmp),
+            witness: Some(Witness::Qemu(qmp)),
+            log: log.to_owned(),
+            position: 0,
+        })
+    }
+
+    /// Starts a machine in Bochs; otherwise as [`Self::start`].
+    ///
+    /// # Errors
+    /// When Bochs does not start.
+    pub fn start_bochs(machine: &bochs::Machine, log: &Path, echo: bool) -> Result<Self> {
+        if let Some(folder) = log.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let copy = File::create(log).with_context(|| log.display().to_string())?;
+        let (child, console, watch) = machine.start()?.into_parts();
+        let (shared, reader) = read(console.try_clone()?, copy, echo);
+        Ok(Self {
+            child,
+            input: Box::new(console),
+            shared,
+            reader: Some(reader),
+            witness: Some(Witness::Bochs(watch)),
             log: log.to_owned(),
             position: 0,
         })
@@ -180,16 +187,17 @@ impl Running {
     /// Executes a command of QEMU's machine protocol.
     ///
     /// # Errors
-    /// When QEMU has gone or refuses.
+    /// When QEMU has gone or refuses, or the machine is none of QEMU's.
     pub fn qmp(
         &mut self,
         command: &str,
         arguments: &serde_json::Value,
     ) -> Result<serde_json::Value> {
-        self.qmp
-            .as_mut()
-            .context("the machine has ended")?
-            .execute(command, arguments)
+        match &mut self.witness {
+            Some(Witness::Qemu(qmp)) => qmp.execute(command, arguments),
+            Some(Witness::Bochs(_)) => bail!("Bochs has no {command}"),
+            None => bail!("the machine has ended"),
+        }
     }
 
     /// Everything printed so far.
@@ -198,7 +206,7 @@ impl Running {
         String::from_utf8_lossy(&self.shared.lock().bytes).into_owned()
     }
 
-    /// Waits for QEMU to end by itself.
+    /// Waits for the emulator to end by itself.
     ///
     /// # Errors
     /// When it has not ended after `limit`.
@@ -213,11 +221,44 @@ impl Running {
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
-        Ok(self
-            .qmp
-            .take()
-            .map_or(End::Other("asked twice".into()), Qmp::end))
+        Ok(match self.witness.take() {
+            Some(Witness::Qemu(qmp)) => qmp.end(),
+            Some(Witness::Bochs(watch)) => watch.end(),
+            None => End::Other("asked twice".into()),
+        })
     }
+}
+
+/// Reads a console to its end, in a thread of its own; `copy` gets it too.
+fn read(
+    mut console: impl Read + Send + 'static,
+    mut copy: File,
+    echo: bool,
+) -> (Arc<Shared>, JoinHandle<()>) {
+    let shared = Arc::new(Shared::default());
+    let theirs = Arc::clone(&shared);
+    let reader = thread::spawn(move || {
+        let mut block = [0; 4096];
+        loop {
+            let length = match console.read(&mut block) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            // A full disk must not lose what the scenario still waits for.
+            let _ = copy.write_all(&block[..length]);
+            if echo {
+                let mut out = std::io::stdout();
+                let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
+            }
+            theirs.lock().bytes.extend_from_slice(&block[..length]);
+            theirs.grown.notify_all();
+        }
+        theirs.lock().closed = true;
+        theirs.grown.notify_all();
+    });
+    (shared, reader)
 }
 
 impl Drop for Running {

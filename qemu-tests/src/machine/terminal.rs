@@ -1,10 +1,15 @@
 //! Runs a machine on the terminal of the person who typed `cargo xtask run`.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use super::bochs;
 use super::qemu::Machine;
 use super::qmp::{End, Listener};
 
@@ -71,4 +76,90 @@ pub fn run(machine: &Machine) -> Result<End> {
     child.wait()?;
     drop(saved);
     Ok(end)
+}
+
+/// As QEMU has it: Ctrl-A x ends the emulator, Ctrl-A twice types one.
+const ESCAPE: u8 = 1;
+
+/// What typed `bytes` are for the machine; none when the machine is to be ended. `escaped` is kept from one call to the next.
+fn typed(bytes: &[u8], escaped: &mut bool) -> Option<Vec<u8>> {
+    let mut meant = Vec::new();
+    for &byte in bytes {
+        match (std::mem::take(escaped), byte) {
+            (true, b'x' | b'X') => return None,
+            (true, ESCAPE) => meant.push(ESCAPE),
+            (true, other) => meant.extend([ESCAPE, other]),
+            (false, ESCAPE) => *escaped = true,
+            (false, other) => meant.push(other),
+        }
+    }
+    Some(meant)
+}
+
+fn type_on(mut console: TcpStream, pid: Pid) {
+    let mut input = std::io::stdin().lock();
+    let terminal = input.is_terminal();
+    let (mut block, mut escaped) = ([0; 512], false);
+    while let Ok(length @ 1..) = input.read(&mut block) {
+        let meant = if terminal {
+            typed(&block[..length], &mut escaped)
+        } else {
+            Some(block[..length].to_vec())
+        };
+        let Some(meant) = meant else {
+            let _ = kill_process(pid, Signal::KILL);
+            return;
+        };
+        if console.write_all(&meant).is_err() {
+            return;
+        }
+    }
+}
+
+/// Boots `machine` in Bochs with COM1 on our own terminal and in the file `log`, and waits for its end.
+///
+/// # Errors
+/// When Bochs cannot be started.
+pub fn run_bochs(machine: &bochs::Machine, log: &Path) -> Result<End> {
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut copy = File::create(log).with_context(|| log.display().to_string())?;
+    let (mut child, mut console, watch) = machine.start()?.into_parts();
+    let raw = Raw::new();
+    let (input, pid) = (console.try_clone()?, Pid::from_child(&child));
+    std::thread::spawn(move || type_on(input, pid));
+    let mut block = [0; 4096];
+    loop {
+        let length = match console.read(&mut block) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        // Neither a full disk nor a closed terminal ends the machine.
+        let _ = copy.write_all(&block[..length]);
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
+    }
+    child.wait()?;
+    drop(raw);
+    Ok(watch.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_a_x_ends_the_machine_even_in_two_reads() {
+        let mut escaped = false;
+        assert_eq!(typed(b"xl\r", &mut escaped), Some(b"xl\r".to_vec()));
+        assert_eq!(
+            typed(b"a\x01\x01b\x01z", &mut escaped),
+            Some(b"a\x01b\x01z".to_vec())
+        );
+        assert_eq!(typed(b"b\x01", &mut escaped), Some(b"b".to_vec()));
+        assert_eq!(typed(b"x", &mut escaped), None);
+    }
 }

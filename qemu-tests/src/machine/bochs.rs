@@ -1,0 +1,468 @@
+//! A machine that Bochs emulates: a CPU with VMX and EPT, an IDE disk that GRUB boots, two serial ports, and no IOMMU.
+//!
+//! What Bochs does otherwise than its manual says is in docs/bochs.md.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+use super::qmp::End;
+use crate::archive::Archive;
+
+/// A machine that can be started.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The folder with Bochs, its libraries and its BIOS, as `cargo xtask` makes it.
+    pub bochs: PathBuf,
+    /// Number of CPUs; one thread of the host executes them all.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// The raw image behind the IDE disk; what is written to it stays.
+    pub disk: PathBuf,
+    /// Where Bochs's configuration and log go.
+    pub folder: PathBuf,
+    /// The machine's clock does not run faster than ours, as a person expects it; otherwise time flies while all CPUs wait.
+    pub real_time: bool,
+    /// The socket that COM2 becomes; none for a machine without COM2.
+    pub channel: Option<PathBuf>,
+}
+
+/// Bochs, running.
+#[derive(Debug)]
+pub struct Bochs {
+    /// The process.
+    pub child: Child,
+    /// COM1.
+    pub console: TcpStream,
+    watch: Watch,
+}
+
+/// Reads Bochs's log as it is written; knows at last how the machine ended.
+#[derive(Debug)]
+pub struct Watch {
+    end: Arc<Mutex<End>>,
+    reader: JoinHandle<()>,
+    /// Holds the lock on the disk.
+    _disk: File,
+}
+
+impl Watch {
+    /// How the machine ended; Bochs must have.
+    #[must_use]
+    pub fn end(self) -> End {
+        let _ = self.reader.join();
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.clone()
+    }
+}
+
+impl Bochs {
+    /// The parts, for somebody who waits for the process.
+    #[must_use]
+    pub fn into_parts(self) -> (Child, TcpStream, Watch) {
+        (self.child, self.console, self.watch)
+    }
+}
+
+impl Machine {
+    /// Bochs's configuration, with the ports of ours that COM1 and COM2 connect to.
+    fn configuration(&self, com1: u16, com2: Option<u16>) -> Result<String> {
+        let Self {
+            cpus,
+            memory,
+            disk,
+            bochs,
+            ..
+        } = self;
+        let share = bochs.join("share");
+        let (disk, share) = (option(disk)?, option(&share)?);
+        let sync = if self.real_time { "slowdown" } else { "none" };
+        let mut text = format!(
+            "config_interface: textconfig\n\
+             display_library: term\n\
+             cpu: model=broadwell_ult, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
+             memory: guest={memory}, host={memory}\n\
+             romimage: file={share}/BIOS-bochs-latest, options=fastboot\n\
+             vgaromimage: file={share}/VGABIOS-lgpl-latest\n\
+             pci: enabled=1, chipset=i440fx\n\
+             ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+             ata0-master: type=disk, path={disk}, mode=flat\n\
+             boot: disk\n\
+             clock: sync={sync}, time0=utc\n\
+             speaker: enabled=0\n\
+             com1: enabled=1, mode=socket-client, dev=127.0.0.1:{com1}\n"
+        );
+        if let Some(port) = com2 {
+            text += &format!("com2: enabled=1, mode=socket-client, dev=127.0.0.1:{port}\n");
+        }
+        // The log goes to us: the file that Bochs would write is the only thing that says how a machine ended.
+        Ok(
+            text + "log: /dev/stderr\npanic: action=fatal\nerror: action=report\ninfo: action=report\ndebug: action=ignore\n"
+        )
+    }
+
+    /// The command that runs Bochs with its own C library so that it does not outlive us.
+    fn command(&self, configuration: &Path) -> Command {
+        let library = self.bochs.join("lib");
+        // Part of util-linux, which Debian marks essential.
+        let mut command = Command::new("/usr/bin/setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(library.join("ld.so"))
+            .arg("--library-path")
+            .arg(library.join("so"))
+            .arg(library.join("bochs-bin"))
+            .args(["-q", "-f"])
+            .arg(configuration)
+            .env("LTDL_LIBRARY_PATH", library.join("plugins"))
+            .env("BXSHARE", self.bochs.join("share"))
+            // Its screen is a terminal; no keys and no colours are wanted.
+            .env("TERM", "dumb")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the disk is in use, or Bochs does not start.
+    pub fn start(&self) -> Result<Bochs> {
+        fs::create_dir_all(&self.folder)?;
+        let disk = File::options()
+            .read(true)
+            .write(true)
+            .open(&self.disk)
+            .with_context(|| self.disk.display().to_string())?;
+        if disk.try_lock().is_err() {
+            bail!("{} is another machine's disk", self.disk.display());
+        }
+        // Bochs's own lock, which stays when Bochs is killed. Ours says that nobody has the disk.
+        let _ = fs::remove_file(with_lock(&self.disk));
+        let com1 = listen()?;
+        let com2 = match &self.channel {
+            Some(socket) => Some((
+                listen()?,
+                UnixListener::bind(socket).context("COM2's socket")?,
+            )),
+            None => None,
+        };
+        let port = |listener: &TcpListener| Ok::<_, anyhow::Error>(listener.local_addr()?.port());
+        let second = com2
+            .as_ref()
+            .map(|(listener, _)| port(listener))
+            .transpose()?;
+        let configuration = self.folder.join("bochsrc");
+        fs::write(&configuration, self.configuration(port(&com1)?, second)?)?;
+        let log = self.folder.join("bochs.log");
+        let copy = File::create(&log).with_context(|| log.display().to_string())?;
+        let mut child = self
+            .command(&configuration)
+            .spawn()
+            .context("cannot start Bochs")?;
+        let end = Arc::new(Mutex::new(End::Other("killed".into())));
+        let stderr = child.stderr.take().context("Bochs's standard error")?;
+        let pid = Pid::from_child(&child);
+        let theirs = Arc::clone(&end);
+        let reader = thread::spawn(move || watch(stderr, copy, pid, &theirs));
+        let connect = |child: &mut Child| -> Result<TcpStream> {
+            let console = accept(&com1, child)?;
+            if let Some((listener, socket)) = &com2 {
+                let line = accept(listener, child)?;
+                let socket = socket.try_clone()?;
+                thread::spawn(move || bridge(&line, &socket));
+            }
+            Ok(console)
+        };
+        let watch = Watch {
+            end,
+            reader,
+            _disk: disk,
+        };
+        match connect(&mut child) {
+            Ok(console) => Ok(Bochs {
+                child,
+                console,
+                watch,
+            }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                match watch.end() {
+                    End::Other(why) => bail!("{error}: {why}; its log is {}", log.display()),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+}
+
+/// Makes the configuration in `archive` fit: no IOMMU, so no domain gets a device, and so none that is there for one.
+///
+/// # Errors
+/// When the archive has no loader.conf.
+pub fn configure(archive: &mut Archive) -> Result<()> {
+    archive.edit("boot/loader.conf", |text| {
+        let lines = text
+            .lines()
+            .filter(|line| !line.contains("_pptdevs=") && !line.starts_with("netback_"));
+        let text: String = lines.map(|line| line.to_owned() + "\n").collect();
+        text.replacen("xen_cmdline=\"", "xen_cmdline=\"iommu=off ", 1)
+            .replacen(" netback ", " ", 1)
+    })?;
+    archive.remove("boot/netback");
+    Ok(())
+}
+
+/// A path as the value of an option: Bochs has no way to write some characters.
+fn option(path: &Path) -> Result<String> {
+    let text = path.display().to_string();
+    ensure!(
+        !text.contains([',', '"', '\n', ' ', '$']),
+        "Bochs cannot open a file whose path has spaces, commas, quotes or dollars in it: {text}"
+    );
+    Ok(text)
+}
+
+/// Bochs's lock beside a disk's image.
+fn with_lock(disk: &Path) -> PathBuf {
+    let mut name = disk.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+fn listen() -> Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for Bochs")?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Waits until Bochs connects.
+fn accept(listener: &TcpListener, child: &mut Child) -> Result<TcpStream> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if let Some(status) = child.try_wait()? {
+                    bail!("Bochs did not start ({status})");
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(error).context("Bochs"),
+        }
+    }
+}
+
+/// What a line of Bochs's log means.
+#[derive(Debug, PartialEq, Eq)]
+enum Said<'a> {
+    /// The screen is this terminal.
+    Screen(&'a str),
+    /// A CPU reset, which is also what a machine starts with.
+    Reset,
+    /// The end.
+    End(End),
+}
+
+/// Understands a line of Bochs's log.
+fn said(line: &str) -> Option<Said<'_>> {
+    if let Some((_, name)) = line.split_once("connected to screen \"") {
+        return name.split('"').next().map(Said::Screen);
+    }
+    if line.contains("bx_pc_system_c::Reset(") {
+        return Some(Said::Reset);
+    }
+    let (_, panic) = line.split_once(">>PANIC<< ")?;
+    let off = ["soft power off", "shutdown requested"]
+        .iter()
+        .any(|words| panic.contains(words));
+    Some(Said::End(if off {
+        End::PoweredOff
+    } else {
+        End::Other(panic.trim().to_owned())
+    }))
+}
+
+/// Reads the log up to Bochs's end. A machine that resets itself is ended.
+fn watch(log: impl Read, mut copy: File, pid: Pid, end: &Mutex<End>) {
+    let set = |value| *end.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    let mut resets = 0;
+    let mut lines = BufReader::new(log);
+    let mut line = Vec::new();
+    while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
+        // A full disk must not stop the machine.
+        let _ = copy.write_all(&line);
+        match said(&String::from_utf8_lossy(&line)) {
+            Some(Said::Screen(name)) => drain(name),
+            Some(Said::Reset) => {
+                resets += 1;
+                if resets == 2 {
+                    set(End::Reset);
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            Some(Said::End(value)) => set(value),
+            None => {}
+        }
+        line.clear();
+    }
+}
+
+/// Reads what Bochs draws on its terminal: nobody sees it, but Bochs stops when the terminal is full, and takes for keys what
+/// the terminal echoes.
+fn drain(name: &str) {
+    let Ok(mut screen) = File::open(name) else {
+        return;
+    };
+    if let Ok(mut settings) = tcgetattr(&screen) {
+        settings.make_raw();
+        let _ = tcsetattr(&screen, OptionalActions::Now, &settings);
+    }
+    thread::spawn(move || {
+        let mut block = [0; 4096];
+        while matches!(screen.read(&mut block), Ok(1..)) {}
+    });
+}
+
+/// Carries COM2 to one client of `socket` after the other; what comes while there is none is lost, as on any line.
+fn bridge(line: &TcpStream, socket: &UnixListener) {
+    let client = Arc::new(Mutex::new(None::<std::os::unix::net::UnixStream>));
+    let theirs = Arc::clone(&client);
+    let Ok(mut input) = line.try_clone() else {
+        return;
+    };
+    thread::spawn(move || {
+        let mut block = [0; 4096];
+        while let Ok(length @ 1..) = input.read(&mut block) {
+            let mut client = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(stream) = client.as_mut() {
+                // One that has gone is noticed by its reader.
+                let _ = stream.write_all(&block[..length]);
+            }
+        }
+        // The machine has ended; so has the line.
+        if let Some(stream) = theirs.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    });
+    let mut line = line;
+    while let Ok((mut stream, _)) = socket.accept() {
+        let Ok(writer) = stream.try_clone() else {
+            continue;
+        };
+        *client.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        let mut block = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut block) {
+            if line.write_all(&block[..length]).is_err() {
+                return;
+            }
+        }
+        *client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            bochs: "/cache/bochs".into(),
+            cpus: 2,
+            memory: 1024,
+            disk: "/disk.img".into(),
+            folder: "/log".into(),
+            real_time: false,
+            channel: None,
+        }
+    }
+
+    #[test]
+    fn the_configuration_is_that_of_the_machine() {
+        let text = machine().configuration(1234, Some(99)).unwrap();
+        for line in [
+            "cpu: model=broadwell_ult, count=2, ",
+            "memory: guest=1024, host=1024",
+            "path=/disk.img, mode=flat",
+            "romimage: file=/cache/bochs/share/BIOS-bochs-latest",
+            "com1: enabled=1, mode=socket-client, dev=127.0.0.1:1234",
+            "com2: enabled=1, mode=socket-client, dev=127.0.0.1:99",
+            "clock: sync=none",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+        assert!(!machine().configuration(1, None).unwrap().contains("com2"));
+        let mut odd = machine();
+        odd.disk = "/my disk.img".into();
+        assert!(odd.configuration(1, None).is_err());
+    }
+
+    #[test]
+    fn no_domain_is_there_for_a_device() {
+        let mut archive = Archive::new();
+        archive.bytes("boot/netback", "elf").bytes(
+            "boot/loader.conf",
+            "xen_cmdline=\"a=b\"\ndomains=\"xenstore netback blkback\"\nnetback_memory=\"1M\"\nblkback_pptdevs=\"0/2/0\"\nx=\"y\"\n",
+        );
+        configure(&mut archive).unwrap();
+        assert_eq!(
+            archive.read("boot/loader.conf").unwrap(),
+            b"xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore blkback\"\nx=\"y\"\n"
+        );
+        assert!(archive.read("boot/netback").is_err());
+    }
+
+    #[test]
+    fn the_log_says_how_a_machine_ended() {
+        let other = |why: &str| Some(Said::End(End::Other(why.into())));
+        for (line, meaning) in [
+            (
+                "00278267060p[ACPI  ] >>PANIC<< ACPI control: soft power off\n",
+                Some(Said::End(End::PoweredOff)),
+            ),
+            (
+                "1p[UNMAP ] >>PANIC<< Shutdown port: shutdown requested",
+                Some(Said::End(End::PoweredOff)),
+            ),
+            (
+                "1p[CPU0  ] >>PANIC<< exception(): 3rd (13) exception with no resolution\n",
+                other("exception(): 3rd (13) exception with no resolution"),
+            ),
+            (
+                "0i[SYS   ] bx_pc_system_c::Reset(HARDWARE) called",
+                Some(Said::Reset),
+            ),
+            (
+                "Bochs connected to screen \"/dev/pts/0\"\n",
+                Some(Said::Screen("/dev/pts/0")),
+            ),
+            ("0i[ACPI  ] new IRQ line = 11", None),
+        ] {
+            assert_eq!(said(line), meaning, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_killed_machine_leaves_no_lock() {
+        assert_eq!(
+            with_lock(Path::new("/a/disk.img")),
+            Path::new("/a/disk.img.lock")
+        );
+    }
+}
