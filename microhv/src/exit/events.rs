@@ -55,9 +55,13 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
     if hw.has_event() {
         run.halted = false;
     }
-    if apic.nmi_pending() && hw.can_nmi() && apic.take_nmi() {
-        hw.inject(Event::Nmi);
-        run.halted = false;
+    if apic.nmi_pending() {
+        if !hw.can_nmi() {
+            hw.request_nmi_window();
+        } else if apic.take_nmi() {
+            hw.inject(Event::Nmi);
+            run.halted = false;
+        }
     }
     let upcall = machine.upcall_vector();
     let mut waiting = apic.pending();

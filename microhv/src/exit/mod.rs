@@ -35,6 +35,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
         Exit::HostInterrupt => cpu::interrupt_window(),
         // The CPU took a pending NMI as soon as the entry code let it.
         Exit::HostNmi => {}
+        Exit::ControlRegister => {}
         Exit::InterruptWindow => run.hw.request_interrupt_window(Window::None),
         Exit::Hypercall => {
             run.hw.skip_instruction();

@@ -36,13 +36,14 @@ static CPUS: [PerCpu; arch::MAX_CPUS] = [const {
     }
 }; arch::MAX_CPUS];
 
+/// This CPU has SVM.
+pub fn is_present() -> bool {
+    cpu::cpuid(0x8000_0000, 0).eax >= 0x8000_000a
+        && cpu::cpuid(0x8000_0001, 0).ecx & CPUID_SVM_ECX != 0
+}
+
 /// Turns SVM on, on this CPU, and saves the host's FS, GS and TR: they must be final.
 pub fn init() -> Result<(), &'static str> {
-    if cpu::cpuid(0x8000_0000, 0).eax < 0x8000_000a
-        || cpu::cpuid(0x8000_0001, 0).ecx & CPUID_SVM_ECX == 0
-    {
-        return Err("this CPU has no hardware virtualisation that microhv knows (SVM)");
-    }
     let features = cpu::cpuid(0x8000_000a, 0);
     if features.edx & CPUID_NP == 0 {
         return Err("this CPU's SVM has no nested paging (NPT)");

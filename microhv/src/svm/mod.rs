@@ -10,9 +10,9 @@ mod entry;
 mod vcpu;
 mod vmcb;
 
-pub use enable::init;
 #[cfg(test)]
 pub use enable::prepare_for_tests;
+pub use enable::{init, is_present};
 pub use vcpu::Vcpu;
 
 /// VMMCALL.

@@ -1,30 +1,68 @@
-//! The vendor's backend, chosen once at boot.
+//! The vendor's backend, chosen once at boot by what the CPU has.
 
 use super::VirtualCpu;
 use crate::paging::Format;
 use crate::types::Mfn;
+use crate::{ept, npt, svm, vmx};
 use core::ops::{Deref, DerefMut};
+use spin::Once;
+
+/// One backend.
+struct Backend {
+    is_present: fn() -> bool,
+    init: fn() -> Result<(), &'static str>,
+    new_vcpu: fn(Mfn) -> Option<Hardware>,
+    format: &'static dyn Format,
+    hypercall: [u8; 3],
+}
+
+static BACKENDS: [Backend; 2] = [
+    Backend {
+        is_present: svm::is_present,
+        init: svm::init,
+        new_vcpu: |root| svm::Vcpu::new(root).map(Hardware::Svm),
+        format: &npt::NPT,
+        hypercall: svm::HYPERCALL_INSTRUCTION,
+    },
+    Backend {
+        is_present: vmx::is_present,
+        init: vmx::init,
+        new_vcpu: |root| vmx::Vcpu::new(root).map(Hardware::Vmx),
+        format: &ept::EPT,
+        hypercall: vmx::HYPERCALL_INSTRUCTION,
+    },
+];
+
+static CHOSEN: Once<Option<&'static Backend>> = Once::new();
+
+/// The one that [`init`] chose; before it (on the host, in tests) the first.
+fn chosen() -> &'static Backend {
+    CHOSEN.get().copied().flatten().unwrap_or(&BACKENDS[0])
+}
 
 /// A vCPU of whichever backend this machine has; use it as a [`VirtualCpu`].
-pub struct Hardware(Kind);
-
-enum Kind {
-    Svm(crate::svm::Vcpu),
+pub enum Hardware {
+    /// AMD's.
+    Svm(svm::Vcpu),
+    /// Intel's.
+    Vmx(vmx::Vcpu),
 }
 
 impl Deref for Hardware {
     type Target = dyn VirtualCpu + Send;
     fn deref(&self) -> &Self::Target {
-        match &self.0 {
-            Kind::Svm(vcpu) => vcpu,
+        match self {
+            Self::Svm(vcpu) => vcpu,
+            Self::Vmx(vcpu) => vcpu,
         }
     }
 }
 
 impl DerefMut for Hardware {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        match &mut self.0 {
-            Kind::Svm(vcpu) => vcpu,
+        match self {
+            Self::Svm(vcpu) => vcpu,
+            Self::Vmx(vcpu) => vcpu,
         }
     }
 }
@@ -32,23 +70,29 @@ impl DerefMut for Hardware {
 /// Turns hardware virtualisation on, on the calling CPU. Every CPU calls it once, after its per-CPU
 /// data, GDT and TSS are final. The error is a sentence for the console.
 pub fn init() -> Result<(), &'static str> {
-    crate::svm::init()
+    let found = CHOSEN.call_once(|| BACKENDS.iter().find(|backend| (backend.is_present)()));
+    let backend =
+        found.ok_or("this CPU has no hardware virtualisation that microhv knows (SVM or VMX)")?;
+    if !(backend.is_present)() {
+        return Err("this CPU has other hardware virtualisation than the first");
+    }
+    (backend.init)()
 }
 
 /// A new vCPU in the state after INIT, running on second-level table `root`. `None`: out of memory.
 #[must_use]
 pub fn new_vcpu(root: Mfn) -> Option<Hardware> {
-    Some(Hardware(Kind::Svm(crate::svm::Vcpu::new(root)?)))
+    (chosen().new_vcpu)(root)
 }
 
 /// How this machine's second-level tables are written.
 #[must_use]
 pub fn page_format() -> &'static dyn Format {
-    &crate::npt::NPT
+    chosen().format
 }
 
 /// The three bytes of this machine's hypercall instruction.
 #[must_use]
 pub fn hypercall_instruction() -> [u8; 3] {
-    crate::svm::HYPERCALL_INSTRUCTION
+    chosen().hypercall
 }

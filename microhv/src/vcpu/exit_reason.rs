@@ -55,6 +55,8 @@ pub enum Exit {
     SetXcr,
     /// MOV to CR8, while an interrupt waits.
     WriteTaskPriority,
+    /// A write of a control register that the backend dealt with.
+    ControlRegister,
     /// INVD, WBINVD.
     CacheFlush,
     /// RDPMC.
@@ -103,7 +105,7 @@ impl Exit {
             Self::WriteMsr(..) => ExitReason::MsrWrite,
             Self::Io(_) => ExitReason::IoPort,
             Self::SetXcr => ExitReason::Xsetbv,
-            Self::WriteTaskPriority => ExitReason::ControlRegister,
+            Self::WriteTaskPriority | Self::ControlRegister => ExitReason::ControlRegister,
             Self::CacheFlush => ExitReason::Wbinvd,
             Self::ReadCounter | Self::UndefinedInstruction => ExitReason::Forbidden,
             Self::Exception(..) => ExitReason::Exception,

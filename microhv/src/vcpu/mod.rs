@@ -58,6 +58,13 @@ impl Event {
 
 /// One virtual CPU as a vendor's backend provides it. Held exclusively by the CPU that runs it.
 pub trait VirtualCpu {
+    /// The vCPU gets this CPU, before the first entry. `switch`: another vCPU had it in between, so that registers which
+    /// only guests use are to be loaded.
+    fn load(&mut self, switch: bool) {
+        let _ = switch;
+    }
+    /// The vCPU loses this CPU; [`Self::load`] may follow on another.
+    fn unload(&mut self) {}
     /// Runs the guest until something needs the hypervisor. Interrupts are off before and after;
     /// a physical interrupt ends the run with [`Exit::HostInterrupt`] and stays pending.
     fn run(&mut self) -> Exit;
@@ -110,6 +117,10 @@ pub trait VirtualCpu {
     fn inject(&mut self, event: Event);
     /// Asks for an [`Exit::InterruptWindow`], or withdraws the request.
     fn request_interrupt_window(&mut self, window: Window);
+
+    /// Asks for an [`Exit::InterruptWindow`] when the guest can take an NMI. A backend that watches the end of each NMI's
+    /// handler anyway need not.
+    fn request_nmi_window(&mut self) {}
 
     /// The task priority the guest set through CR8, 0..=15.
     fn cr8(&self) -> u8;

@@ -42,9 +42,11 @@ impl VcpuRun {
 
     /// Call when the vCPU gets this CPU, before the first entry.
     pub fn load(&mut self) {
-        if self.fpu.load() {
+        let switch = self.fpu.load();
+        if switch {
             self.load_tsc_aux();
         }
+        self.hw.load(switch);
     }
 
     /// Puts the guest's TSC_AUX into the CPU, if it has the register.
@@ -57,6 +59,7 @@ impl VcpuRun {
 
     /// Call when the vCPU loses this CPU.
     pub fn save(&mut self) {
+        self.hw.unload();
         self.fpu.save();
     }
 }

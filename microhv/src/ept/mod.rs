@@ -1,0 +1,173 @@
+//! Extended page tables: a guest's physical memory as Intel's CPUs see it (Intel SDM, volume 3C, 29.3).
+
+use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use crate::types::Mfn;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+const READ: u64 = 1 << 0;
+const WRITE: u64 = 1 << 1;
+const EXECUTE: u64 = 1 << 2;
+/// Memory type in a leaf, bits 3-5: 6 is write-back, 0 uncached. The guest's PAT is combined with it, as on the
+/// bare machine, because "ignore PAT" (bit 6) is clear.
+const WRITE_BACK: u64 = 6 << 3;
+const MEMORY_TYPE: u64 = 7 << 3;
+const LARGE: u64 = 1 << 7;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Four levels, counted from 0, in bits 3-5 of the pointer; bits 0-2 say that the walk itself uses write-back.
+const WALK_4_WRITE_BACK: u64 = 3 << 3 | 6;
+
+/// The format object.
+pub static EPT: Ept = Ept {
+    gigabyte_pages: AtomicBool::new(false),
+};
+
+/// Four-level tables with 4 KiB and 2 MiB pages, and 1 GiB pages where the CPU has them.
+pub struct Ept {
+    gigabyte_pages: AtomicBool,
+}
+
+impl Ept {
+    /// The CPU maps 1 GiB by one entry (IA32_VMX_EPT_VPID_CAP bit 17). Call before the first table is made.
+    pub fn allow_gigabyte_pages(&self) {
+        self.gigabyte_pages.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The EPT pointer for the tables under `root` (SDM 25.6.11).
+#[must_use]
+pub fn pointer(root: Mfn) -> u64 {
+    root.address() & ADDRESS | WALK_4_WRITE_BACK
+}
+
+impl Format for Ept {
+    fn levels(&self) -> u32 {
+        4
+    }
+
+    fn leaf_levels(&self) -> u32 {
+        if self.gigabyte_pages.load(Ordering::Relaxed) {
+            3
+        } else {
+            2
+        }
+    }
+
+    fn leaf(&self, mapping: &Mapping) -> u64 {
+        // Write without read is a misconfiguration, execute without read an optional feature: such a page is absent.
+        if !mapping.access.read {
+            return 0;
+        }
+        let mut entry = mapping.mfn.address() & ADDRESS | READ;
+        if mapping.access.write {
+            entry |= WRITE;
+        }
+        if mapping.access.execute {
+            entry |= EXECUTE;
+        }
+        if mapping.memory == MemoryType::WriteBack {
+            entry |= WRITE_BACK;
+        }
+        if mapping.order > 0 {
+            entry |= LARGE;
+        }
+        entry
+    }
+
+    fn table(&self, mfn: Mfn, _level: u32) -> u64 {
+        mfn.address() & ADDRESS | READ | WRITE | EXECUTE
+    }
+
+    fn decode(&self, entry: u64, level: u32) -> Entry {
+        if entry & (READ | WRITE | EXECUTE) == 0 {
+            return Entry::Absent;
+        }
+        let mfn = Mfn::containing(entry & ADDRESS);
+        if level > 1 && entry & LARGE == 0 {
+            return Entry::Table(mfn);
+        }
+        Entry::Leaf(Mapping {
+            mfn,
+            order: 9 * (level - 1),
+            access: Access {
+                read: true,
+                write: entry & WRITE != 0,
+                execute: entry & EXECUTE != 0,
+            },
+            memory: if entry & MEMORY_TYPE == WRITE_BACK {
+                MemoryType::WriteBack
+            } else {
+                MemoryType::Uncached
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(mfn: u64, order: u32, access: Access, memory: MemoryType) -> u64 {
+        EPT.leaf(&Mapping {
+            mfn: Mfn(mfn),
+            order,
+            access,
+            memory,
+        })
+    }
+
+    #[test]
+    fn bits_are_the_manuals() {
+        use MemoryType::{Uncached, WriteBack};
+        assert_eq!(leaf(0x12345, 0, Access::ALL, WriteBack), 0x1234_5037);
+        assert_eq!(leaf(0x12345, 0, Access::READ, WriteBack), 0x1234_5031);
+        assert_eq!(leaf(0xfee00, 0, Access::READ_WRITE, Uncached), 0xfee0_0003);
+        assert_eq!(leaf(0x200, 9, Access::ALL, WriteBack), 0x20_00b7);
+        assert_eq!(leaf(1 << 18, 18, Access::ALL, WriteBack), 0x4000_00b7);
+        assert_eq!(EPT.table(Mfn(5), 1), 0x5007);
+        assert_eq!(pointer(Mfn(0x77)), 0x7_701e);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_absent() {
+        let nothing = Access {
+            read: false,
+            write: true,
+            execute: true,
+        };
+        assert_eq!(
+            EPT.decode(leaf(7, 0, nothing, MemoryType::WriteBack), 1),
+            Entry::Absent
+        );
+    }
+
+    #[test]
+    fn decoding_undoes_encoding() {
+        for order in [0, 9, 18] {
+            for access in [Access::ALL, Access::READ, Access::READ_WRITE] {
+                for memory in [MemoryType::WriteBack, MemoryType::Uncached] {
+                    let mapping = Mapping {
+                        mfn: Mfn(3 << 18),
+                        order,
+                        access,
+                        memory,
+                    };
+                    assert_eq!(
+                        EPT.decode(EPT.leaf(&mapping), order / 9 + 1),
+                        Entry::Leaf(mapping)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gigabyte_pages_only_where_the_cpu_has_them() {
+        let ept = Ept {
+            gigabyte_pages: AtomicBool::new(false),
+        };
+        assert_eq!(ept.leaf_levels(), 2);
+        ept.allow_gigabyte_pages();
+        assert_eq!(ept.leaf_levels(), 3);
+    }
+}

@@ -1,0 +1,135 @@
+//! Events on their way into the guest: what the entry field is given, and what an exit interrupted (SDM 25.8.3, 28.2.4).
+
+use crate::vcpu::Event;
+
+const VALID: u32 = 1 << 31;
+const ERROR_CODE: u32 = 1 << 11;
+const TYPE: u32 = 7 << 8;
+const TYPE_INTERRUPT: u32 = 0 << 8;
+const TYPE_NMI: u32 = 2 << 8;
+const TYPE_EXCEPTION: u32 = 3 << 8;
+
+/// Interruption information and error code, for the entry fields or from the exit fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Information {
+    pub info: u32,
+    pub code: u32,
+}
+
+impl Information {
+    /// An exception or NMI is to be delivered; interrupts are [`Self::interrupt`].
+    pub fn of(event: Event) -> Self {
+        match event {
+            Event::Interrupt(vector) => Self::interrupt(vector),
+            Event::Nmi => Self {
+                info: VALID | TYPE_NMI | 2,
+                code: 0,
+            },
+            Event::Exception(vector, code) => Self {
+                info: VALID | TYPE_EXCEPTION | u32::from(vector) | code.map_or(0, |_| ERROR_CODE),
+                code: code.unwrap_or(0),
+            },
+        }
+    }
+
+    /// An external interrupt.
+    pub fn interrupt(vector: u8) -> Self {
+        Self {
+            info: VALID | TYPE_INTERRUPT | u32::from(vector),
+            code: 0,
+        }
+    }
+
+    /// What the IDT-vectoring fields say is to be delivered again. Software interrupts and exceptions are not: rip is
+    /// still at the instruction, which the guest executes again.
+    pub fn interrupted(info: u32, code: u32) -> Option<Interrupted> {
+        if info & VALID == 0 {
+            return None;
+        }
+        let code = if info & ERROR_CODE != 0 { code } else { 0 };
+        match info & TYPE {
+            TYPE_INTERRUPT => Some(Interrupted::Interrupt(info as u8)),
+            TYPE_NMI => Some(Interrupted::Nmi),
+            TYPE_EXCEPTION => Some(Interrupted::Exception(Self {
+                info: info & !(1 << 12),
+                code,
+            })),
+            _ => None,
+        }
+    }
+
+    /// True for an NMI.
+    pub fn is_nmi(&self) -> bool {
+        self.info & (VALID | TYPE) == VALID | TYPE_NMI
+    }
+}
+
+/// An event whose delivery an exit interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    Interrupt(u8),
+    Nmi,
+    Exception(Information),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_written_as_the_manual_says() {
+        let info = |event| Information::of(event);
+        assert_eq!(
+            info(Event::Interrupt(0xf3)),
+            Information {
+                info: 0x8000_00f3,
+                code: 0
+            }
+        );
+        assert_eq!(
+            info(Event::Nmi),
+            Information {
+                info: 0x8000_0202,
+                code: 0
+            }
+        );
+        assert_eq!(
+            info(Event::INVALID_OPCODE),
+            Information {
+                info: 0x8000_0306,
+                code: 0
+            }
+        );
+        assert_eq!(
+            info(Event::Exception(14, Some(2))),
+            Information {
+                info: 0x8000_0b0e,
+                code: 2
+            }
+        );
+    }
+
+    #[test]
+    fn interrupted_events_are_delivered_again_and_instructions_are_not() {
+        let interrupted = Information::interrupted;
+        assert_eq!(interrupted(0x40, 0), None, "not valid");
+        assert_eq!(
+            interrupted(0x8000_0040, 9),
+            Some(Interrupted::Interrupt(0x40))
+        );
+        assert_eq!(interrupted(0x8000_0202, 0), Some(Interrupted::Nmi));
+        let fault = Information {
+            info: 0x8000_0b0e,
+            code: 7,
+        };
+        assert_eq!(
+            interrupted(0x8000_1b0e, 7),
+            Some(Interrupted::Exception(fault)),
+            "bit 12 is undefined"
+        );
+        assert_eq!(interrupted(0x8000_0480, 0), None, "INT n");
+        assert_eq!(interrupted(0x8000_0603, 0), None, "INT3");
+        assert!(Information::of(Event::Nmi).is_nmi());
+        assert!(!Information::interrupt(2).is_nmi());
+    }
+}

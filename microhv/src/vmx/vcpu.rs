@@ -1,0 +1,544 @@
+//! The virtual CPU: a control structure and what goes with it.
+#![allow(unsafe_code, reason = "registers of the CPU")]
+
+use super::capability::Capabilities;
+use super::decode::{self, Fields, reason};
+use super::event::{Information, Interrupted};
+use super::switched::{self, Switched};
+use super::vmcs::Vmcs;
+use super::{control_registers, enable, entry, host, instructions, segments};
+use crate::arch;
+use crate::ept;
+use crate::mm::PageBox;
+use crate::types::Mfn;
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
+use core::sync::atomic::{AtomicU32, Ordering};
+use x86::vmx::vmcs::control::{self, EntryControls, PrimaryControls};
+use x86::vmx::vmcs::{guest, ro};
+
+/// RFLAGS.IF.
+const RFLAGS_IF: u64 = 1 << 9;
+/// CS.L in access rights.
+const RIGHTS_L: u64 = 1 << 13;
+/// The PAT register after reset (SDM, volume 3A, 12.12.4).
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
+const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
+/// Interruptibility state: blocking by STI or by MOV SS, and by NMI.
+const SHADOW: u32 = 3;
+const NMI_BLOCKED: u32 = 1 << 3;
+/// Where the task priority is in the virtual-APIC page, in bits 4-7.
+const VTPR: usize = 0x80;
+/// Bit 12 of interruption information and of an EPT violation's qualification: the exit undid an IRET that had let NMIs in.
+const NMI_UNBLOCKED: u32 = 1 << 12;
+/// DR7.GD.
+const DR7_GD: u64 = 1 << 13;
+
+/// The page that holds the task priority while TPR shadow is on.
+#[repr(C, align(4096))]
+struct ApicPage([u8; 4096]);
+
+// SAFETY: bytes.
+unsafe impl crate::mm::Zeroable for ApicPage {}
+
+/// One virtual CPU on VMX.
+pub struct Vcpu {
+    vmcs: Vmcs,
+    capabilities: Capabilities,
+    apic: PageBox<ApicPage>,
+    registers: Registers,
+    switched: Switched,
+    /// An exception or NMI for the next entry.
+    event: Option<Information>,
+    /// The vector of the interrupt to deliver as soon as the guest can take it.
+    interrupt: Option<u8>,
+    /// An interrupt waits for the guest to lower its task priority.
+    held_by_priority: bool,
+    /// What the guest's interrupts wait for, as of the last exit.
+    interruptibility: u32,
+    /// The processor-based controls as they should be, and as they are in the structure.
+    primary: u32,
+    primary_written: u32,
+    /// The task priority threshold as it is in the structure.
+    threshold: u8,
+    /// It is this CPU's current structure; it has been entered since it became so.
+    loaded: bool,
+    launched: bool,
+    /// `switched` was changed while the vCPU was on no CPU.
+    switched_changed: bool,
+    /// The CPU whose cached translations are known to be good.
+    flushed_on: Option<usize>,
+    pointer: u64,
+    /// rip at the last exit, and behind its instruction.
+    exit_rip: u64,
+    next_rip: u64,
+    tsc_aux: u64,
+}
+
+impl Vcpu {
+    /// A vCPU in the state after INIT on second-level table `root`. `None`: out of memory, or VMX is off.
+    #[must_use]
+    pub fn new(root: Mfn) -> Option<Self> {
+        let (capabilities, bitmaps) = enable::common()?;
+        let mut vcpu = Self {
+            vmcs: Vmcs::new(capabilities.revision)?,
+            capabilities,
+            apic: PageBox::new_zeroed()?,
+            registers: Registers::default(),
+            switched: Switched::RESET,
+            event: None,
+            interrupt: None,
+            held_by_priority: false,
+            interruptibility: 0,
+            primary: capabilities.primary,
+            primary_written: capabilities.primary,
+            threshold: 0,
+            loaded: false,
+            launched: false,
+            switched_changed: false,
+            flushed_on: None,
+            pointer: ept::pointer(root),
+            exit_rip: 0,
+            next_rip: 0,
+            tsc_aux: 0,
+        };
+        let vmcs = &vcpu.vmcs;
+        vmcs.with(|| {
+            for (field, value) in [
+                (control::PINBASED_EXEC_CONTROLS, capabilities.pin.into()),
+                (
+                    control::PRIMARY_PROCBASED_EXEC_CONTROLS,
+                    capabilities.primary.into(),
+                ),
+                (
+                    control::SECONDARY_PROCBASED_EXEC_CONTROLS,
+                    capabilities.secondary.into(),
+                ),
+                (control::VMEXIT_CONTROLS, capabilities.exit.into()),
+                (control::VMENTRY_CONTROLS, capabilities.entry.into()),
+                (control::EXCEPTION_BITMAP, EXCEPTIONS),
+                (control::IO_BITMAP_A_ADDR_FULL, bitmaps.io_a.address()),
+                (control::IO_BITMAP_B_ADDR_FULL, bitmaps.io_b.address()),
+                (control::MSR_BITMAPS_ADDR_FULL, bitmaps.msr.address()),
+                (control::VIRT_APIC_ADDR_FULL, vcpu.apic.mfn().address()),
+                (control::EPTP_FULL, vcpu.pointer),
+                (
+                    control::CR0_GUEST_HOST_MASK,
+                    control_registers::cr0_mask(&capabilities),
+                ),
+                (control::CR4_GUEST_HOST_MASK, control_registers::CR4_MASK),
+                (guest::LINK_PTR_FULL, u64::MAX),
+                (guest::IA32_PAT_FULL, PAT_RESET),
+            ] {
+                vmcs.write(field, value);
+            }
+            if capabilities.has_vpid() {
+                vmcs.write(control::VPID, next_vpid().into());
+            }
+        });
+        vcpu.set_state(&CpuState::startup(0));
+        Some(vcpu)
+    }
+
+    /// For [`super::check`] and [`super::dump`].
+    pub(super) fn vmcs(&self) -> &Vmcs {
+        &self.vmcs
+    }
+
+    /// Writes the registers that every entry writes.
+    pub(super) fn write_registers(&self) {
+        self.vmcs.write(guest::RIP, self.registers.rip);
+        self.vmcs.write(guest::RSP, self.registers.rsp);
+        self.vmcs.write(guest::RFLAGS, self.registers.rflags);
+    }
+
+    fn set_primary(&mut self, bits: PrimaryControls, on: bool) {
+        if on {
+            self.primary |= bits.bits();
+        } else {
+            self.primary &= !bits.bits();
+        }
+    }
+
+    fn set_interruptibility(&mut self, state: u32) {
+        if self.interruptibility != state {
+            self.interruptibility = state;
+            self.vmcs.write(guest::INTERRUPTIBILITY_STATE, state.into());
+        }
+    }
+
+    /// Gives the hardware what is to be delivered, and asks for a window for what has to wait.
+    fn offer_events(&mut self) {
+        let deliverable = self.interrupts_enabled() && self.interruptibility & SHADOW == 0;
+        let now = self.event.take().or_else(|| {
+            let vector = self.interrupt.filter(|_| deliverable)?;
+            self.interrupt = None;
+            Some(Information::interrupt(vector))
+        });
+        if let Some(event) = now {
+            if event.is_nmi() {
+                // The hardware sets it when the NMI is delivered, and refuses the entry if it is set already.
+                self.set_interruptibility(self.interruptibility & !NMI_BLOCKED);
+            }
+            self.vmcs
+                .write(control::VMENTRY_INTERRUPTION_INFO_FIELD, event.info.into());
+            self.vmcs
+                .write(control::VMENTRY_EXCEPTION_ERR_CODE, event.code.into());
+        }
+        let mut primary = self.primary;
+        if self.interrupt.is_some() {
+            primary |= PrimaryControls::INTERRUPT_WINDOW_EXITING.bits();
+        }
+        if primary != self.primary_written {
+            self.primary_written = primary;
+            self.vmcs
+                .write(control::PRIMARY_PROCBASED_EXEC_CONTROLS, primary.into());
+        }
+    }
+
+    /// Asks for an exit when the guest lowers its task priority, if an interrupt waits for that.
+    fn offer_threshold(&mut self) {
+        let threshold = if self.held_by_priority { self.cr8() } else { 0 };
+        if self.threshold != threshold {
+            self.threshold = threshold;
+            self.vmcs.write(control::TPR_THRESHOLD, threshold.into());
+        }
+    }
+
+    /// Forgets this CPU's translations if it may hold old ones.
+    fn flush_if_needed(&mut self) {
+        let cpu = arch::cpu_index();
+        if self.flushed_on != Some(cpu) {
+            instructions::invept(self.capabilities.invept_single, self.pointer);
+            self.flushed_on = Some(cpu);
+        }
+    }
+
+    #[cfg(target_os = "none")]
+    fn enter(&mut self) -> bool {
+        debug_assert!(self.loaded);
+        // SAFETY: `new` and `load` filled the structure; the caller keeps the second-level table alive, and the
+        // hypervisor runs with interrupts off.
+        unsafe { entry::enter(&raw mut self.registers, self.launched) }
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn enter(&mut self) -> bool {
+        let _ = entry::enter;
+        self.vmcs
+            .write(ro::EXIT_REASON, reason::TRIPLE_FAULT.into());
+        true
+    }
+
+    /// Reads what an exit says, after it was seen that it is one.
+    fn take_exit(&mut self) -> Exit {
+        let vmcs = &self.vmcs;
+        self.registers.rip = vmcs.read(guest::RIP);
+        self.registers.rsp = vmcs.read(guest::RSP);
+        self.registers.rflags = vmcs.read(guest::RFLAGS);
+        self.interruptibility = vmcs.read(guest::INTERRUPTIBILITY_STATE) as u32;
+        let reason = vmcs.read(ro::EXIT_REASON) as u32;
+        let fields = Fields {
+            reason,
+            qualification: vmcs.read(ro::EXIT_QUALIFICATION),
+            guest_physical: match reason as u16 {
+                reason::EPT_VIOLATION => vmcs.read(ro::GUEST_PHYSICAL_ADDR_FULL),
+                _ => 0,
+            },
+            interruption: vmcs.read(ro::VMEXIT_INTERRUPTION_INFO) as u32,
+            error_code: vmcs.read(ro::VMEXIT_INTERRUPTION_ERR_CODE) as u32,
+            instruction: vmcs.read(ro::VMEXIT_INSTRUCTION_INFO) as u32,
+        };
+        let vectoring = vmcs.read(ro::IDT_VECTORING_INFO) as u32;
+        let vectoring_code = vmcs.read(ro::IDT_VECTORING_ERR_CODE) as u32;
+        self.exit_rip = self.registers.rip;
+        let next = self
+            .exit_rip
+            .wrapping_add(vmcs.read(ro::VMEXIT_INSTRUCTION_LEN));
+        self.next_rip = if self.is_64bit() {
+            next
+        } else {
+            next & 0xffff_ffff
+        };
+        let interrupted = Information::interrupted(vectoring, vectoring_code);
+        match interrupted {
+            Some(Interrupted::Interrupt(vector)) => self.interrupt = Some(vector),
+            Some(Interrupted::Nmi) => self.event = Some(Information::of(Event::Nmi)),
+            Some(Interrupted::Exception(event)) => self.event = Some(event),
+            None if self.undid_iret(&fields) => {
+                self.set_interruptibility(self.interruptibility | NMI_BLOCKED)
+            }
+            None => {}
+        }
+        self.settle(&fields)
+    }
+
+    /// The exit was a fault of an IRET that had already let NMIs in; the guest will execute it again.
+    fn undid_iret(&self, fields: &Fields) -> bool {
+        match fields.reason as u16 {
+            reason::EXCEPTION_OR_NMI => {
+                fields.interruption & 1 << 31 != 0 && fields.interruption & NMI_UNBLOCKED != 0
+            }
+            reason::EPT_VIOLATION => fields.qualification as u32 & NMI_UNBLOCKED != 0,
+            _ => false,
+        }
+    }
+
+    /// Does what is the backend's own part of an exit.
+    fn settle(&mut self, fields: &Fields) -> Exit {
+        let exit = decode::decode(fields, &self.registers);
+        match exit {
+            Exit::HostNmi => instructions::take_nmi(),
+            Exit::ControlRegister
+                if !control_registers::retry(&self.vmcs, fields.qualification, &self.registers) =>
+            {
+                self.inject(Event::GENERAL_PROTECTION);
+            }
+            Exit::InterruptWindow if fields.reason as u16 == reason::NMI_WINDOW => {
+                self.set_primary(PrimaryControls::NMI_WINDOW_EXITING, false);
+            }
+            Exit::Exception(1, _) => {
+                // The CPU leaves DR6 and DR7 as they were and tells in the qualification what it would have set.
+                let mut dr6 = switched::read_dr6() & !0xf;
+                dr6 |= fields.qualification & 0xe00f;
+                switched::write_dr6(dr6);
+                self.vmcs
+                    .write(guest::DR7, self.vmcs.read(guest::DR7) & !DR7_GD);
+            }
+            _ => {}
+        }
+        exit
+    }
+}
+
+/// Identifiers of translations; 0 is the hypervisor's. Two vCPUs of the same number have different tables, which tag
+/// translations as well.
+fn next_vpid() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    (NEXT.fetch_add(1, Ordering::Relaxed) % 0xffff) as u16 + 1
+}
+
+impl VirtualCpu for Vcpu {
+    fn load(&mut self, switch: bool) {
+        self.vmcs.load();
+        host::write(&self.vmcs);
+        if switch || self.switched_changed {
+            self.switched.load();
+            self.switched_changed = false;
+        }
+        self.loaded = true;
+        self.launched = false;
+    }
+
+    fn unload(&mut self) {
+        self.switched.save();
+        self.vmcs.unload();
+        self.loaded = false;
+    }
+
+    fn run(&mut self) -> Exit {
+        self.flush_if_needed();
+        self.write_registers();
+        self.offer_events();
+        self.offer_threshold();
+        if !self.enter() {
+            log::error!(
+                "vmx: the entry failed with VM-instruction error {}",
+                self.vmcs.read(ro::VM_INSTRUCTION_ERROR)
+            );
+            return Exit::EntryFailed;
+        }
+        self.launched = true;
+        self.take_exit()
+    }
+
+    fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    fn registers_mut(&mut self) -> &mut Registers {
+        &mut self.registers
+    }
+
+    fn state(&self) -> CpuState {
+        self.vmcs.with(|| {
+            let mut state = CpuState {
+                registers: self.registers,
+                cr0: self.cr0(),
+                cr2: if self.loaded {
+                    switched::read_cr2()
+                } else {
+                    self.switched.cr2
+                },
+                cr3: self.cr3(),
+                cr4: self.cr4(),
+                efer: self.efer(),
+                ..CpuState::startup(0)
+            };
+            segments::read(&self.vmcs, &mut state);
+            state
+        })
+    }
+
+    fn set_state(&mut self, state: &CpuState) {
+        self.registers = state.registers;
+        self.event = None;
+        self.interrupt = None;
+        self.switched.cr2 = state.cr2;
+        self.switched.dr6 = switched::DR6_RESET;
+        self.switched_changed = !self.loaded;
+        if self.loaded {
+            switched::write_cr2(state.cr2);
+            switched::write_dr6(switched::DR6_RESET);
+        }
+        let vmcs = &self.vmcs;
+        vmcs.with(|| {
+            control_registers::write(vmcs, &self.capabilities, state.cr0, state.cr4);
+            vmcs.write(guest::CR3, state.cr3);
+            segments::write(vmcs, state);
+            for (field, value) in [
+                (guest::DR7, 0x400),
+                (guest::IA32_DEBUGCTL_FULL, 0),
+                (guest::INTERRUPTIBILITY_STATE, 0),
+                (guest::ACTIVITY_STATE, 0),
+                (guest::PENDING_DBG_EXCEPTIONS, 0),
+                (control::VMENTRY_INTERRUPTION_INFO_FIELD, 0),
+            ] {
+                vmcs.write(field, value);
+            }
+        });
+        self.interruptibility = 0;
+        self.set_efer(state.efer);
+        self.set_primary(PrimaryControls::NMI_WINDOW_EXITING, false);
+        self.request_interrupt_window(Window::None);
+        self.flush_tlb();
+    }
+
+    fn cr0(&self) -> u64 {
+        control_registers::cr0(&self.vmcs, &self.capabilities)
+    }
+
+    fn cr3(&self) -> u64 {
+        self.vmcs.read(guest::CR3)
+    }
+
+    fn cr4(&self) -> u64 {
+        control_registers::cr4(&self.vmcs)
+    }
+
+    fn efer(&self) -> u64 {
+        self.vmcs.read(guest::IA32_EFER_FULL)
+    }
+
+    fn set_efer(&mut self, value: u64) {
+        let active = value & EFER_LME != 0 && self.vmcs.read(guest::CR0) & CR0_PG != 0;
+        let lma = if active { EFER_LMA } else { 0 };
+        self.vmcs
+            .write(guest::IA32_EFER_FULL, value & !EFER_LMA | lma);
+        let long = u64::from(EntryControls::IA32E_MODE_GUEST.bits());
+        let entry = self.vmcs.read(control::VMENTRY_CONTROLS) & !long;
+        self.vmcs.write(
+            control::VMENTRY_CONTROLS,
+            if active { entry | long } else { entry },
+        );
+    }
+
+    fn pat(&self) -> u64 {
+        self.vmcs.read(guest::IA32_PAT_FULL)
+    }
+
+    fn set_pat(&mut self, value: u64) {
+        self.vmcs.write(guest::IA32_PAT_FULL, value);
+    }
+
+    fn tsc_aux(&self) -> u64 {
+        self.tsc_aux
+    }
+
+    fn set_tsc_aux(&mut self, value: u64) {
+        self.tsc_aux = value;
+    }
+
+    fn cpl(&self) -> u8 {
+        (self.vmcs.read(guest::SS_ACCESS_RIGHTS) >> 5 & 3) as u8
+    }
+
+    fn is_64bit(&self) -> bool {
+        self.efer() & EFER_LMA != 0 && self.vmcs.read(guest::CS_ACCESS_RIGHTS) & RIGHTS_L != 0
+    }
+
+    fn skip_instruction(&mut self) {
+        self.registers.rip = self.next_rip;
+        self.set_interruptibility(self.interruptibility & !SHADOW);
+    }
+
+    fn repeat_instruction(&mut self) {
+        self.registers.rip = self.exit_rip;
+    }
+
+    fn has_event(&self) -> bool {
+        self.event.is_some() || self.interrupt.is_some()
+    }
+
+    fn can_interrupt(&self) -> bool {
+        !self.has_event() && self.interrupts_enabled() && self.interruptibility & SHADOW == 0
+    }
+
+    fn can_nmi(&self) -> bool {
+        !self.has_event() && self.interruptibility & (SHADOW | NMI_BLOCKED) == 0
+    }
+
+    fn interrupts_enabled(&self) -> bool {
+        self.registers.rflags & RFLAGS_IF != 0
+    }
+
+    fn inject(&mut self, event: Event) {
+        match event {
+            Event::Interrupt(vector) => self.interrupt = Some(vector),
+            other => self.event = Some(Information::of(other)),
+        }
+    }
+
+    fn request_interrupt_window(&mut self, window: Window) {
+        self.set_primary(
+            PrimaryControls::INTERRUPT_WINDOW_EXITING,
+            window == Window::Open,
+        );
+        self.held_by_priority = window == Window::Priority;
+    }
+
+    fn request_nmi_window(&mut self) {
+        self.set_primary(PrimaryControls::NMI_WINDOW_EXITING, true);
+    }
+
+    fn cr8(&self) -> u8 {
+        self.apic.0[VTPR] >> 4
+    }
+
+    fn set_cr8(&mut self, priority: u8) {
+        self.apic.0[VTPR] = priority << 4;
+    }
+
+    fn set_second_level(&mut self, root: Mfn) {
+        self.pointer = ept::pointer(root);
+        self.vmcs.write(control::EPTP_FULL, self.pointer);
+        self.flush_tlb();
+    }
+
+    fn flush_tlb(&mut self) {
+        self.flushed_on = None;
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        self.vmcs.read(control::TSC_OFFSET_FULL)
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcs.write(control::TSC_OFFSET_FULL, offset);
+    }
+
+    fn dump(&self) {
+        super::dump::dump(self, &self.capabilities);
+    }
+}
