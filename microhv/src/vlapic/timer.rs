@@ -103,8 +103,11 @@ impl Timer {
         } else {
             0
         };
-        self.deadline.store(next, Ordering::Relaxed);
-        true
+        // Any CPU may look after the timer: what the guest has set meanwhile stays.
+        let (order, replaced) = (Ordering::Relaxed, &self.deadline);
+        replaced
+            .compare_exchange(deadline, next, order, order)
+            .is_ok()
     }
 }
 
@@ -152,6 +155,44 @@ mod tests {
         assert_eq!(timer.deadline(), Some(600_000));
         timer.start(0, 560_000);
         assert!(!timer.expire(700_000, true));
+    }
+
+    #[test]
+    fn a_deadline_set_while_the_last_one_expires_is_not_lost() {
+        use std::sync::atomic::AtomicU32;
+        const ROUNDS: u32 = 50_000;
+        let (timer, met) = (Timer::new(), [AtomicU32::new(0), AtomicU32::new(0)]);
+        let meet = |place: &AtomicU32, round: u32| {
+            place.fetch_add(1, Ordering::SeqCst);
+            while place.load(Ordering::SeqCst) < 2 * (round + 1) {
+                std::hint::spin_loop();
+            }
+        };
+        let lost = AtomicU32::new(0);
+        timer.set_divide(0b1011, 0);
+        std::thread::scope(|scope| {
+            for vcpu in [true, false] {
+                let (timer, met, meet, lost) = (&timer, &met, &meet, &lost);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        if vcpu {
+                            timer.start(1, 0);
+                        }
+                        meet(&met[0], round);
+                        if vcpu {
+                            timer.start(1000, 5000);
+                        } else {
+                            timer.expire(5000, false);
+                        }
+                        meet(&met[1], round);
+                        if vcpu && timer.deadline() != Some(6000) {
+                            lost.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(lost.into_inner(), 0);
     }
 
     #[test]
