@@ -25,7 +25,7 @@ pub fn guest_write(domain: DomId, name: &str, bytes: &[u8]) {
     let mut partial = PARTIAL.lock();
     let index = partial.iter().position(|line| line.domain == domain);
     let mut line = match index {
-        Some(index) => partial.swap_remove(index),
+        Some(index) => partial.remove(index),
         None => Partial {
             domain,
             text: Vec::new(),
@@ -51,10 +51,11 @@ pub fn guest_write(domain: DomId, name: &str, bytes: &[u8]) {
     if line.text.is_empty() {
         return;
     }
-    if let Err(mut line) = partial.push(line) {
-        // No room to wait for the rest.
-        emit(&mut line, name);
+    if partial.is_full() {
+        // The one that has waited longest goes as it is: its domain may be gone. Its name is not kept.
+        emit(&mut partial.remove(0), "");
     }
+    let _ = partial.push(line);
 }
 
 fn emit(line: &mut Partial, name: &str) {
@@ -123,6 +124,25 @@ mod tests {
         };
         assert_eq!(of("(d71)"), ["one: hello", "one: rest?"]);
         assert_eq!(of("(d72)"), ["other.[2J"]);
+    }
+
+    #[test]
+    fn domains_that_ended_within_a_line_leave_room_for_others() {
+        let all = LogLevel {
+            always: Level::Debug,
+            rate_limited: Level::Debug,
+        };
+        super::super::set_levels(all, all);
+        for id in 500..500 + WRITERS as u16 {
+            guest_write(DomId(id), "gone", b"half");
+        }
+        for byte in b"a whole line\n" {
+            guest_write(DomId(600), "new", &[*byte]);
+        }
+        let mut buf = vec![0; 65536];
+        let count = super::super::ring::read(false, &mut buf);
+        let text = String::from_utf8_lossy(&buf[..count]).into_owned();
+        assert!(text.contains("] new: a whole line\n"), "{text}");
     }
 
     #[test]
