@@ -216,11 +216,38 @@ fn shares_page(space: &dyn Space, page: u64, sbdf: Sbdf, neighbours: &[Function]
         .iter()
         .filter(|other| other.sbdf != sbdf && !other.bridge)
         .any(|other| {
+            let word = |index: u8| space.read32(other.sbdf, register::BAR0 + index * 4);
             (0..BARS as u8).any(|index| {
-                let low = space.read32(other.sbdf, register::BAR0 + index * 4);
-                low & 1 == 0 && low != 0 && u64::from(low & !0xfff) == page
+                let low = word(index);
+                let wide = low & 7 == 4 && index + 1 < BARS as u8;
+                let high = if wide { word(index + 1) } else { 0 };
+                low & 1 == 0 && u64::from(high) << 32 | u64::from(low & !0xfff) == page
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::space::fake::{Fake, Function as Registers};
+    use super::*;
+
+    #[test]
+    fn a_neighbour_in_the_same_page_is_found_below_and_above_4_gib() {
+        let (space, mut neighbour) = (Fake::default(), Registers::new(0x1af4, 0x1041, 0x0200_0001));
+        neighbour.put32(0x10, 0xfebc_1400);
+        neighbour.put32(0x14, 0xc041);
+        neighbour.put32(0x18, 0x8000_2404);
+        neighbour.put32(0x1c, 0x12);
+        let sbdf = Sbdf::new(0, 4, 0);
+        space.add(sbdf, neighbour);
+        let mut functions = super::super::enumerate::Functions::new();
+        functions.scan(&space);
+        let shares = |page, of| shares_page(&space, page, of, &functions.list);
+        let own = Sbdf::new(0, 3, 0);
+        assert!(shares(0xfebc_1000, own) && shares(0x12_8000_2000, own));
+        assert!(!shares(0xfebc_2000, own) && !shares(0x8000_2000, own) && !shares(0xc000, own));
+        assert!(!shares(0xfebc_1000, sbdf), "its own");
+    }
 }
 
 impl Assignment {
