@@ -14,7 +14,7 @@ use crate::mm::{FrameRef, phys};
 use crate::types::{DomId, Gfn, PAGE_SIZE};
 
 /// One end of a copy, ready for use. It stays so for the next entry of the list if that names the same page: packets
-/// are often copied in parts.
+/// are often copied in parts. Not so a page that the caller has mapped from another domain, which may be taken back.
 struct End {
     domid: u16,
     page: u64,
@@ -107,7 +107,11 @@ impl<E: Environment> Ends<'_, E> {
         write: bool,
     ) -> Result<&'s FrameRef, Status> {
         let old = match slot.take() {
-            Some(end) if end.is_for(ptr, by_grant) => Some(end),
+            Some(end)
+                if end.is_for(ptr, by_grant) && (by_grant || end.frame.owner() == env.caller()) =>
+            {
+                Some(end)
+            }
             Some(end) => {
                 Self::let_go(env, &end);
                 None

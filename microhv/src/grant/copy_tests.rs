@@ -1,5 +1,8 @@
 //! Copies between pages, each end the caller's own or granted to it.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use proptest::prelude::*;
 use xen_abi::Errno;
 use xen_abi::grant_table::*;
@@ -226,6 +229,27 @@ fn each_page_of_a_list_is_released() {
     assert_eq!(done.map(|op| op.status), [GNTST_OKAY; 4]);
     assert!((9..12).all(|reference| world.flags(1, reference) == PERMIT));
     assert_eq!(page.holders(), 2);
+}
+
+#[test]
+fn a_page_of_another_domain_is_looked_up_for_each_entry() {
+    let world = World::new();
+    let page = world.page(1, 0x10);
+    let (own_page, list) = (world.page(2, 0x20), [(own(0x80, 0), own(0x20, 0)); 2]);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (status, handle) = world.map(2, 1, 9, 0x80, false);
+    assert_eq!(status, GNTST_OKAY);
+    page.write(0, b"mine");
+    // Between the entries another vCPU unmaps it: then the page is none of this domain's any more.
+    let lookups = Rc::new(Cell::new(0));
+    let count = Rc::clone(&lookups);
+    *world.at_lookup.borrow_mut() = Box::new(move || count.set(count.get() + 1));
+    let list = list.map(|(from, to)| copy(from, to, 4, GntcopyFlags::empty()));
+    let done = world.call(2, GNTTABOP_COPY, list).unwrap();
+    assert!(done.iter().all(|op| op.status == GNTST_OKAY));
+    assert_eq!(lookups.get(), 3, "its own page once");
+    assert_eq!(bytes(&own_page, 0, 4), b"mine");
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_OKAY);
 }
 
 #[test]

@@ -159,22 +159,25 @@ fn unmap_batch(
 }
 
 fn unmap(env: &impl Environment, op: &GnttabUnmapGrantRef) -> Result<Option<Unmapped>, Status> {
-    let mapping = env
-        .with_table(env.caller(), |table| table.maptrack.get(op.handle))
-        .flatten()
-        .ok_or(Status(GNTST_BAD_HANDLE))?;
-    if op.host_addr == 0 {
-        // Xen's rule: an address of zero asks for nothing.
+    let bad_handle = Status(GNTST_BAD_HANDLE);
+    let taken = env.with_table(env.caller(), |table| {
+        let mapping = table.maptrack.get(op.handle).ok_or(bad_handle)?;
+        match op.host_addr {
+            // Xen's rule: an address of zero asks for nothing.
+            0 => Ok(None),
+            at if at == mapping.gfn.address() => Ok(table.maptrack.take(op.handle)),
+            _ => Err(Status(GNTST_GENERAL_ERROR)),
+        }
+    });
+    let Some(mapping) = taken.unwrap_or(Err(bad_handle))? else {
         return Ok(None);
-    }
-    if op.host_addr != mapping.gfn.address() {
-        return Err(Status(GNTST_GENERAL_ERROR));
-    }
-    // Of two vCPUs that unmap the same handle, one finds the page there.
-    let frame = env
-        .unmap(mapping.gfn, mapping.mfn)
-        .ok_or(Status(GNTST_GENERAL_ERROR))?;
-    let _ = env.with_table(env.caller(), |table| table.maptrack.release(op.handle));
+    };
+    let frame = env.unmap(mapping.gfn, mapping.mfn);
+    let _ = env.with_table(env.caller(), |table| match frame {
+        Some(_) => table.maptrack.release(op.handle),
+        None => table.maptrack.set(op.handle, mapping),
+    });
+    let frame = frame.ok_or(Status(GNTST_GENERAL_ERROR))?;
     Ok(Some(Unmapped {
         mapping,
         _frame: frame,

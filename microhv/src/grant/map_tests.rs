@@ -41,6 +41,34 @@ fn a_granted_page_appears_in_the_other_domain_and_goes() {
 }
 
 #[test]
+fn of_two_vcpus_that_unmap_a_handle_one_does() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (_, handle) = world.map(2, 1, 9, 0x80, false);
+    let (_, other) = world.map(2, 1, 9, 0x81, false);
+    // Else the second could hit a mapping made at the same place between the two, and unpin what is still mapped.
+    world.meanwhile.set(Some((handle, 0x80)));
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_OKAY);
+    assert_eq!(world.meanwhile_status.get(), GNTST_BAD_HANDLE);
+    assert_eq!(world.flags(1, 9), PERMIT | READING | WRITING);
+    assert_eq!(world.unmap(2, other, 0x81), GNTST_OKAY);
+    assert_eq!(world.flags(1, 9), PERMIT);
+}
+
+#[test]
+fn a_handle_whose_page_is_gone_stays() {
+    let world = World::new();
+    world.page(1, 0x10);
+    world.grant(1, 9, 2, 0x10, PERMIT);
+    let (_, handle) = world.map(2, 1, 9, 0x80, false);
+    let page = world.pages.borrow_mut().remove(&(2, 0x80)).unwrap();
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_GENERAL_ERROR);
+    world.pages.borrow_mut().insert((2, 0x80), page);
+    assert_eq!(world.unmap(2, handle, 0x80), GNTST_OKAY);
+}
+
+#[test]
 fn only_what_the_entry_permits_is_mapped() {
     let world = World::new();
     world.page(1, 0x10);

@@ -100,7 +100,14 @@ impl Maptrack {
         }
     }
 
-    /// Frees a handle from [`Self::reserve`].
+    /// Takes the mapping of a handle away, which stays reserved: of two vCPUs that unmap it, one gets it.
+    pub fn take(&mut self, handle: u32) -> Option<Mapping> {
+        let mapping = self.get(handle)?;
+        *self.slot(handle)? = Slot::Reserved;
+        Some(mapping)
+    }
+
+    /// Frees a handle from [`Self::reserve`] or [`Self::take`].
     pub fn release(&mut self, handle: u32) {
         let free = self.free;
         if let Some(slot) = self.slot(handle)

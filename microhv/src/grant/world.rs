@@ -22,6 +22,9 @@ pub struct World {
     pub at_flush: RefCell<Box<dyn FnMut()>>,
     /// Called at each look-up of a page.
     pub at_lookup: RefCell<Box<dyn FnMut()>>,
+    /// Another vCPU's unmapping (handle, gfn) in the middle of the next one, and what became of it.
+    pub meanwhile: Cell<Option<(u32, u64)>>,
+    pub meanwhile_status: Cell<i16>,
     pub map_fails: Cell<bool>,
     pub preempt: Cell<bool>,
 }
@@ -42,6 +45,8 @@ impl World {
             pages: RefCell::default(),
             at_flush: RefCell::new(Box::new(|| ())),
             at_lookup: RefCell::new(Box::new(|| ())),
+            meanwhile: Cell::new(None),
+            meanwhile_status: Cell::new(GNTST_OKAY),
             map_fails: Cell::new(false),
             preempt: Cell::new(false),
         }
@@ -169,6 +174,10 @@ impl Environment for World {
         Ok(())
     }
     fn unmap(&self, gfn: Gfn, mfn: Mfn) -> Option<FrameRef> {
+        if let Some((handle, gfn)) = self.meanwhile.take() {
+            let status = World::unmap(self, self.caller.get(), handle, gfn);
+            self.meanwhile_status.set(status);
+        }
         let key = (self.caller.get(), gfn.0);
         let mut pages = self.pages.borrow_mut();
         if pages.get(&key)?.0.mfn() != mfn {
