@@ -7,7 +7,7 @@ mod params;
 mod vcpu;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub mod build;
 pub mod destroy;

@@ -161,10 +161,14 @@ impl P2m {
     /// Maps device memory for the CPUs (never for DMA).
     ///
     /// # Errors
-    /// [`P2mError::NoMemory`], [`P2mError::OutOfRange`].
+    /// [`P2mError::NoMemory`], [`P2mError::OutOfRange`], [`P2mError::Occupied`].
     pub fn add_device(&mut self, gfn: Gfn, mfn: Mfn, access: Access) -> Result<(), P2mError> {
         if gfn.0 >= GFN_LIMIT {
             return Err(P2mError::OutOfRange);
+        }
+        // Two small ranges of registers may share a page.
+        if self.lookup(gfn).is_some_and(|there| there.mfn != mfn) {
+            return Err(P2mError::Occupied);
         }
         self.table.map(gfn, mfn, 0, access, MemoryType::Uncached)?;
         Ok(())

@@ -16,12 +16,12 @@ use xen_abi::grant_table::{GNTST_OKAY, GNTTABOP_MAP_GRANT_REF, GntmapFlags, Gntt
 /// Domain numbers are the whole process's: one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     ONE.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn domain(pages: u64) -> PageArc<Domain> {
+pub fn domain(pages: u64) -> PageArc<Domain> {
     let domain = create(None, [0; 16], false).unwrap();
     domain
         .max_pages
@@ -29,7 +29,7 @@ fn domain(pages: u64) -> PageArc<Domain> {
     domain
 }
 
-fn destroy(domain: &PageArc<Domain>) {
+pub fn destroy(domain: &PageArc<Domain>) {
     while !destroy::step(domain) {}
     assert!(find(domain.id).is_none());
 }
@@ -295,4 +295,27 @@ fn numbers_are_not_reused_at_once_and_slots_run_out_in_order() {
     for domain in &all {
         destroy(domain);
     }
+}
+
+#[test]
+fn registers_of_a_device_take_no_memory_away() {
+    let _alone = alone();
+    let domain = domain(8);
+    populate(&domain, Gfn(5), 0).unwrap();
+    let before = frame(&domain, 5);
+    let mut p2m = domain.p2m.lock();
+    let registers = Mfn(0xfebc1);
+    let occupied = Err(super::P2mError::Occupied);
+    assert_eq!(
+        p2m.add_device(Gfn(5), registers, Access::READ_WRITE),
+        occupied
+    );
+    assert_eq!(p2m.lookup(Gfn(5)).unwrap().mfn, before);
+    // Two ranges in one page.
+    for _ in 0..2 {
+        p2m.add_device(Gfn(9), registers, Access::READ_WRITE)
+            .unwrap();
+    }
+    drop(p2m);
+    destroy(&domain);
 }

@@ -104,11 +104,15 @@ impl Vcpu {
         sched::kick(self);
     }
 
-    /// Gives an offline vCPU its first state. It starts with [`Self::bring_up`].
-    pub fn initialise(&self, state: &CpuState) {
-        let mut run = self.run.lock();
+    /// Gives a vCPU that does not run its first state. It starts with [`Self::bring_up`]. False: it runs.
+    pub fn initialise(&self, state: &CpuState) -> bool {
+        // Whoever runs it holds its state, for ever if it likes, and may be the caller.
+        let Some(mut run) = self.run.try_lock() else {
+            return false;
+        };
         run.hw.set_state(state);
         self.initialised.store(true, Ordering::SeqCst);
+        true
     }
 
     /// Has it a state to start from?
@@ -126,10 +130,18 @@ impl Vcpu {
 
     /// Lets an initialised vCPU run. One that runs already is left alone.
     pub fn bring_up(&self) {
-        // Only a running vCPU's state is locked for long, and that one is up.
-        if let Some(mut run) = self.run.try_lock() {
-            run.offline = false;
-            run.halted = false;
+        // Only a running vCPU's state is locked for long, and that one is online. One that has just gone offline is
+        // let go of at once.
+        loop {
+            if let Some(mut run) = self.run.try_lock() {
+                run.offline = false;
+                run.halted = false;
+                break;
+            }
+            if self.sched.is_online() {
+                break;
+            }
+            core::hint::spin_loop();
         }
         self.kick();
     }

@@ -25,7 +25,8 @@ pub struct Memory<'a> {
     translation: Translation,
     base: u64,
     /// The pages last read and last written: lists of structures are many accesses to few pages, and each walk of the
-    /// guest's tables is five walks of the domain's.
+    /// guest's tables is five walks of the domain's. Only pages of the domain's own: another domain's could be taken
+    /// back meanwhile.
     last: [Option<Page>; 2],
 }
 
@@ -134,7 +135,7 @@ impl Memory<'_> {
             let memory = self.vcpu.memory();
             let gpa = self.translation.translate(memory, at, write).ok()?;
             let (frame, writable) = self.vcpu.domain.p2m.lock().frame(Gfn::containing(gpa))?;
-            if write && !writable {
+            if write && !writable || frame.owner() != self.vcpu.domain.id {
                 return None;
             }
             *place = Some(Page { linear, frame });

@@ -3,14 +3,12 @@
 use xen_abi::Errno;
 use xen_abi::xen::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 
-use super::{Caller, DONE, Outcome, Result};
+use super::{Caller, DONE, Outcome, Result, budget};
 use crate::console;
 use crate::guest_args::GuestArgs;
 
 /// Bytes that move at a time.
 const CHUNK: usize = 256;
-/// Bytes that one call writes at most, as in Xen: the call is issued again for the rest.
-const MAX_WRITE: usize = 2048;
 
 /// `console_io(cmd, count, buffer)`.
 pub fn call(caller: &Caller<'_>) -> Result {
@@ -34,12 +32,16 @@ pub fn call(caller: &Caller<'_>) -> Result {
 
 fn write(caller: &Caller<'_>, count: usize, buffer: u64) -> Result {
     let domain = &caller.vcpu.domain;
-    let now = count.min(MAX_WRITE);
     let mut memory = caller.memory(buffer);
     let mut done = 0;
-    while done < now {
+    while done < count {
+        // A slow serial port takes its time.
+        if done > 0 && budget::is_spent() {
+            let (left, rest) = ((count - done) as u64, buffer.wrapping_add(done as u64));
+            return Ok(Outcome::Again([u64::from(CONSOLEIO_WRITE), left, rest]));
+        }
         let mut bytes = [0; CHUNK];
-        let piece = (now - done).min(CHUNK);
+        let piece = (count - done).min(CHUNK);
         memory.read(done, &mut bytes[..piece])?;
         if domain.privileged {
             console::raw_write(&bytes[..piece]);
@@ -47,13 +49,6 @@ fn write(caller: &Caller<'_>, count: usize, buffer: u64) -> Result {
             console::guest_write(domain.id, &domain.name(), &bytes[..piece]);
         }
         done += piece;
-    }
-    if now < count {
-        return Ok(Outcome::Again([
-            u64::from(CONSOLEIO_WRITE),
-            (count - now) as u64,
-            buffer + now as u64,
-        ]));
     }
     Ok(DONE)
 }

@@ -43,7 +43,9 @@ pub fn set(caller: &Caller<'_>, domain: &Domain, arm: &XenDomctlHvmcontext) -> R
                 let id = u32::from(descriptor.instance);
                 let vcpu = domain.vcpu(id).ok_or(Errno::EINVAL)?;
                 let state = from_record(&record)?;
-                vcpu.initialise(&state);
+                if !vcpu.initialise(&state) {
+                    return Err(Errno::EBUSY);
+                }
                 vcpu.bring_up();
             }
             HVM_SAVE_CODE_END => return Ok(()),
@@ -137,7 +139,8 @@ fn check(state: &CpuState) -> Result<()> {
 
 /// `VCPUOP_initialise`: a vCPU of the caller's own domain that has never run, in 32- or 64-bit mode.
 pub fn initialise(caller: &Caller<'_>, vcpu: &Vcpu, argument: u64) -> Result {
-    if vcpu.is_initialised() {
+    // One that a start-up IPI has started was never given a state.
+    if vcpu.is_initialised() || vcpu.sched.is_online() {
         return Err(Errno::EEXIST);
     }
     let mode: u32 = caller.read(argument)?;
@@ -156,7 +159,9 @@ pub fn initialise(caller: &Caller<'_>, vcpu: &Vcpu, argument: u64) -> Result {
         _ => return Err(Errno::EINVAL),
     };
     check(&state)?;
-    vcpu.initialise(&state);
+    if !vcpu.initialise(&state) {
+        return Err(Errno::EEXIST);
+    }
     Ok(DONE)
 }
 

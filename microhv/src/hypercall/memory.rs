@@ -170,7 +170,8 @@ fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<
 }
 
 /// Takes 2^`order` pages at `gfn` from `domain`. Each is free once nobody else maps it, and not before all
-/// translations to it are forgotten.
+/// translations to it are forgotten. Only memory of its own: a page that was granted to it stays where that mapping is
+/// recorded. What Domain-0 has mapped of others is recorded nowhere.
 fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
     let end = gfn.0.checked_add(1 << order).ok_or(Errno::EINVAL)?;
     let mut next = gfn.0;
@@ -180,7 +181,12 @@ fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), 
         {
             let mut p2m = domain.p2m.lock();
             while next < end && !frames.is_full() {
-                match p2m.remove(Gfn(next)) {
+                let removed = if domain.privileged {
+                    p2m.remove(Gfn(next))
+                } else {
+                    p2m.remove_own(Gfn(next))
+                };
+                match removed {
                     // Not full, as just looked.
                     Ok(frame) => drop(frames.push(frame)),
                     Err(error) => {

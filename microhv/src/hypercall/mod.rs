@@ -16,6 +16,8 @@ mod microhv_op;
 mod physmap;
 mod sched_op;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 mod vcpu_op;
 mod version;
 

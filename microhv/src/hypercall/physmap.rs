@@ -61,13 +61,16 @@ pub fn add_batch(caller: &Caller<'_>, argument: u64, start: u64) -> Result {
     Ok(DONE)
 }
 
-/// Maps `frame` at `gfn`, in place of whatever was there.
+/// Maps `frame` at `gfn`, in place of memory of the domain's own that was there; as for `memory::give_back`, Domain-0's
+/// mappings of others may go too.
 fn place(domain: &Domain, gfn: Gfn, frame: FrameRef, access: Access) -> Result<()> {
-    let old = domain
-        .p2m
-        .lock()
-        .add_frame(gfn, frame, access)
-        .map_err(errno)?;
+    let old = {
+        let mut p2m = domain.p2m.lock();
+        if !domain.privileged && !p2m.is_own_or_free(gfn) {
+            return Err(Errno::EINVAL);
+        }
+        p2m.add_frame(gfn, frame, access).map_err(errno)?
+    };
     if old.is_some() {
         flush::flush(domain);
     }

@@ -124,8 +124,9 @@ fn fill(
             Refused
         })?;
     }
-    if let Some(vcpu) = domain.vcpu(0) {
-        vcpu.initialise(&CpuState::pvh(start.entry, start.start_info));
+    if let Some(vcpu) = domain.vcpu(0)
+        && vcpu.initialise(&CpuState::pvh(start.entry, start.start_info))
+    {
         vcpu.bring_up();
     }
     log::info!(

@@ -1,0 +1,217 @@
+//! Hypercalls as a guest makes them: from 64-bit code, with arguments behind its own page tables.
+
+use xen_abi::Errno;
+use xen_abi::grant_table::*;
+use xen_abi::hypercall::*;
+use xen_abi::memory::*;
+use xen_abi::vcpu::*;
+use xen_abi::xen::DOMID_SELF;
+use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::dispatch;
+use crate::domain::tests::{alone, destroy, domain};
+use crate::domain::{Domain, Vcpu};
+use crate::hypercall::populate;
+use crate::mm::PageArc;
+use crate::svm;
+use crate::types::Gfn;
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::{CpuState, Segment};
+
+/// A domain with one vCPU in 64-bit mode that sees its memory where it is: pages 0 to 15, of these 1 and 2 its tables.
+struct Guest {
+    domain: PageArc<Domain>,
+    vcpu: PageArc<Vcpu>,
+}
+
+/// Where arguments are.
+const ARGUMENT: u64 = 0x4000;
+
+fn state() -> CpuState {
+    let flat = CpuState::pvh(0, 0);
+    CpuState {
+        cr0: flat.cr0 | CR0_PG,
+        cr3: 0x1000,
+        cr4: 1 << 5,
+        efer: EFER_LME | EFER_LMA,
+        cs: Segment {
+            attributes: 0xa9b,
+            ..flat.cs
+        },
+        ..flat
+    }
+}
+
+impl Guest {
+    /// Its vCPU runs as if a start-up IPI had started it.
+    fn new() -> Self {
+        svm::prepare_for_tests();
+        let domain = domain(64);
+        for gfn in 0..16 {
+            populate(&domain, Gfn(gfn), 0).unwrap();
+        }
+        let vcpu = Vcpu::create(&domain, 0).unwrap();
+        vcpu.run_state().start(&state());
+        let this = Self { domain, vcpu };
+        this.write(0x1000, &0x2003u64);
+        this.write(0x2000, &0x83u64);
+        this
+    }
+
+    fn write<T: IntoBytes + Immutable>(&self, gpa: u64, value: &T) {
+        let (frame, _) = self.domain.p2m.lock().frame(Gfn(gpa >> 12)).unwrap();
+        frame.write(gpa as usize & 0xfff, value.as_bytes());
+    }
+
+    fn read<T: FromBytes + IntoBytes>(&self, gpa: u64) -> T {
+        let mut value = T::new_zeroed();
+        let (frame, _) = self.domain.p2m.lock().frame(Gfn(gpa >> 12)).unwrap();
+        frame.read(gpa as usize & 0xfff, value.as_mut_bytes());
+        value
+    }
+
+    fn call(&self, number: u32, arguments: [u64; 3]) -> i64 {
+        let mut run = self.vcpu.run_state();
+        let registers = run.hw.registers_mut();
+        registers.rax = number.into();
+        [registers.rdi, registers.rsi, registers.rdx] = arguments;
+        dispatch(&self.vcpu, &mut run);
+        run.hw.registers().rax as i64
+    }
+
+    fn with<T: IntoBytes + Immutable>(&self, number: u32, command: u32, argument: &T) -> i64 {
+        self.write(ARGUMENT, argument);
+        self.call(number, [command.into(), ARGUMENT, 0])
+    }
+
+    /// Maps grant 8 of `giver`, of its page 5, at frame 0x20.
+    fn map_grant(&self, giver: &Self) -> GnttabMapGrantRef {
+        let mut table = giver.domain.grant.lock();
+        table.seed(8, self.domain.id, Gfn(5)).unwrap();
+        drop(table);
+        let map = GnttabMapGrantRef {
+            host_addr: 0x2_0000,
+            flags: GntmapFlags::HOST_MAP,
+            r#ref: 8,
+            dom: giver.domain.id.0,
+            ..Default::default()
+        };
+        self.write(ARGUMENT, &map);
+        let command = GNTTABOP_MAP_GRANT_REF.into();
+        assert_eq!(
+            self.call(HYPERVISOR_GRANT_TABLE_OP, [command, ARGUMENT, 1]),
+            0
+        );
+        let done: GnttabMapGrantRef = self.read(ARGUMENT);
+        assert_eq!(done.status, GNTST_OKAY);
+        done
+    }
+}
+
+fn refused(errno: Errno) -> i64 {
+    errno.to_ret()
+}
+
+#[test]
+fn a_running_vcpu_is_not_given_a_first_state_not_even_by_itself() {
+    let _alone = alone();
+    let guest = Guest::new();
+    guest.write(ARGUMENT, &u64::from(VCPU_HVM_MODE_64B));
+    let context = VcpuHvmX86_64 {
+        cr0: CR0_PG | 1,
+        ..Default::default()
+    };
+    guest.write(ARGUMENT + 8, &context);
+    let initialise = || guest.call(HYPERVISOR_VCPU_OP, [VCPUOP_INITIALISE.into(), 0, ARGUMENT]);
+    // It holds its own state while it calls.
+    assert_eq!(initialise(), refused(Errno::EEXIST));
+    let other = Vcpu::create(&guest.domain, 1).unwrap();
+    let runs = other.run_state();
+    assert!(!other.initialise(&state()));
+    drop(runs);
+    assert!(other.initialise(&state()) && other.is_initialised());
+    destroy(&guest.domain);
+}
+
+#[test]
+fn a_granted_page_stays_where_its_mapping_is_recorded() {
+    let _alone = alone();
+    let (giver, taker) = (Guest::new(), Guest::new());
+    let mapped = taker.map_grant(&giver);
+    let there = || taker.domain.p2m.lock().lookup(Gfn(0x20)).map(|m| m.mfn);
+    let page = giver.domain.p2m.lock().lookup(Gfn(5)).map(|m| m.mfn);
+    assert_eq!(there(), page);
+    taker.write(0x5000, &0x20u64);
+    let decrease = MemoryReservation {
+        extent_start: 0x5000,
+        nr_extents: 1,
+        domid: DOMID_SELF,
+        ..Default::default()
+    };
+    let command = XENMEM_DECREASE_RESERVATION;
+    let done = taker.with(HYPERVISOR_MEMORY_OP, command, &decrease);
+    assert_eq!(done, refused(Errno::ENOENT));
+    let remove = RemoveFromPhysmap {
+        domid: DOMID_SELF,
+        gpfn: 0x20,
+        ..Default::default()
+    };
+    let command = XENMEM_REMOVE_FROM_PHYSMAP;
+    let done = taker.with(HYPERVISOR_MEMORY_OP, command, &remove);
+    assert_eq!(done, refused(Errno::ENOENT));
+    let mut add = AddToPhysmap {
+        domid: DOMID_SELF,
+        space: XENMAPSPACE_SHARED_INFO,
+        gpfn: 0x20,
+        ..Default::default()
+    };
+    let command = XENMEM_ADD_TO_PHYSMAP;
+    let done = taker.with(HYPERVISOR_MEMORY_OP, command, &add);
+    assert_eq!(done, refused(Errno::EINVAL));
+    assert_eq!(there(), page);
+    let unmap = GnttabUnmapGrantRef {
+        host_addr: 0x2_0000,
+        handle: mapped.handle,
+        ..Default::default()
+    };
+    taker.write(ARGUMENT, &unmap);
+    let command = GNTTABOP_UNMAP_GRANT_REF.into();
+    taker.call(HYPERVISOR_GRANT_TABLE_OP, [command, ARGUMENT, 1]);
+    let done: GnttabUnmapGrantRef = taker.read(ARGUMENT);
+    assert_eq!((done.status, there()), (GNTST_OKAY, None));
+    // Its own memory it may give back, and put other pages there.
+    add.gpfn = 7;
+    let command = XENMEM_ADD_TO_PHYSMAP;
+    assert_eq!(taker.with(HYPERVISOR_MEMORY_OP, command, &add), 0);
+    taker.write(0x5000, &6u64);
+    let command = XENMEM_DECREASE_RESERVATION;
+    assert_eq!(taker.with(HYPERVISOR_MEMORY_OP, command, &decrease), 1);
+    assert!(taker.domain.p2m.lock().lookup(Gfn(6)).is_none());
+    destroy(&taker.domain);
+    destroy(&giver.domain);
+}
+
+#[test]
+fn arguments_in_another_domains_page_are_translated_each_time() {
+    use crate::guest_args::GuestArgs;
+    let _alone = alone();
+    let (giver, taker) = (Guest::new(), Guest::new());
+    taker.map_grant(&giver);
+    let mut run = taker.vcpu.run_state();
+    let caller = super::Caller::new(&taker.vcpu, &mut run);
+    let (mut own, mut granted) = (caller.memory(0x5000), caller.memory(0x2_0000));
+    for memory in [&mut own, &mut granted] {
+        memory.put(0, &1u64).unwrap();
+        assert_eq!(memory.get::<u64>(0), Ok(1));
+    }
+    // Another vCPU takes both away in the middle of a list. Its own page is still its own; the giver's is not.
+    let gone = [5, 0x20].map(|gfn| taker.domain.p2m.lock().remove(Gfn(gfn)).unwrap());
+    assert_eq!(own.get::<u64>(0), Ok(1));
+    assert_eq!(granted.put(0, &2u64), Err(Errno::EFAULT));
+    assert_eq!(granted.get::<u64>(0), Err(Errno::EFAULT));
+    assert_eq!(giver.read::<u64>(0x5000), 1);
+    drop((gone, own, granted));
+    drop(run);
+    destroy(&taker.domain);
+    destroy(&giver.domain);
+}
