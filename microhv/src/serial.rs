@@ -31,7 +31,6 @@ static CHANNEL: AtomicU32 = AtomicU32::new(0);
 const RESERVED: u32 = u32::MAX;
 
 /// The port to give away: `None` if it is microhv's own console, has no interrupt or is not there.
-#[must_use]
 pub fn spare<'a>(options: &'a XenCmdline<'_>) -> Option<&'a Com> {
     let com = &options.com2;
     let free = options.console.com2.is_none() && com.irq != 0;
@@ -53,7 +52,6 @@ fn place(port: u16) -> Option<u16> {
 }
 
 /// Domain-0 reads one of its ports; `None` if it is not one of these.
-#[must_use]
 pub fn read(port: u16) -> Option<u8> {
     place(port).map(inb)
 }

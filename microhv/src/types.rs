@@ -25,13 +25,11 @@ impl core::fmt::Display for DomId {
 
 impl Mfn {
     /// The physical address of the frame's first byte.
-    #[must_use]
     pub const fn address(self) -> u64 {
         self.0 << PAGE_SHIFT
     }
 
     /// The frame that holds physical address `address`.
-    #[must_use]
     pub const fn containing(address: u64) -> Self {
         Self(address >> PAGE_SHIFT)
     }
@@ -39,13 +37,11 @@ impl Mfn {
 
 impl Gfn {
     /// The guest-physical address of the frame's first byte.
-    #[must_use]
     pub const fn address(self) -> u64 {
         self.0 << PAGE_SHIFT
     }
 
     /// The frame that holds guest-physical address `address`.
-    #[must_use]
     pub const fn containing(address: u64) -> Self {
         Self(address >> PAGE_SHIFT)
     }

@@ -8,7 +8,6 @@ const ONE_OP: u8 = 0x01;
 const BYTE_PREFIX: u8 = 0x0a;
 
 /// The values of SLP_TYPa and SLP_TYPb in the first package named `_S5` (ACPI 6.5, 7.4.2).
-#[must_use]
 pub fn s5(aml: &[u8]) -> Option<[u8; 2]> {
     (0..aml.len()).find_map(|at| {
         let after = aml.get(at..)?.strip_prefix(b"_S5_")?;

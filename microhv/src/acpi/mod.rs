@@ -36,19 +36,6 @@ pub struct Override {
     pub flags: u16,
 }
 
-/// Where PCI Express configuration space is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ecam {
-    /// Physical address of bus 0's.
-    pub base: u64,
-    /// PCI segment.
-    pub segment: u16,
-    /// First bus.
-    pub first_bus: u8,
-    /// Last bus.
-    pub last_bus: u8,
-}
-
 /// How to turn the machine off and on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Power {
@@ -75,8 +62,6 @@ pub struct Machine {
     pub io_apics: Vec<IoApic, 8>,
     /// ISA lines that are not what they used to be.
     pub overrides: Vec<Override, 16>,
-    /// PCI Express configuration space.
-    pub ecam: Vec<Ecam, 8>,
     /// I/O port of the power management timer.
     pub pm_timer: Option<u16>,
     /// How to turn the machine off and on.
@@ -85,7 +70,6 @@ pub struct Machine {
 
 impl Machine {
     /// The line that ISA line `irq` is, and whether it is level-triggered and active low.
-    #[must_use]
     pub fn isa_line(&self, irq: u8) -> (u32, bool, bool) {
         let found = self.overrides.iter().find(|over| over.irq == irq);
         found.map_or((irq.into(), false, false), |over| {
@@ -95,29 +79,20 @@ impl Machine {
     }
 }
 
-/// A whole table, header included, by its signature: `DMAR`, `IVRS`, `MCFG`, `SRAT`. `None` if the
+/// A whole table, header included, by its signature: `DMAR`, `IVRS`. `None` if the
 /// machine does not have it.
 #[cfg(target_os = "none")]
-#[must_use]
 pub fn table(signature: &[u8; 4]) -> Option<&'static [u8]> {
     tables::raw(signature)
 }
 
 /// On the host there are no tables.
-#[cfg(not(target_os = "none"))]
-#[must_use]
+#[cfg(test)]
 pub fn table(_signature: &[u8; 4]) -> Option<&'static [u8]> {
     None
 }
 
-/// PCI Express configuration space, as the MCFG says; empty before [`machine`] has been read.
-#[must_use]
-pub fn ecam() -> &'static [Ecam] {
-    MACHINE.get().map_or(&[], |machine| machine.ecam.as_slice())
-}
-
 /// What the tables say; `None` before they have been read.
-#[must_use]
 pub fn machine() -> Option<&'static Machine> {
     MACHINE.get()
 }

@@ -1,13 +1,12 @@
 //! Reads the tables where firmware put them.
 #![allow(unsafe_code, reason = "firmware's tables lie in memory")]
 
-use super::{Cpu, Ecam, IoApic, Machine, Override, Power};
+use super::{Cpu, IoApic, Machine, Override, Power};
 use crate::arch::paging;
 use crate::mm::ranges::Range;
 use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
-use acpi::mcfg::Mcfg;
 use acpi::sdt::{SdtHeader, Signature};
 use acpi::{AcpiHandler, AcpiTable, AcpiTables, PhysicalMapping};
 use core::ptr::NonNull;
@@ -50,16 +49,6 @@ pub fn read(rsdp: Option<u64>) -> Result<Machine, &'static str> {
     let tables = &*kept.insert(tables);
     let mut machine = Machine::default();
     read_madt(tables, &mut machine)?;
-    if let Ok(mcfg) = tables.find_table::<Mcfg>() {
-        for entry in mcfg.entries() {
-            let _ = machine.ecam.push(Ecam {
-                base: entry.base_address,
-                segment: entry.pci_segment_group,
-                first_bus: entry.bus_number_start,
-                last_bus: entry.bus_number_end,
-            });
-        }
-    }
     if let Ok(fadt) = tables.find_table::<Fadt>() {
         let block = fadt.pm_timer_block().ok().flatten();
         machine.pm_timer = block.and_then(|block| io_port(&block));
@@ -176,7 +165,6 @@ pub fn raw(signature: &[u8; 4]) -> Option<&'static [u8]> {
     match signature {
         b"DMAR" => bytes::<Dmar>(),
         b"IVRS" => bytes::<Ivrs>(),
-        b"MCFG" => bytes::<Mcfg>(),
         _ => None,
     }
 }

@@ -33,7 +33,6 @@ pub struct Commands {
 
 impl Commands {
     /// A buffer that is empty. None: no memory.
-    #[must_use]
     pub fn new() -> Option<Self> {
         Some(Self {
             ring: frames::alloc_zeroed(0)?,
@@ -44,7 +43,6 @@ impl Commands {
     }
 
     /// Where it is.
-    #[must_use]
     pub const fn ring(&self) -> Mfn {
         self.ring
     }

@@ -27,7 +27,6 @@ pub struct DeviceTable {
 impl DeviceTable {
     /// A table that blocks all DMA, and with `intremap` all interrupts except of a kind that firmware wants to pass
     /// from a special device. None: no memory.
-    #[must_use]
     pub fn new<'a>(
         intremap: bool,
         specials: impl IntoIterator<Item = &'a Special>,
@@ -47,7 +46,6 @@ impl DeviceTable {
     }
 
     /// The first of the table's frames.
-    #[must_use]
     pub const fn first(&self) -> Mfn {
         self.first
     }
@@ -63,7 +61,6 @@ impl DeviceTable {
     }
 
     /// Quarter `quarter` of a device's entry.
-    #[must_use]
     pub fn get(&self, source_id: u16, quarter: usize) -> u64 {
         let (frame, at) = self.place(source_id, quarter);
         phys::read_u64(frame, at)

@@ -29,38 +29,32 @@ pub mod device {
 
     /// Quarter 0: every request faults, and that is logged; `empty` is a page without translations. (An entry that is
     /// not valid would let everything pass.)
-    #[must_use]
     pub const fn blocked(empty: Mfn) -> u64 {
         VALID | TRANSLATION_VALID | MODE | empty.address() & ADDRESS_MASK
     }
 
     /// Quarter 0: requests go through the page table at `root`. Device TLBs, guest tables and page requests are off.
-    #[must_use]
     pub const fn translated(root: Mfn) -> u64 {
         VALID | TRANSLATION_VALID | MODE | root.address() & ADDRESS_MASK | READ | WRITE
     }
 
     /// Quarter 1: what is cached is cached under `domain`; `settings` are firmware's (5.2.2.1), of which system
     /// management messages are here.
-    #[must_use]
     pub const fn domain(domain: u16, settings: u8) -> u64 {
         domain as u64 | (settings as u64 >> 4 & 3) << 40
     }
 
     /// Quarter 2: no interrupt passes except what firmware's `settings` say of INIT, ExtInt, NMI and the legacy lines.
-    #[must_use]
     pub const fn interrupts_blocked(settings: u8) -> u64 {
         INTERRUPTS_VALID | (settings as u64 & 7) << 56 | (settings as u64 >> 6) << 62
     }
 
     /// Quarter 2 as it is `now`, with interrupts remapped through `table`.
-    #[must_use]
     pub const fn interrupts_remapped(now: u64, table: Mfn) -> u64 {
         now | INTERRUPTS_VALID | TABLE_LENGTH | table.address() & TABLE_MASK | REMAPPED
     }
 
     /// The table in quarter 2.
-    #[must_use]
     pub const fn interrupt_table(quarter: u64) -> Option<Mfn> {
         if quarter & REMAPPED != 0 {
             Some(Mfn::containing(quarter & TABLE_MASK))
@@ -71,7 +65,6 @@ pub mod device {
 }
 
 /// An interrupt-remapping entry of 32 bits (2.2.5.2): edge, fixed delivery to one physical xAPIC id.
-#[must_use]
 pub const fn interrupt(vector: u8, apic_id: u8) -> u32 {
     const REMAP_ENABLE: u32 = 1;
     REMAP_ENABLE | (apic_id as u32) << 8 | (vector as u32) << 16
@@ -93,20 +86,17 @@ impl Command {
     }
 
     /// COMPLETION_WAIT: when all before it is done, writes `data` to the 8-byte aligned address of `status`.
-    #[must_use]
     pub const fn completion_wait(status: Mfn, data: u64) -> Self {
         const STORE: u64 = 1;
         Self::new(1, status.address() & ADDRESS_MASK | STORE, data)
     }
 
     /// INVALIDATE_DEVTAB_ENTRY.
-    #[must_use]
     pub const fn device(source_id: u16) -> Self {
         Self::new(2, source_id as u64, 0)
     }
 
     /// INVALIDATE_IOMMU_PAGES: `1 << order` pages at `address` of one domain, and what leads to them.
-    #[must_use]
     pub const fn pages(domain: u16, address: u64, order: u32) -> Self {
         const SIZE: u64 = 1;
         const DIRECTORIES: u64 = 2;
@@ -121,13 +111,11 @@ impl Command {
     }
 
     /// INVALIDATE_IOMMU_PAGES: all of one domain.
-    #[must_use]
     pub const fn domain(domain: u16) -> Self {
         Self::pages(domain, 0, u32::MAX)
     }
 
     /// INVALIDATE_INTERRUPT_TABLE of one device.
-    #[must_use]
     pub const fn interrupts(source_id: u16) -> Self {
         Self::new(5, source_id as u64, 0)
     }

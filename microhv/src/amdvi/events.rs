@@ -35,13 +35,11 @@ const IO_PAGE_FAULT: u8 = 2;
 
 impl Event {
     /// The event code; 0 while the unit has not written the entry.
-    #[must_use]
     pub const fn code(&self) -> u8 {
         (self.low >> 60) as u8
     }
 
     /// The requester ID, where the event is about a device.
-    #[must_use]
     pub const fn source_id(&self) -> Option<u16> {
         match self.code() {
             1..=4 | 7..=9 => Some(self.low as u16),
@@ -50,7 +48,6 @@ impl Event {
     }
 
     /// The request was an interrupt. (QEMU sets the bit for any: the address must be one of interrupts.)
-    #[must_use]
     pub const fn is_interrupt(&self) -> bool {
         self.low & INTERRUPT != 0
             && matches!(self.address, 0xfee0_0000..=0xfeef_ffff | 0xfd_f800_0000..=0xfd_f8ff_ffff)
@@ -58,7 +55,6 @@ impl Event {
 
     /// Whether the request was a write, where the event says so. Hardware tells it for pages that are present; QEMU in
     /// two bits that mean something else where guests have tables of their own, which they have not here.
-    #[must_use]
     pub const fn write(&self) -> Option<bool> {
         if self.low & PRESENT != 0 {
             Some(self.low & WRITE != 0)
@@ -123,7 +119,6 @@ pub struct EventLog {
 
 impl EventLog {
     /// An empty log. None: no memory.
-    #[must_use]
     pub fn new() -> Option<Self> {
         Some(Self {
             frame: frames::alloc_zeroed(0)?,
@@ -132,7 +127,6 @@ impl EventLog {
     }
 
     /// Where it is.
-    #[must_use]
     pub const fn frame(&self) -> Mfn {
         self.frame
     }

@@ -24,7 +24,6 @@ static SMALL: HostTables = HostTables { leaf_levels: 1 };
 static LARGE: HostTables = HostTables { leaf_levels: 3 };
 
 /// The format with 4 KiB pages only, or with 2 MiB and 1 GiB pages too.
-#[must_use]
 pub fn shape(superpages: bool) -> &'static HostTables {
     if superpages { &LARGE } else { &SMALL }
 }

@@ -99,7 +99,6 @@ pub enum IvrsError {
 
 impl IvrsError {
     /// One sentence for the log.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Length => "IVRS table: bad length",
@@ -273,7 +272,6 @@ fn ivmd(ivrs: &mut Ivrs, block: &[u8]) -> Option<()> {
 
 impl Ivrs {
     /// The unit that serves a device; None also if its requests cannot be told from another's.
-    #[must_use]
     pub fn unit_of(&self, sbdf: Sbdf) -> Option<usize> {
         let id = sbdf.source_id();
         let mut ranges = self.ranges.iter().rev();
@@ -287,7 +285,6 @@ impl Ivrs {
     }
 
     /// The device must not be assigned: it is a unit, shares its ID with an I/O APIC, or firmware may own its DMA.
-    #[must_use]
     pub fn is_reserved(&self, sbdf: Sbdf) -> bool {
         let id = sbdf.source_id();
         self.units.iter().any(|unit| unit.sbdf == sbdf)
@@ -299,7 +296,6 @@ impl Ivrs {
     }
 
     /// The unit and requester ID of the I/O APIC with ACPI id `id`.
-    #[must_use]
     pub fn ioapic(&self, id: u8) -> Option<(usize, u16)> {
         self.specials
             .iter()

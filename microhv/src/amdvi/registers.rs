@@ -55,7 +55,6 @@ bitflags! {
 
 impl Control {
     /// What firmware asks for in a unit's IVHD flags (5.2.2.1).
-    #[must_use]
     pub fn wanted(flags: u8) -> Self {
         let flag = |bit: u8, control| {
             if flags >> bit & 1 != 0 {
@@ -96,7 +95,6 @@ pub struct Registers {
 
 impl Registers {
     /// Maps the unit's registers; None if they cannot be mapped or nothing answers.
-    #[must_use]
     pub fn map(physical: u64) -> Option<Self> {
         let this = Self {
             mmio: Mmio::map(physical, SIZE)?,
@@ -106,7 +104,6 @@ impl Registers {
 
     /// Registers that are memory.
     #[cfg(test)]
-    #[must_use]
     pub fn fake() -> Self {
         let memory = Box::leak(Box::new([0u64; SIZE as usize / 8]));
         Self {
@@ -115,19 +112,16 @@ impl Registers {
     }
 
     /// The extended feature register, raw.
-    #[must_use]
     pub fn features(&self) -> u64 {
         self.mmio.read_u64(offset::EXTENDED_FEATURE)
     }
 
     /// The unit has the command INVALIDATE_IOMMU_ALL.
-    #[must_use]
     pub fn invalidates_all(&self) -> bool {
         self.features() & INVALIDATE_ALL != 0
     }
 
     /// What is on.
-    #[must_use]
     pub fn control(&self) -> Control {
         Control::from_bits_retain(self.mmio.read_u64(offset::CONTROL))
     }
@@ -138,7 +132,6 @@ impl Registers {
     }
 
     /// The status.
-    #[must_use]
     pub fn status(&self) -> Status {
         Status::from_bits_retain(self.mmio.read_u64(offset::STATUS))
     }

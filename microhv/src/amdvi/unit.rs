@@ -25,7 +25,6 @@ pub enum UnitError {
 
 impl UnitError {
     /// One sentence for the log.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::NoRegisters => "IOMMU: no registers answer at the unit's address",
@@ -88,13 +87,11 @@ impl Unit {
     }
 
     /// The unit's PCI function, whose segment is that of its devices.
-    #[must_use]
     pub const fn sbdf(&self) -> Sbdf {
         self.sbdf
     }
 
     /// The extended feature register.
-    #[must_use]
     pub fn features(&self) -> u64 {
         self.registers.features()
     }

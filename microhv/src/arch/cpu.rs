@@ -1,7 +1,7 @@
 //! Single instructions.
 #![allow(unsafe_code, reason = "instructions")]
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 use core::arch::x86_64 as intrinsics;
 #[cfg(target_os = "none")]
 use core::arch::{asm, x86_64 as intrinsics};
@@ -10,13 +10,11 @@ use core::arch::{asm, x86_64 as intrinsics};
 pub use intrinsics::CpuidResult;
 
 /// CPUID.
-#[must_use]
 pub fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
     intrinsics::__cpuid_count(leaf, subleaf)
 }
 
 /// The time-stamp counter, in its own ticks.
-#[must_use]
 pub fn rdtsc() -> u64 {
     // SAFETY: every x86-64 CPU has RDTSC, and the hypervisor runs where it is allowed.
     unsafe { intrinsics::_rdtsc() }
@@ -26,6 +24,8 @@ pub fn rdtsc() -> u64 {
 pub fn pause() {
     core::hint::spin_loop();
 }
+
+pub use bare::*;
 
 #[cfg(target_os = "none")]
 mod bare {
@@ -45,7 +45,6 @@ mod bare {
     }
 
     /// Reads a model-specific register. One that does not exist is a #GP, which stops microhv.
-    #[must_use]
     pub fn rdmsr(msr: u32) -> u64 {
         let (low, high): (u32, u32);
         // SAFETY: reading a register has no effect on memory.
@@ -68,7 +67,6 @@ mod bare {
     macro_rules! ports {
         ($($read:ident $write:ident $register:tt $t:ty;)*) => {$(
             /// Reads an I/O port.
-            #[must_use]
             pub fn $read(port: u16) -> $t {
                 let value: $t;
                 // SAFETY: the hypervisor's drivers only name ports of devices it owns.
@@ -91,7 +89,7 @@ mod bare {
     }
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 mod bare {
     //! Stand-ins: no interrupts, registers and ports that read as all ones.
 
@@ -100,24 +98,20 @@ mod bare {
     /// No interrupts on the host.
     pub fn interrupt_window() {}
     /// Zero.
-    #[must_use]
     pub fn rdmsr(_msr: u32) -> u64 {
         0
     }
     /// Dropped.
     pub fn wrmsr(_msr: u32, _value: u64) {}
     /// All ones.
-    #[must_use]
     pub fn inb(_port: u16) -> u8 {
         !0
     }
     /// All ones.
-    #[must_use]
     pub fn inw(_port: u16) -> u16 {
         !0
     }
     /// All ones.
-    #[must_use]
     pub fn inl(_port: u16) -> u32 {
         !0
     }
@@ -128,5 +122,3 @@ mod bare {
     /// Dropped.
     pub fn outl(_port: u16, _value: u32) {}
 }
-
-pub use bare::*;

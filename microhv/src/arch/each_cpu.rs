@@ -14,7 +14,6 @@ pub struct EachCpu<T: 'static> {
 
 impl<T> EachCpu<T> {
     /// `make` makes one CPU's.
-    #[must_use]
     pub const fn new(make: fn() -> T) -> Self {
         Self {
             places: [const { Once::new() }; MAX_CPUS],

@@ -35,7 +35,6 @@ pub struct Route {
 
 impl Route {
     /// The entry without interrupt remapping: physical destination, fixed delivery.
-    #[must_use]
     pub const fn entry(&self) -> u64 {
         let mut entry = self.vector as u64 | (self.apic_id as u64) << 56;
         if self.level {

@@ -60,7 +60,6 @@ fn write(register: usize, value: u32) {
 }
 
 /// Whether the CPUs' APICs are in x2APIC mode.
-#[must_use]
 pub fn is_x2apic() -> bool {
     matches!(ACCESS.get(), Some(Access::Msr))
 }
@@ -112,7 +111,6 @@ pub fn enable() {
 }
 
 /// This CPU's APIC ID.
-#[must_use]
 pub fn id() -> u32 {
     if is_x2apic() {
         read(ID)
@@ -194,7 +192,6 @@ pub fn start_measurement() {
 }
 
 /// Ticks since [`start_measurement`].
-#[must_use]
 pub fn measured() -> u32 {
     u32::MAX - read(CURRENT_COUNT)
 }

@@ -1,6 +1,6 @@
 //! The CPU and its closest surroundings: registers, per-CPU data, interrupts, timers.
 //!
-//! Everything compiles on the host too, where the functions are stand-ins: one CPU, a clock that
+//! For tests on the host the functions are stand-ins: one CPU, a clock that
 //! tests set, interrupts that never come.
 
 #[cfg(target_os = "none")]
@@ -32,19 +32,16 @@ pub use each_cpu::EachCpu;
 pub const MAX_CPUS: usize = 64;
 
 /// This CPU's number, 0 for the one that booted.
-#[must_use]
 pub fn cpu_index() -> usize {
     percpu::this().index()
 }
 
 /// How many CPUs run.
-#[must_use]
 pub fn cpu_count() -> usize {
     percpu::count()
 }
 
 /// Seconds since 1970-01-01 UTC at the instant when [`timer::now_ns`] was zero.
-#[must_use]
 pub fn wallclock_at_boot_s() -> u64 {
     WALLCLOCK.load(core::sync::atomic::Ordering::Relaxed)
 }

@@ -38,7 +38,6 @@ pub struct Image {
 
 impl Image {
     /// Where the linker and the loader put us.
-    #[must_use]
     pub fn current() -> Self {
         unsafe extern "C" {
             static image_start: u8;
@@ -64,7 +63,6 @@ impl Image {
     }
 
     /// All of it.
-    #[must_use]
     pub const fn whole(&self) -> Range {
         Range {
             start: self.text.start,

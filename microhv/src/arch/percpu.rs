@@ -48,7 +48,6 @@ static COUNT: AtomicUsize = AtomicUsize::new(1);
 
 impl PerCpu {
     /// The CPU's number.
-    #[must_use]
     pub const fn index(&self) -> usize {
         self.index
     }
@@ -56,7 +55,6 @@ impl PerCpu {
 
 /// This CPU's data.
 #[cfg(target_os = "none")]
-#[must_use]
 pub fn this() -> &'static PerCpu {
     let place: *const PerCpu;
     // SAFETY: `install` has put the GS base of every CPU at its element of CPUS before anything
@@ -68,20 +66,17 @@ pub fn this() -> &'static PerCpu {
 }
 
 /// This CPU's data: on the host always the first one's.
-#[cfg(not(target_os = "none"))]
-#[must_use]
+#[cfg(test)]
 pub fn this() -> &'static PerCpu {
     &CPUS[0]
 }
 
 /// The data of CPU `index`.
-#[must_use]
 pub fn of(index: usize) -> Option<&'static PerCpu> {
     CPUS.get(index)
 }
 
 /// How many CPUs run.
-#[must_use]
 pub fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
 }

@@ -11,7 +11,6 @@ pub struct Registers {
 
 impl Registers {
     /// Seconds since 1970-01-01 UTC. `None` if the registers hold no date.
-    #[must_use]
     pub fn seconds(&self) -> Option<u64> {
         let binary = self.status_b & 4 != 0;
         let number = |raw: u8| {
@@ -53,7 +52,6 @@ const fn days(year: u64, month: u64, day: u64) -> u64 {
 
 /// Reads the clock. `None` if it is not there or gives no date.
 #[cfg(target_os = "none")]
-#[must_use]
 pub fn read() -> Option<u64> {
     use super::cpu::{inb, outb};
     fn register(index: u8) -> u8 {

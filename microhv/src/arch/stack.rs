@@ -24,7 +24,6 @@ pub struct Stacks {
 }
 
 /// Makes the stacks of CPU `index`.
-#[must_use]
 pub fn allocate(index: usize) -> Option<Stacks> {
     let mut at = BASE + index as u64 * PER_CPU;
     let mut next = |order: u32| {
@@ -46,7 +45,6 @@ pub fn allocate(index: usize) -> Option<Stacks> {
 
 /// Whether 16 bytes at `address` can be a frame on some stack: aligned, and in the stacks' address
 /// space. (Guard pages are excluded by the walk itself: frames ascend, and tops are not crossed.)
-#[must_use]
 pub fn contains(address: u64) -> bool {
     let end = BASE + super::MAX_CPUS as u64 * PER_CPU;
     address.is_multiple_of(8)
@@ -62,7 +60,6 @@ fn is_guard(address: u64) -> bool {
 }
 
 /// What an address that faulted would mean, if it is a guard page.
-#[must_use]
 pub fn overflowed(address: u64) -> Option<usize> {
     let end = BASE + super::MAX_CPUS as u64 * PER_CPU;
     ((BASE..end).contains(&address) && is_guard(address))

@@ -11,18 +11,11 @@ static APIC_KHZ: AtomicU64 = AtomicU64::new(0);
 static DEADLINE_MODE: AtomicBool = AtomicBool::new(false);
 
 /// The time-stamp counter's frequency in kHz.
-#[must_use]
 pub fn tsc_khz() -> u64 {
-    #[cfg(not(target_os = "none"))]
+    #[cfg(test)]
     return 1_000_000;
     #[cfg(target_os = "none")]
     TSC_KHZ.load(Ordering::Relaxed)
-}
-
-/// The time-stamp counter's value when [`now_ns`] was zero.
-#[must_use]
-pub fn tsc_at_boot() -> u64 {
-    START.load(Ordering::Relaxed)
 }
 
 const fn scale(ticks: u64, factor: u64) -> u64 {
@@ -31,26 +24,24 @@ const fn scale(ticks: u64, factor: u64) -> u64 {
 
 /// Nanoseconds since microhv started; zero until the counter's frequency is known.
 #[cfg(target_os = "none")]
-#[must_use]
 pub fn now_ns() -> u64 {
     let ticks = super::cpu::rdtsc().saturating_sub(START.load(Ordering::Relaxed));
     scale(ticks, NS_PER_TICK.load(Ordering::Relaxed))
 }
 
 /// On the host: the time that a test has set.
-#[cfg(not(target_os = "none"))]
-#[must_use]
+#[cfg(test)]
 pub fn now_ns() -> u64 {
     HOST_NOW.load(Ordering::Relaxed)
 }
 
 /// Sets the host's clock.
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub fn host_set_now(ns: u64) {
     HOST_NOW.store(ns, Ordering::Relaxed);
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 static HOST_NOW: AtomicU64 = AtomicU64::new(0);
 
 /// Time starts now.
@@ -108,7 +99,7 @@ pub fn set_deadline(deadline: Option<u64>) {
 }
 
 /// On the host nothing fires.
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub fn set_deadline(deadline: Option<u64>) {
     let cell = &super::percpu::this().deadline;
     cell.store(deadline.unwrap_or(u64::MAX), Ordering::Relaxed);

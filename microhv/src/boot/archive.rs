@@ -53,7 +53,6 @@ impl Archive {
     }
 
     /// The file at `path`; a leading `/` or `./` means nothing.
-    #[must_use]
     pub fn file(&self, path: &str) -> Option<&'static [u8]> {
         let wanted = relative(path);
         self.parts.iter().find_map(|part| match part {

@@ -206,6 +206,6 @@ boot_pdpt_high:
 boot_pd:
     .skip 4 * 4096
 boot_stack:
-    .skip 32768
+    .skip 65536                     # what the loader told, by value, is 8 KiB a time
 boot_stack_end:
 .text

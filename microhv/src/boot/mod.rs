@@ -30,7 +30,6 @@ pub struct Orders {
 static ORDERS: Once<Orders> = Once::new();
 
 /// What the operator wants; `None` before the archive has been read.
-#[must_use]
 pub fn orders() -> Option<&'static Orders> {
     ORDERS.get()
 }

@@ -114,7 +114,7 @@ mod tests {
         guest_write(DomId(72), "", b"other\x1b[2J\n");
         guest_write(DomId(71), "one", b"llo\r\nrest\xff\n");
         let mut buf = vec![0; 65536];
-        let count = super::super::ring::read(false, &mut buf);
+        let count = super::super::ring::read_from(&mut 0, &mut buf);
         let text = String::from_utf8_lossy(&buf[..count]).into_owned();
         let of = |who: &str| -> Vec<String, 4> {
             let lines = text.lines().filter(|line| line.starts_with(who));
@@ -140,7 +140,7 @@ mod tests {
             guest_write(DomId(600), "new", &[*byte]);
         }
         let mut buf = vec![0; 65536];
-        let count = super::super::ring::read(false, &mut buf);
+        let count = super::super::ring::read_from(&mut 0, &mut buf);
         let text = String::from_utf8_lossy(&buf[..count]).into_owned();
         assert!(text.contains("] new: a whole line\n"), "{text}");
     }

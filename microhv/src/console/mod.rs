@@ -158,7 +158,6 @@ pub fn flush() {
 }
 
 /// The console for last words: whoever holds it does not matter any more.
-#[must_use]
 pub fn emergency() -> impl Write {
     for _ in 0..1_000_000 {
         if let Some(console) = CONSOLE.try_lock() {

@@ -46,17 +46,6 @@ impl Ring {
     }
 }
 
-/// Copies the log, from its oldest byte on, to `buf`; returns how many bytes there were room for.
-/// With `clear`, it is empty afterwards (Xen: `XEN_SYSCTL_readconsole`).
-pub fn read(clear: bool, buf: &mut [u8]) -> usize {
-    let mut ring = RING.lock();
-    let count = ring.read_from(&mut 0, buf);
-    if clear {
-        ring.cleared = ring.end;
-    }
-    count
-}
-
 /// Copies what was logged after position `at` and moves `at` on; see `read_from` of
 /// `XEN_SYSCTL_readconsole`'s `index`.
 pub fn read_from(at: &mut u64, buf: &mut [u8]) -> usize {

@@ -19,7 +19,6 @@ static DOMAINS: RwLock<[Option<PageArc<Domain>>; MAX_DOMAINS]> =
     RwLock::new([const { None }; MAX_DOMAINS]);
 
 /// The domain with number `id`.
-#[must_use]
 pub fn find(id: DomId) -> Option<PageArc<Domain>> {
     let domains = DOMAINS.read();
     let slot = domains[usize::from(id.0) % MAX_DOMAINS].as_ref()?;
@@ -27,7 +26,6 @@ pub fn find(id: DomId) -> Option<PageArc<Domain>> {
 }
 
 /// The first live domain with a number of `from` or above.
-#[must_use]
 pub fn next_from(from: u16) -> Option<PageArc<Domain>> {
     DOMAINS
         .read()

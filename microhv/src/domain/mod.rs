@@ -27,7 +27,7 @@ use crate::types::DomId;
 use crate::vlapic::VLapic;
 
 pub use devices::{init as init_devices, on_console_input};
-pub use list::{MAX_DOMAINS, all, create, find, next_from, remove};
+pub use list::{create, find, next_from};
 pub use p2m::{P2m, P2mError};
 pub use params::Params;
 pub use vcpu::Vcpu;
@@ -75,8 +75,6 @@ pub struct Domain {
     pub vlapics: [VLapic; MAX_VCPUS],
     /// The number of vCPUs its creator allowed.
     pub max_vcpus: AtomicU32,
-    /// The CPUs on which its vCPUs may run, a bit each.
-    pub affinity: AtomicU64,
     /// Scheduler weight (Xen's default is 256).
     pub weight: AtomicU32,
     /// vCPUs that wait in `SCHEDOP_poll`, a bit each.
@@ -132,7 +130,6 @@ impl Domain {
             events_received: AtomicU64::new(0),
             vlapics: core::array::from_fn(|id| VLapic::new(id as u32)),
             max_vcpus: AtomicU32::new(1),
-            affinity: AtomicU64::new(u64::MAX),
             weight: AtomicU32::new(256),
             pollers: AtomicU32::new(0),
             handle: Mutex::new(handle),
@@ -148,7 +145,6 @@ impl Domain {
     }
 
     /// The name for log lines; `dN` if nobody gave one.
-    #[must_use]
     pub fn name(&self) -> Name {
         let name = self.name.lock().clone();
         if name.is_empty() {
@@ -172,7 +168,6 @@ impl Domain {
     }
 
     /// The UUID that the creator gave (Xen: `xen_domain_handle_t`).
-    #[must_use]
     pub fn handle(&self) -> [u8; 16] {
         *self.handle.lock()
     }
@@ -183,13 +178,11 @@ impl Domain {
     }
 
     /// The most pages it may have.
-    #[must_use]
     pub fn max_pages(&self) -> u64 {
         self.max_pages.load(Ordering::Relaxed)
     }
 
     /// The vector by which all its vCPUs get their upcalls, if it set one (`HVM_PARAM_CALLBACK_IRQ`).
-    #[must_use]
     pub fn callback_vector(&self) -> Option<u8> {
         match self.callback_vector.load(Ordering::SeqCst) {
             0 => None,
@@ -216,13 +209,11 @@ impl Domain {
     }
 
     /// The vCPU with number `id`.
-    #[must_use]
     pub fn vcpu(&self, id: u32) -> Option<PageArc<Vcpu>> {
         self.vcpus.read().get(id as usize).cloned()
     }
 
     /// How many vCPUs exist.
-    #[must_use]
     pub fn vcpu_count(&self) -> u32 {
         // MAX_VCPUS fits.
         self.vcpus.read().len() as u32
@@ -236,7 +227,6 @@ impl Domain {
     }
 
     /// The memory map that the domain is told of.
-    #[must_use]
     pub fn memory_map(&self) -> MemoryMap {
         self.memory_map.lock().clone()
     }
@@ -263,7 +253,6 @@ impl Domain {
     }
 
     /// Is any pause in force, or has the domain shut down or begun to die?
-    #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.pauses.load(Ordering::SeqCst) > 0
             || self.shutdown_reason().is_some()
@@ -271,13 +260,11 @@ impl Domain {
     }
 
     /// Is a pause in force?
-    #[must_use]
     pub fn is_paused(&self) -> bool {
         self.pauses.load(Ordering::SeqCst) > 0
     }
 
     /// The `SHUTDOWN_*` reason, once it has shut down.
-    #[must_use]
     pub fn shutdown_reason(&self) -> Option<u32> {
         match self.shutdown.load(Ordering::SeqCst) {
             NOT_SHUT_DOWN => None,
@@ -299,7 +286,6 @@ impl Domain {
     }
 
     /// Has destruction begun?
-    #[must_use]
     pub fn is_dying(&self) -> bool {
         self.dying.load(Ordering::SeqCst)
     }

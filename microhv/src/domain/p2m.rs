@@ -47,7 +47,6 @@ pub struct P2m {
 
 impl P2m {
     /// An empty address space, or none if memory is out.
-    #[must_use]
     pub fn new(owner: DomId) -> Option<Self> {
         Some(Self {
             owner,
@@ -59,13 +58,11 @@ impl P2m {
     }
 
     /// The table's root frame, for the virtual CPUs.
-    #[must_use]
     pub fn root(&self) -> Mfn {
         self.table.root()
     }
 
     /// How many pages of its own memory the domain has, with those that it gave back while others held them.
-    #[must_use]
     pub fn ram_pages(&self) -> u64 {
         self.ram_pages
     }
@@ -86,7 +83,6 @@ impl P2m {
     }
 
     /// What is mapped at `gfn`; for a page inside a larger leaf, that page.
-    #[must_use]
     pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         if gfn.0 >= GFN_LIMIT {
             return None;
@@ -95,7 +91,6 @@ impl P2m {
     }
 
     /// The memory frame at `gfn` (never device memory), held, and whether the domain may write to it.
-    #[must_use]
     pub fn frame(&self, gfn: Gfn) -> Option<(FrameRef, bool)> {
         let mapping = self.lookup(gfn)?;
         let frame = frame_table::get(mapping.mfn)?;
@@ -103,7 +98,6 @@ impl P2m {
     }
 
     /// Is `gfn` free, or a page of the domain's own?
-    #[must_use]
     pub fn is_own_or_free(&self, gfn: Gfn) -> bool {
         match self.lookup(gfn) {
             None => true,
@@ -176,7 +170,6 @@ impl P2m {
 
     /// The page at `gfn`, held, if it is the domain's own and it may write to it: only there does microhv write on its
     /// behalf. A page of another domain is not the domain's any more once it is unmapped, whoever still holds the frame.
-    #[must_use]
     pub fn own_frame(&self, gfn: Gfn) -> Option<FrameRef> {
         match self.frame(gfn) {
             Some((frame, true)) if frame.owner() == self.owner => Some(frame),

@@ -13,7 +13,6 @@ impl Params {
     }
 
     /// The value of parameter `index`, if there is such a parameter.
-    #[must_use]
     pub fn get(&self, index: u32) -> Option<u64> {
         self.0
             .get(index as usize)

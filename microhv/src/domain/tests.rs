@@ -2,7 +2,8 @@
 
 use std::vec::Vec;
 
-use super::{Domain, MAX_DOMAINS, create, destroy, find};
+use super::list::MAX_DOMAINS;
+use super::{Domain, create, destroy, find};
 use crate::grant;
 use crate::guest_args::TestArgs;
 use crate::hypercall::{Grants, populate};

@@ -53,7 +53,6 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// Adds vCPU number `id` to `domain`, offline. None if memory is out or the domain has all its vCPUs.
-    #[must_use]
     pub fn create(domain: &PageArc<Domain>, id: u32) -> Option<PageArc<Self>> {
         let root = domain.p2m.lock().root();
         let offset = id as usize * size_of::<xen_abi::xen::VcpuInfo>();
@@ -93,7 +92,6 @@ impl Vcpu {
     }
 
     /// Its local APIC.
-    #[must_use]
     pub fn vlapic(&self) -> &VLapic {
         // Vcpu::create checks the number against MAX_VCPUS.
         &self.domain.vlapics[self.id as usize % super::MAX_VCPUS]
@@ -116,14 +114,12 @@ impl Vcpu {
     }
 
     /// Has it a state to start from?
-    #[must_use]
     pub fn is_initialised(&self) -> bool {
         self.initialised.load(Ordering::SeqCst)
     }
 
     /// Has it been started, and neither been stopped nor halted for good? A kernel that takes a CPU off halts it with
     /// interrupts off: as Xen, that counts as off.
-    #[must_use]
     pub fn is_online(&self) -> bool {
         self.sched.is_online() && !self.down.load(Ordering::SeqCst)
     }
@@ -167,7 +163,6 @@ impl Vcpu {
     }
 
     /// `evtchn_upcall_pending` of its `vcpu_info`.
-    #[must_use]
     pub fn upcall_pending(&self) -> bool {
         self.info.lock().upcall_pending()
     }

@@ -3,10 +3,10 @@
 use xen_abi::Errno;
 use xen_abi::event_channel::{EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN};
 
-use super::Notify;
 use super::channel::{Channel, State};
 use super::fifo::{Fifo, WORDS_PER_PAGE};
 use super::table::{Table, VirqType, virq_type};
+use super::{MAX_PORTS, Notify};
 use crate::mm::{FrameRef, PageBox};
 use crate::types::DomId;
 
@@ -103,20 +103,10 @@ impl Table {
     }
 
     /// Is an event pending at `port`?
-    #[must_use]
     pub fn is_pending(&self, port: u32) -> bool {
         match &self.fifo {
             None => self.two_level.is_pending(port),
             Some(fifo) => fifo.is_pending(port),
-        }
-    }
-
-    /// Does the guest mask `port`?
-    #[must_use]
-    pub fn is_masked(&self, port: u32) -> bool {
-        match &self.fifo {
-            None => self.two_level.is_masked(port),
-            Some(fifo) => fifo.is_masked(port),
         }
     }
 
@@ -141,7 +131,7 @@ impl Table {
         }
         let mut fifo = PageBox::new(Fifo::new()).ok_or(Errno::ENOMEM)?;
         fifo.set_control(vcpu, frame, offset)?;
-        for port in 1..self.two_level.width.ports() {
+        for port in 1..MAX_PORTS {
             if let Some(channel) = self.channels.get_mut(port) {
                 channel.pending = self.two_level.is_pending(port);
                 channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT as u8;

@@ -207,11 +207,6 @@ impl Fifo {
         self.has(port, PENDING)
     }
 
-    /// A port without an event word counts as masked.
-    pub fn is_masked(&self, port: u32) -> bool {
-        self.word(port).is_none() || self.has(port, MASKED)
-    }
-
     /// Is the port still on some queue? Then it must not be given out for another use.
     pub fn is_linked(&self, port: u32) -> bool {
         self.has(port, LINKED)

@@ -27,11 +27,11 @@ mod world;
 
 pub use channel::State;
 pub use delivery::Send;
-pub use op::{Environment, close, close_all, op, send};
+pub use op::{Environment, close_all, op};
 pub use table::{Closed, Table};
-pub use vcpu_info::{VcpuInfoRef, Width};
+pub use vcpu_info::VcpuInfoRef;
 
-/// Ports that a domain can have at most, with either scheme (a 32-bit domain on 2-level: 1024).
+/// Ports that a domain can have at most, with either scheme.
 pub const MAX_PORTS: u32 = 4096;
 
 /// vCPUs that can receive events.

@@ -7,7 +7,7 @@ use xen_abi::xen::{NR_VIRQS, VIRQ_ARGO, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, V
 use super::channel::{Channels, State};
 use super::fifo::Fifo;
 use super::two_level::TwoLevel;
-use super::vcpu_info::{VCPU_INFO_SIZE, VcpuInfoRef, Width};
+use super::vcpu_info::{VCPU_INFO_SIZE, VcpuInfoRef};
 use super::{MAX_PORTS, MAX_VCPUS, Notify};
 use crate::mm::{FrameRef, PageBox};
 use crate::types::DomId;
@@ -65,15 +65,11 @@ pub struct Table {
 
 impl Table {
     /// An empty table of domain `owner`, which sees `shared_info` as its `shared_info`; none if memory is out.
-    #[must_use]
     pub fn new(owner: DomId, shared_info: FrameRef) -> Option<Self> {
         Some(Self {
             owner,
             channels: Channels::new()?,
-            two_level: TwoLevel {
-                shared_info,
-                width: Width::Bits64,
-            },
+            two_level: TwoLevel(shared_info),
             fifo: None,
             vcpus: PageBox::new([const { None }; MAX_VCPUS])?,
             dying: false,
@@ -87,11 +83,8 @@ impl Table {
     pub fn add_vcpu(&mut self, vcpu: u32) -> Result<(), Errno> {
         let slot = self.vcpus.get_mut(vcpu as usize).ok_or(Errno::ENOENT)?;
         if slot.is_none() {
-            let info = VcpuInfoRef::new(
-                self.two_level.shared_info.clone(),
-                vcpu as usize * VCPU_INFO_SIZE,
-            )
-            .ok_or(Errno::ENOENT)?;
+            let info = VcpuInfoRef::new(self.two_level.0.clone(), vcpu as usize * VCPU_INFO_SIZE)
+                .ok_or(Errno::ENOENT)?;
             *slot = Some(VcpuEvents {
                 info,
                 moved: false,
@@ -99,18 +92,6 @@ impl Table {
             });
         }
         Ok(())
-    }
-
-    /// Sets the word size by which the domain reads the shared pages (Xen latches it when the hypercall page is
-    /// written and when the callback is set).
-    pub fn set_width(&mut self, width: Width) {
-        self.two_level.width = width;
-    }
-
-    /// Where the vCPU's `vcpu_info` is now.
-    #[must_use]
-    pub fn vcpu_info(&self, vcpu: u32) -> Option<VcpuInfoRef> {
-        Some(self.vcpu(vcpu)?.info.clone())
     }
 
     /// Moves the vCPU's `vcpu_info` to `offset` in `frame` (`VCPUOP_register_vcpu_info`), once. The vCPU is told to
@@ -124,13 +105,12 @@ impl Table {
         frame: FrameRef,
         offset: u32,
     ) -> Result<Notify, Errno> {
-        let width = self.two_level.width;
         let events = self.vcpu_mut(vcpu).ok_or(Errno::ENOENT)?;
         if events.moved {
             return Err(Errno::EINVAL);
         }
         let new = VcpuInfoRef::new(frame, offset as usize).ok_or(Errno::EINVAL)?;
-        let newly = new.succeed(&events.info, width);
+        let newly = new.succeed(&events.info);
         events.info = new;
         events.moved = true;
         Ok(Notify {
@@ -148,7 +128,6 @@ impl Table {
     }
 
     /// The state and vCPU of `port`; none if it never existed.
-    #[must_use]
     pub fn status(&self, port: u32) -> Option<(State, u32)> {
         let channel = self.channels.get(port)?;
         Some((channel.state, u32::from(channel.vcpu)))
@@ -160,12 +139,7 @@ impl Table {
         if self.dying {
             return Err(Errno::EINVAL);
         }
-        let limit = if self.fifo.is_some() {
-            MAX_PORTS
-        } else {
-            self.two_level.width.ports()
-        };
-        for port in 1..limit {
+        for port in 1..MAX_PORTS {
             self.channels.reach(port)?;
             let linked = self.fifo.as_ref().is_some_and(|fifo| fifo.is_linked(port));
             if let Some(channel) = self.channels.get_mut(port)
@@ -348,7 +322,6 @@ impl Table {
     }
 
     /// The first port in use from `from` on.
-    #[must_use]
     pub fn next_in_use(&self, from: u32) -> Option<u32> {
         (from..MAX_PORTS).find(|&port| {
             let state = self.channels.get(port).map(|channel| channel.state);
@@ -357,7 +330,6 @@ impl Table {
     }
 
     /// How many ports are in use.
-    #[must_use]
     pub fn ports_in_use(&self) -> u32 {
         let ports = core::iter::successors(self.next_in_use(0), |&port| self.next_in_use(port + 1));
         ports.map(|_| 1).sum()

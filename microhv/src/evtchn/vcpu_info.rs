@@ -5,56 +5,17 @@ use core::sync::atomic::Ordering;
 use crate::mm::FrameRef;
 use crate::types::PAGE_SIZE;
 
-/// Bytes of `struct vcpu_info`, both widths.
+/// Bytes of `struct vcpu_info`.
 pub const VCPU_INFO_SIZE: usize = 64;
 /// `vcpu_info.evtchn_upcall_pending`.
 const UPCALL_PENDING: usize = 0;
 /// `vcpu_info.evtchn_upcall_mask`.
 const UPCALL_MASK: usize = 1;
-/// `vcpu_info.time`, both widths.
+/// `vcpu_info.evtchn_pending_sel`: a bit for each word of `evtchn_pending`, which has [`WORD_BITS`].
+const SELECTOR: usize = 8;
+const WORD_BITS: u32 = 64;
+/// `vcpu_info.time`.
 const TIME: usize = 32;
-
-/// The word size by which a domain reads `shared_info` and `vcpu_info` (Xen: `has_32bit_shinfo`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// 1024 ports on 2-level.
-    Bits32,
-    /// 4096 ports on 2-level.
-    Bits64,
-}
-
-impl Width {
-    /// Ports per bit of `evtchn_pending_sel`, and bits in it.
-    pub const fn word_bits(self) -> u32 {
-        match self {
-            Self::Bits32 => 32,
-            Self::Bits64 => 64,
-        }
-    }
-
-    /// Ports of the 2-level scheme.
-    pub const fn ports(self) -> u32 {
-        self.word_bits() * self.word_bits()
-    }
-
-    /// Byte offset of `evtchn_pending_sel` in `vcpu_info`.
-    const fn selector(self) -> usize {
-        match self {
-            Self::Bits32 => 4,
-            Self::Bits64 => 8,
-        }
-    }
-
-    /// Byte offset of `evtchn_pending` in `shared_info`: after the 32 legacy `vcpu_info`s.
-    pub const fn pending(self) -> usize {
-        VCPU_INFO_SIZE * xen_abi::xen::XEN_LEGACY_MAX_VCPUS
-    }
-
-    /// Byte offset of `evtchn_mask` in `shared_info`.
-    pub const fn mask(self) -> usize {
-        self.pending() + (self.ports() / 8) as usize
-    }
-}
 
 /// One vCPU's `vcpu_info`, wherever the guest wants it.
 #[derive(Clone)]
@@ -65,32 +26,15 @@ pub struct VcpuInfoRef {
 
 impl VcpuInfoRef {
     /// A `vcpu_info` at `offset` bytes in `frame`; none if it does not fit there or is not aligned to eight bytes.
-    #[must_use]
     pub fn new(frame: FrameRef, offset: usize) -> Option<Self> {
         (offset <= PAGE_SIZE - VCPU_INFO_SIZE && offset.is_multiple_of(8))
             .then_some(Self { frame, offset })
     }
 
-    /// Is an upcall due, and not masked by the guest?
-    #[must_use]
-    pub fn upcall_due(&self) -> bool {
-        self.upcall_pending() && !self.upcall_masked()
-    }
-
     /// `evtchn_upcall_pending`: some event has come that the vCPU has not begun to handle.
-    #[must_use]
     pub fn upcall_pending(&self) -> bool {
         self.frame
             .atomic_u8(self.offset + UPCALL_PENDING)
-            .load(Ordering::SeqCst)
-            != 0
-    }
-
-    /// `evtchn_upcall_mask`: the guest wants no upcall now.
-    #[must_use]
-    pub fn upcall_masked(&self) -> bool {
-        self.frame
-            .atomic_u8(self.offset + UPCALL_MASK)
             .load(Ordering::SeqCst)
             != 0
     }
@@ -110,25 +54,23 @@ impl VcpuInfoRef {
             == 0
     }
 
-    /// Sets bit `bit` of `evtchn_pending_sel`; true if it was clear.
-    pub(super) fn select(&self, width: Width, bit: u32) -> bool {
-        set_bit(&self.frame, self.offset + width.selector(), bit)
+    /// Tells the vCPU to look at the word of `port`; true if its upcall flag was clear.
+    pub(super) fn select(&self, port: u32) -> bool {
+        set_bit(&self.frame, self.offset + SELECTOR, port / WORD_BITS) && self.mark_pending()
     }
 
     /// The frame and the byte offset of `vcpu_info.time`.
-    #[must_use]
     pub fn time(&self) -> (&FrameRef, usize) {
         (&self.frame, self.offset + TIME)
     }
 
     /// Takes over the contents of `old`, with everything selected and the upcall pending, so that a guest that moves
     /// its `vcpu_info` looks at every port once.
-    pub(super) fn succeed(&self, old: &Self, width: Width) -> bool {
+    pub(super) fn succeed(&self, old: &Self) -> bool {
         let mut bytes = [0; VCPU_INFO_SIZE];
         old.frame.read(old.offset, &mut bytes);
         bytes[UPCALL_PENDING] = 0;
-        let selector = width.selector();
-        bytes[selector..selector + width.word_bits() as usize / 8].fill(0xff);
+        bytes[SELECTOR..SELECTOR + 8].fill(0xff);
         self.frame.write(self.offset, &bytes);
         self.mark_pending()
     }

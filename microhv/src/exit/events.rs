@@ -97,7 +97,6 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
 
 /// True when [`prepare`] would not answer `Block`. The scheduler asks after it marked the vCPU as blocked, so
 /// that an event that came in between is not lost.
-#[must_use]
 pub fn has_work(machine: &dyn Machine, run: &VcpuRun) -> bool {
     let Some(apic) = machine.vlapic(machine.vcpu_id()) else {
         return true;

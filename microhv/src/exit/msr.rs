@@ -60,7 +60,6 @@ pub struct MsrState {
 
 impl MsrState {
     /// As after reset, with the MTRRs as firmware leaves them.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             mtrr_def_type: MTRR_DEF_TYPE_VALUE,

@@ -3,6 +3,8 @@
 
 use super::Area;
 
+pub use bare::*;
+
 #[cfg(target_os = "none")]
 mod bare {
     use super::Area;
@@ -94,7 +96,7 @@ mod bare {
     }
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 mod bare {
     use super::Area;
 
@@ -110,5 +112,3 @@ mod bare {
     pub fn debug(_registers: &mut [u64; 4]) {}
     pub fn set_debug(_registers: &[u64; 4]) {}
 }
-
-pub use bare::*;

@@ -22,7 +22,6 @@ const MXCSR_RESET: u32 = 0x1f80;
 static SUPPORTED: AtomicU64 = AtomicU64::new(0);
 
 /// The components of XCR0 that a guest may turn on; 0: the CPU has no XSAVE.
-#[must_use]
 pub fn supported() -> u64 {
     SUPPORTED.load(Ordering::Relaxed)
 }
@@ -68,7 +67,6 @@ pub struct State {
 
 impl State {
     /// The state after reset. `None`: out of memory.
-    #[must_use]
     pub fn new() -> Option<Self> {
         let mut area = PageBox::<Area>::new_zeroed()?;
         // XSAVE's header is all zeros, which is every component's initial state, except that MXCSR is always loaded.

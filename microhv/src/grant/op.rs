@@ -83,7 +83,6 @@ pub fn op(
 }
 
 /// The size in bytes of one structure of the list of operation `cmd`, for those that can be interrupted.
-#[must_use]
 pub const fn entry_size(cmd: u32) -> usize {
     match cmd {
         GNTTABOP_MAP_GRANT_REF => size_of::<GnttabMapGrantRef>(),

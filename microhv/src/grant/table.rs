@@ -59,7 +59,6 @@ pub struct Table {
 
 impl Table {
     /// A table with one frame of entries; none if memory is out.
-    #[must_use]
     pub fn new(owner: DomId) -> Option<Self> {
         Some(Self {
             owner,
@@ -71,19 +70,16 @@ impl Table {
     }
 
     /// How many frames of entries there are.
-    #[must_use]
     pub fn frame_count(&self) -> u32 {
         self.shared.count()
     }
 
     /// How many entries others use now.
-    #[must_use]
     pub fn entries_in_use(&self) -> u32 {
         self.active.in_use()
     }
 
     /// How many pages of others the domain has mapped.
-    #[must_use]
     pub fn mappings_in_use(&self) -> u32 {
         self.maptrack.in_use()
     }

@@ -47,13 +47,11 @@ impl<'a> Caller<'a> {
     }
 
     /// The hypercall's number (eax).
-    #[must_use]
     pub fn number(&self) -> u32 {
         self.run.hw.registers().rax as u32
     }
 
     /// Argument `index` of five: rdi, rsi, rdx, r10, r8.
-    #[must_use]
     pub fn argument(&self, index: usize) -> u64 {
         let registers = self.run.hw.registers();
         match index {
@@ -90,13 +88,11 @@ impl<'a> Caller<'a> {
     }
 
     /// How the caller's addresses translate.
-    #[must_use]
     pub fn translation(&self) -> Translation {
         self.translation
     }
 
     /// The caller's memory at linear address `base`.
-    #[must_use]
     pub fn memory(&self, base: u64) -> Memory<'a> {
         Memory {
             vcpu: self.vcpu,

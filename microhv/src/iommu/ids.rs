@@ -12,7 +12,6 @@ pub struct Ids {
 
 impl Ids {
     /// Ids below `limit`; id 0 is never used (reserved with caching mode by VT-d, 6.2.2.1; the blocked devices of AMD-Vi have it).
-    #[must_use]
     pub const fn new(limit: u32) -> Self {
         let limit = if limit < LIMIT as u32 {
             limit

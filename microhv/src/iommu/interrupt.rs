@@ -18,7 +18,6 @@ enum Kind {
 }
 
 /// Address and data of a message that is not remapped (Intel SDM volume 3, 11.11; AMD64 manual volume 2, 16.11.1).
-#[must_use]
 pub const fn plain_message(aim: Aim) -> (u64, u32) {
     (0xfee0_0000 | (aim.apic_id as u64) << 12, aim.vector as u32)
 }
@@ -26,7 +25,6 @@ pub const fn plain_message(aim: Aim) -> (u64, u32) {
 impl DeviceInterrupt {
     /// Gives `sbdf` an interrupt that arrives at `vector` of the CPU with xAPIC id `apic_id`. `upstream`: the bridges
     /// above the device. None: no remapping entry is free, or there is no remapping and the operator insists on it.
-    #[must_use]
     pub fn new(sbdf: Sbdf, upstream: &[Sbdf], vector: u8, apic_id: u8) -> Option<Self> {
         let aim = Aim { vector, apic_id };
         let kind = match chosen().filter(|_| intremap()) {
@@ -38,7 +36,6 @@ impl DeviceInterrupt {
     }
 
     /// Address and data for the device's MSI or MSI-X entry.
-    #[must_use]
     pub const fn message(&self) -> (u64, u32) {
         match self.kind {
             Kind::Remapped(entry) => entry.message,
@@ -57,7 +54,6 @@ impl DeviceInterrupt {
 /// The redirection-table entry for a pin of the I/O APIC with ACPI id `ioapic`, so that its interrupt arrives at `vector`
 /// of the CPU with xAPIC id `apic_id`. None: the entry has the ordinary format, because interrupts are not remapped (or
 /// this I/O APIC's are not), or because that is what the unit wants.
-#[must_use]
 pub fn remap_ioapic(
     ioapic: u8,
     vector: u8,

@@ -43,7 +43,6 @@ pub enum InitError {
 
 impl InitError {
     /// One sentence for the log.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Off => "IOMMU: switched off by iommu=off; devices cannot be assigned",
@@ -105,25 +104,21 @@ fn enable_fault_events(remapper: &dyn Remapper) {
 }
 
 /// DMA is under control.
-#[must_use]
 pub fn present() -> bool {
     chosen().is_some()
 }
 
 /// Interrupts of devices are under control too.
-#[must_use]
 pub fn intremap() -> bool {
     chosen().is_some_and(Remapper::intremap)
 }
 
 /// The operator accepts assigned devices that can raise any interrupt (`iommu=no-intremap`).
-#[must_use]
 pub fn accepts_no_intremap() -> bool {
     ACCEPT_NO_INTREMAP.load(Ordering::Relaxed)
 }
 
 /// Firmware may use this device's DMA for itself, or the device is a unit.
-#[must_use]
 pub fn is_reserved(sbdf: Sbdf) -> bool {
     chosen().is_some_and(|remapper| remapper.is_reserved(sbdf))
 }

@@ -34,7 +34,6 @@ impl Default for Buddy {
 
 impl Buddy {
     /// An allocator without frames.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             heads: [NONE; MAX_ORDER as usize + 1],
@@ -43,7 +42,6 @@ impl Buddy {
     }
 
     /// Frames that are free now.
-    #[must_use]
     pub const fn free_frames(&self) -> u64 {
         self.free
     }

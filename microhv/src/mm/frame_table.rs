@@ -7,7 +7,7 @@
 use super::{frames, phys, segments::Segments};
 use crate::types::{DomId, Mfn};
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// Set in the entry of an assigned frame; then bits 16..31 are the owner, bits 0..16 the count.
 const ASSIGNED: u32 = 1 << 31;
@@ -33,14 +33,13 @@ pub(super) fn init(segments: Segments, entries: &'static [AtomicU32]) {
 }
 
 fn entry(mfn: Mfn) -> Option<&'static AtomicU32> {
-    #[cfg(not(target_os = "none"))]
+    #[cfg(test)]
     super::frames::host_init();
     let table = TABLE.get()?;
     table.entries.get(table.segments.index(mfn)?)
 }
 
 /// Whether the frame is RAM that the hypervisor's direct map shows.
-#[must_use]
 pub fn covers(mfn: Mfn) -> bool {
     entry(mfn).is_some_and(|entry| entry.load(Ordering::Relaxed) != HOLE)
 }
@@ -79,7 +78,6 @@ pub fn assign(mfn: Mfn, order: u32, owner: DomId) {
 
 /// Takes one more hold on the frame, if it is assigned to a domain. `None` also if the frame has
 /// as many holders as can be counted (65,534).
-#[must_use]
 pub fn get(mfn: Mfn) -> Option<FrameRef> {
     let number = NonZeroU64::new(mfn.0)?;
     entry(mfn)?
@@ -98,20 +96,17 @@ pub struct FrameRef(NonZeroU64);
 
 impl FrameRef {
     /// The frame's number.
-    #[must_use]
     pub const fn mfn(&self) -> Mfn {
         Mfn(self.0.get())
     }
 
     /// The domain to which the frame was assigned.
-    #[must_use]
     pub fn owner(&self) -> DomId {
         let value = entry(self.mfn()).map_or(0, |entry| entry.load(Ordering::Relaxed));
         DomId((value >> 16 & 0x7fff) as u16)
     }
 
     /// How many hold the frame now; others may change it at any time.
-    #[must_use]
     pub fn holders(&self) -> u32 {
         entry(self.mfn()).map_or(0, |entry| entry.load(Ordering::Relaxed) & COUNT)
     }
@@ -147,32 +142,26 @@ impl FrameRef {
         phys::write(self.mfn(), offset, data);
     }
 
+    /// See [`phys::atomic_u8`].
+    pub fn atomic_u8(&self, offset: usize) -> &AtomicU8 {
+        phys::atomic_u8(self.mfn(), offset)
+    }
+
+    /// See [`phys::atomic_u32`].
+    pub fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        phys::atomic_u32(self.mfn(), offset)
+    }
+}
+
+#[cfg(test)]
+impl FrameRef {
     /// See [`phys::zero`].
     pub fn zero(&self) {
         phys::zero(self.mfn());
     }
 
-    /// See [`phys::atomic_u8`].
-    #[must_use]
-    pub fn atomic_u8(&self, offset: usize) -> &AtomicU8 {
-        phys::atomic_u8(self.mfn(), offset)
-    }
-
-    /// See [`phys::atomic_u16`].
-    #[must_use]
-    pub fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
-        phys::atomic_u16(self.mfn(), offset)
-    }
-
-    /// See [`phys::atomic_u32`].
-    #[must_use]
-    pub fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
-        phys::atomic_u32(self.mfn(), offset)
-    }
-
     /// See [`phys::atomic_u64`].
-    #[must_use]
-    pub fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
+    pub fn atomic_u64(&self, offset: usize) -> &core::sync::atomic::AtomicU64 {
         phys::atomic_u64(self.mfn(), offset)
     }
 }

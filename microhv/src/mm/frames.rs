@@ -45,7 +45,7 @@ pub(crate) fn add(first: u64, end: u64) {
 /// domain's data.
 #[must_use]
 pub fn alloc(order: u32) -> Option<Mfn> {
-    #[cfg(not(target_os = "none"))]
+    #[cfg(test)]
     host_init();
     if order > super::buddy::MAX_ORDER {
         return None;
@@ -69,19 +69,17 @@ pub fn free(mfn: Mfn, order: u32) {
 }
 
 /// Frames that are free now.
-#[must_use]
 pub fn free_frames() -> u64 {
     BUDDY.lock().free_frames()
 }
 
 /// Frames of RAM in the machine.
-#[must_use]
 pub fn total_frames() -> u64 {
     TOTAL.load(Ordering::Relaxed)
 }
 
 /// On the host the machine's memory is an arena, set up at first use.
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub(super) fn host_init() {
     use core::sync::atomic::AtomicBool;
     const FRAMES: usize = phys::ARENA_FRAMES;

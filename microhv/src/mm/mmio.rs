@@ -19,7 +19,6 @@ unsafe impl Sync for Mmio {}
 macro_rules! accessors {
     ($($read:ident $write:ident $t:ty;)*) => {$(
         /// Reads the register at `offset`, which must be aligned to the register's size.
-        #[must_use]
         pub fn $read(&self, offset: usize) -> $t {
             match self.place(offset, size_of::<$t>()) {
                 // SAFETY: aligned and within the mapping, which is never undone.
@@ -42,7 +41,6 @@ impl Mmio {
     /// Maps `length` bytes of registers at physical address `physical`, uncached. Mapping the same
     /// range again gives the same place. `None` if there is no memory for page tables, or the
     /// range is RAM or beyond what the CPU can address.
-    #[must_use]
     pub fn map(physical: u64, length: u64) -> Option<Self> {
         let end = physical.checked_add(length)?;
         if end > WINDOW_SIZE || length == 0 {
@@ -57,18 +55,11 @@ impl Mmio {
 
     /// Registers that are plain memory, for tests on the host.
     #[cfg(test)]
-    #[must_use]
     pub fn fake(memory: &'static mut [u64]) -> Self {
         Self {
             length: size_of_val(memory),
             base: memory.as_mut_ptr().cast(),
         }
-    }
-
-    /// The range's length in bytes.
-    #[must_use]
-    pub const fn length(&self) -> usize {
-        self.length
     }
 
     fn place(&self, offset: usize, size: usize) -> Option<*mut u8> {
@@ -79,8 +70,6 @@ impl Mmio {
     }
 
     accessors! {
-        read_u8 write_u8 u8;
-        read_u16 write_u16 u16;
         read_u32 write_u32 u32;
         read_u64 write_u64 u64;
     }
@@ -91,7 +80,7 @@ fn map_pages(physical: u64, end: u64) -> Option<*mut u8> {
     crate::arch::paging::map_device(physical, end)
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 fn map_pages(_physical: u64, _end: u64) -> Option<*mut u8> {
     None
 }
@@ -105,7 +94,6 @@ mod tests {
         let registers = Mmio::fake(Box::leak(Box::new([0u64; 4])));
         registers.write_u32(4, 0x1122_3344);
         assert_eq!(registers.read_u64(0), 0x1122_3344_0000_0000);
-        assert_eq!(registers.read_u8(7), 0x11);
         assert!(std::panic::catch_unwind(|| registers.read_u32(32)).is_err());
         assert!(Mmio::map(u64::MAX - 5, 10).is_none());
     }

@@ -18,7 +18,7 @@ pub mod segments;
 
 pub use frame_table::FrameRef;
 pub use mmio::Mmio;
-pub use own::{OwnMemory, own_memory};
+pub use own::own_memory;
 pub use page_arc::PageArc;
 pub use page_box::{PageBox, Zeroable};
 

@@ -19,7 +19,6 @@ pub struct OwnMemory {
 
 impl OwnMemory {
     /// What the hypervisor keeps beyond page tables, in bytes.
-    #[must_use]
     pub const fn total(&self) -> u64 {
         self.image + self.frame_table + self.per_cpu + self.objects
     }
@@ -37,7 +36,6 @@ pub(super) fn objects_changed(frames: i64) {
 }
 
 /// The hypervisor's memory now.
-#[must_use]
 pub fn own_memory() -> OwnMemory {
     let objects = OBJECTS.load(Ordering::Relaxed).max(0) as u64;
     OwnMemory {

@@ -1,8 +1,7 @@
 //! Shared objects of the hypervisor in frames of their own.
 #![allow(unsafe_code, reason = "objects in frames")]
 
-use super::page_box::{PageBox, Zeroable};
-use crate::types::Mfn;
+use super::page_box::PageBox;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -12,9 +11,6 @@ struct Shared<T> {
     holders: AtomicUsize,
     value: T,
 }
-
-// SAFETY: a zero count is a valid number, and the value vouches for itself.
-unsafe impl<T: Zeroable> Zeroable for Shared<T> {}
 
 /// A counted hold on a shared `T`; the last one to be dropped frees it. Like `Arc`, without weak
 /// holds.
@@ -28,39 +24,9 @@ unsafe impl<T: Send + Sync> Sync for PageArc<T> {}
 
 impl<T> PageArc<T> {
     /// Moves `value` to frames of its own. `None` if there is no memory.
-    #[must_use]
     pub fn try_new(value: T) -> Option<Self> {
         let holders = AtomicUsize::new(1);
         PageBox::new(Shared { holders, value }).map(|page| Self(page.into_raw()))
-    }
-
-    /// All-zero bytes as a shared `T`. `None` if there is no memory.
-    #[must_use]
-    pub fn try_new_zeroed() -> Option<Self>
-    where
-        T: Zeroable,
-    {
-        let page = PageBox::<Shared<T>>::new_zeroed()?;
-        page.holders.store(1, Ordering::Relaxed);
-        Some(Self(page.into_raw()))
-    }
-
-    /// Whether both hold the same object.
-    #[must_use]
-    pub fn ptr_eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-
-    /// How many hold the object now; others may change it at any time.
-    #[must_use]
-    pub fn holders(&self) -> usize {
-        self.shared().holders.load(Ordering::Relaxed)
-    }
-
-    /// The number of the first of the object's frames.
-    #[must_use]
-    pub fn mfn(&self) -> Mfn {
-        PageBox::frame_of(self.0)
     }
 
     fn shared(&self) -> &Shared<T> {
@@ -105,16 +71,10 @@ mod tests {
         let witness = Arc::new(());
         let first = PageArc::try_new(witness.clone()).unwrap();
         let second = first.clone();
-        assert!(first.ptr_eq(&second) && first.holders() == 2);
+        assert!(core::ptr::eq(&*first, &*second));
         drop(first);
         assert_eq!(Arc::strong_count(&witness), 2);
         drop(second);
         assert_eq!(Arc::strong_count(&witness), 1);
-    }
-
-    #[test]
-    fn a_zeroed_one_is_held_once() {
-        let page = PageArc::<[u64; 1000]>::try_new_zeroed().unwrap();
-        assert_eq!((page.holders(), page[999]), (1, 0));
     }
 }

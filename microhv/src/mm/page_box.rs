@@ -3,7 +3,6 @@
 
 use super::{frames, phys};
 use crate::types::{Mfn, PAGE_SIZE};
-use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
@@ -12,18 +11,6 @@ use core::ptr::NonNull;
 /// # Safety
 /// All-zero bytes must be a valid value of the type.
 pub unsafe trait Zeroable {}
-
-macro_rules! zeroable {
-    ($($t:ty)*) => {$(
-        // SAFETY: a number (or an atomic one) may have any bits.
-        unsafe impl Zeroable for $t {}
-    )*};
-}
-zeroable!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize bool
-    core::sync::atomic::AtomicU8 core::sync::atomic::AtomicU16 core::sync::atomic::AtomicU32
-    core::sync::atomic::AtomicU64 core::sync::atomic::AtomicUsize core::sync::atomic::AtomicBool);
-// SAFETY: an array is its elements and nothing else.
-unsafe impl<T: Zeroable, const N: usize> Zeroable for [T; N] {}
 
 /// A `T` in as many whole frames as it needs, rounded up to a power of two; freed when dropped.
 #[derive(Debug)]
@@ -62,8 +49,7 @@ impl<T> PageBox<T> {
     }
 
     /// Moves `value` to frames of its own. `None` if there is no memory. A big `T` passes over the
-    /// stack: use [`Self::new_zeroed`] or [`Self::new_with`] for these.
-    #[must_use]
+    /// stack: use [`Self::new_zeroed`] for these.
     pub fn new(value: T) -> Option<Self> {
         let place = Self::allocate(false)?;
         // SAFETY: the frames are ours alone, big and aligned enough.
@@ -71,19 +57,7 @@ impl<T> PageBox<T> {
         Some(Self { place })
     }
 
-    /// Lets `fill` make the value in place; `fill` must return what it was given, initialised.
-    #[must_use]
-    pub fn new_with(fill: impl FnOnce(&mut MaybeUninit<T>) -> &mut T) -> Option<Self> {
-        let place = Self::allocate(false)?;
-        // SAFETY: the frames are ours alone, big and aligned enough.
-        let slot = unsafe { place.cast::<MaybeUninit<T>>().as_mut() };
-        let filled: *mut T = fill(slot);
-        assert!(core::ptr::eq(filled, place.as_ptr()));
-        Some(Self { place })
-    }
-
     /// All-zero bytes as a `T`. `None` if there is no memory.
-    #[must_use]
     pub fn new_zeroed() -> Option<Self>
     where
         T: Zeroable,
@@ -93,13 +67,11 @@ impl<T> PageBox<T> {
     }
 
     /// The first frame's number, for structures that hardware reads.
-    #[must_use]
     pub fn mfn(&self) -> Mfn {
         Self::frame_of(self.place)
     }
 
     /// Keeps the value for ever.
-    #[must_use]
     pub fn leak<'a>(self) -> &'a mut T {
         // SAFETY: nobody else has the pointer, and the frames are never freed.
         unsafe { self.into_raw().as_mut() }
@@ -169,10 +141,11 @@ mod tests {
         assert_eq!(PageBox::<u8>::ORDER, 0);
         assert_eq!(PageBox::<[u8; 4097]>::ORDER, 1);
         assert_eq!(PageBox::<[u8; 12289]>::ORDER, 2);
-        let zeroed = PageBox::<[u64; 2048]>::new_zeroed().unwrap();
-        assert!(zeroed.iter().all(|word| *word == 0));
+        struct Words([u64; 2048]);
+        // SAFETY: numbers.
+        unsafe impl Zeroable for Words {}
+        let zeroed = PageBox::<Words>::new_zeroed().unwrap();
+        assert!(zeroed.0.iter().all(|word| *word == 0));
         assert_eq!(zeroed.mfn().0 % 4, 0);
-        let made = PageBox::<[u8; 5000]>::new_with(|slot| slot.write([7; 5000])).unwrap();
-        assert!(made.iter().all(|byte| *byte == 7));
     }
 }

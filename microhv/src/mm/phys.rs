@@ -8,13 +8,12 @@
 
 use crate::mm::frame_table;
 use crate::types::{Mfn, PAGE_SIZE};
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub use host::{ARENA_FIRST, ARENA_FRAMES};
 
 /// The address at which the hypervisor sees the frame's first byte, if it is RAM.
-#[must_use]
 pub fn pointer(mfn: Mfn) -> Option<*mut u8> {
     frame_table::covers(mfn).then(|| window(mfn))
 }
@@ -24,7 +23,7 @@ pub(super) fn window(mfn: Mfn) -> *mut u8 {
     core::ptr::with_exposed_provenance_mut((super::DIRECT_MAP + mfn.address()) as usize)
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub(super) fn window(mfn: Mfn) -> *mut u8 {
     host::window(mfn)
 }
@@ -35,7 +34,7 @@ pub(super) fn frame_of(place: *const u8) -> Mfn {
     Mfn::containing(place.addr() as u64 - super::DIRECT_MAP)
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub(super) fn frame_of(place: *const u8) -> Mfn {
     let base = host::window(Mfn(ARENA_FIRST));
     Mfn(ARENA_FIRST + ((place.addr() - base.addr()) / PAGE_SIZE) as u64)
@@ -136,7 +135,6 @@ fn atomic(mfn: Mfn, offset: usize, size: usize) -> *mut u8 {
 ///
 /// # Safety
 /// `mfn` came from [`crate::mm::frames::alloc`] and has not been freed.
-#[must_use]
 pub unsafe fn table_entry(mfn: Mfn, offset: usize) -> &'static AtomicU64 {
     debug_assert!(frame_table::covers(mfn));
     let place = window(mfn).wrapping_add(offset & (PAGE_SIZE - 8));
@@ -151,7 +149,6 @@ macro_rules! atomics {
         ///
         /// # Panics
         /// If `offset` is not aligned or not within the frame, or the frame is no RAM.
-        #[must_use]
         pub fn $name(mfn: Mfn, offset: usize) -> &'static $atomic {
             let place = atomic(mfn, offset, size_of::<$plain>());
             // SAFETY: aligned, within a frame of the direct map, which is never unmapped; all
@@ -160,10 +157,10 @@ macro_rules! atomics {
         }
 
         /// Reads the aligned number at `offset` once (relaxed).
+        #[allow(dead_code, reason = "not of every size")]
         ///
         /// # Panics
         /// As for the atomic of the same size.
-        #[must_use]
         pub fn $read(mfn: Mfn, offset: usize) -> $plain {
             $name(mfn, offset).load(Ordering::Relaxed)
         }
@@ -180,13 +177,12 @@ macro_rules! atomics {
 
 atomics! {
     atomic_u8 read_u8 write_u8 AtomicU8, u8;
-    atomic_u16 read_u16 write_u16 AtomicU16, u16;
     atomic_u32 read_u32 write_u32 AtomicU32, u32;
     atomic_u64 read_u64 write_u64 AtomicU64, u64;
 }
 
 /// On the host, physical memory is an arena in the test's own memory.
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 mod host {
     use crate::types::{Mfn, PAGE_SIZE};
     use core::cell::UnsafeCell;

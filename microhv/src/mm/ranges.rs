@@ -11,26 +11,22 @@ pub struct Range {
 
 impl Range {
     /// `length` bytes from `start`; cut at the end of the address space.
-    #[must_use]
     pub const fn new(start: u64, length: u64) -> Self {
         let end = start.saturating_add(length);
         Self { start, end }
     }
 
     /// Bytes in the range.
-    #[must_use]
     pub const fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
     /// Whether there is nothing in it.
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.end <= self.start
     }
 
     /// The whole pages in the range.
-    #[must_use]
     pub const fn whole_pages(&self) -> Self {
         Self {
             start: self.start.saturating_add(0xfff) & !0xfff,
@@ -39,7 +35,6 @@ impl Range {
     }
 
     /// All pages that the range touches.
-    #[must_use]
     pub const fn touched_pages(&self) -> Self {
         Self {
             start: self.start & !0xfff,
@@ -56,7 +51,6 @@ pub struct Ranges<const N: usize> {
 
 impl<const N: usize> Ranges<N> {
     /// No ranges.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             list: heapless::Vec::new(),
@@ -64,13 +58,11 @@ impl<const N: usize> Ranges<N> {
     }
 
     /// The ranges.
-    #[must_use]
     pub fn list(&self) -> &[Range] {
         &self.list
     }
 
     /// Bytes in all ranges.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         self.list.iter().map(Range::len).sum()
     }

@@ -29,7 +29,6 @@ pub struct Segments {
 
 impl Segments {
     /// No memory at all.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             list: heapless::Vec::new(),
@@ -53,7 +52,6 @@ impl Segments {
     }
 
     /// How many table entries describe all stretches.
-    #[must_use]
     pub fn entries(&self) -> usize {
         self.list
             .last()
@@ -61,7 +59,6 @@ impl Segments {
     }
 
     /// The table index of a frame.
-    #[must_use]
     pub fn index(&self, mfn: Mfn) -> Option<usize> {
         self.list
             .iter()
@@ -70,7 +67,6 @@ impl Segments {
     }
 
     /// The stretches.
-    #[must_use]
     pub fn list(&self) -> &[Segment] {
         &self.list
     }

@@ -21,7 +21,6 @@ const ENTRIES: u64 = 1 << BITS;
 pub struct Table {
     root: Mfn,
     format: &'static dyn Format,
-    frames: u64,
 }
 
 /// The entry that translates `gfn` in a table at `level`, as an offset in bytes.
@@ -43,34 +42,21 @@ const fn order_of(level: u32) -> u32 {
 
 impl Table {
     /// An empty table. `None`: out of memory.
-    #[must_use]
     pub fn new(format: &'static dyn Format) -> Option<Self> {
         let root = frames::alloc_zeroed(0)?;
         for index in 0..ENTRIES as usize {
             slot(root, index * 8).store(format.absent(), Ordering::Relaxed);
             format.written(root, index * 8);
         }
-        Some(Self {
-            root,
-            format,
-            frames: 1,
-        })
+        Some(Self { root, format })
     }
 
     /// The root table's frame.
-    #[must_use]
     pub fn root(&self) -> Mfn {
         self.root
     }
 
-    /// Frames the table itself uses.
-    #[must_use]
-    pub fn frames(&self) -> u64 {
-        self.frames
-    }
-
     /// The first frame number that the table cannot translate.
-    #[must_use]
     pub fn end(&self) -> Gfn {
         Gfn(1 << (BITS * self.format.levels()))
     }
@@ -144,7 +130,6 @@ impl Table {
             slot(new, index as usize * 8).store(entry, Ordering::Relaxed);
             self.format.written(new, index as usize * 8);
         }
-        self.frames += 1;
         self.replace(table, gfn, level, self.format.table(new, level - 1));
         Ok(new)
     }
@@ -232,7 +217,6 @@ impl Table {
     }
 
     /// The leaf that translates `gfn`: its `mfn` is the one of `gfn` itself, `order` that of the whole leaf.
-    #[must_use]
     pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
         if gfn.0 >= self.end().0 {
             return None;
@@ -302,5 +286,24 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         self.free(self.root, self.format.levels());
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// Frames the table itself uses.
+    pub fn frames(&self) -> u64 {
+        self.count(self.root, self.format.levels())
+    }
+
+    fn count(&self, table: Mfn, level: u32) -> u64 {
+        let below = (0..ENTRIES as usize).map(|index| {
+            let entry = slot(table, index * 8).load(Ordering::Relaxed);
+            match self.format.decode(entry, level) {
+                Entry::Table(lower) => self.count(lower, level - 1),
+                Entry::Absent | Entry::Leaf(_) => 0,
+            }
+        });
+        1 + below.sum::<u64>()
     }
 }

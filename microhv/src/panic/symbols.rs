@@ -14,14 +14,12 @@ pub(crate) fn set(file: &'static [u8]) {
 }
 
 /// The function in which `address` lies, and how far in it; `None` without the file.
-#[must_use]
 pub fn name(address: u64) -> Option<(&'static str, u64)> {
     lookup(SYMBOLS.get()?, address)
 }
 
 /// The last line of `file` whose address is not above `address`. The file is searched by halves;
 /// one that is not in order, or no such file at all, gives a wrong name or none.
-#[must_use]
 pub fn lookup(file: &[u8], address: u64) -> Option<(&str, u64)> {
     let (mut low, mut high) = (0, file.len());
     let mut found = None;

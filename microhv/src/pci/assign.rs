@@ -226,30 +226,6 @@ fn shares_page(space: &dyn Space, page: u64, sbdf: Sbdf, neighbours: &[Function]
         })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::space::fake::{Fake, Function as Registers};
-    use super::*;
-
-    #[test]
-    fn a_neighbour_in_the_same_page_is_found_below_and_above_4_gib() {
-        let (space, mut neighbour) = (Fake::default(), Registers::new(0x1af4, 0x1041, 0x0200_0001));
-        neighbour.put32(0x10, 0xfebc_1400);
-        neighbour.put32(0x14, 0xc041);
-        neighbour.put32(0x18, 0x8000_2404);
-        neighbour.put32(0x1c, 0x12);
-        let sbdf = Sbdf::new(0, 4, 0);
-        space.add(sbdf, neighbour);
-        let mut functions = super::super::enumerate::Functions::new();
-        functions.scan(&space);
-        let shares = |page, of| shares_page(&space, page, of, &functions.list);
-        let own = Sbdf::new(0, 3, 0);
-        assert!(shares(0xfebc_1000, own) && shares(0x12_8000_2000, own));
-        assert!(!shares(0xfebc_2000, own) && !shares(0x8000_2000, own) && !shares(0xc000, own));
-        assert!(!shares(0xfebc_1000, sbdf), "its own");
-    }
-}
-
 impl Assignment {
     /// Takes the device out of the domain's hands: no DMA, no interrupts, reset.
     pub(super) fn take_back(mut self, space: &dyn Space, owner: &dyn Owner) -> Recovering {
@@ -290,5 +266,29 @@ impl Assignment {
             table.disable(space, self.sbdf);
         }
         self.bindings.release_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::space::fake::{Fake, Function as Registers};
+    use super::*;
+
+    #[test]
+    fn a_neighbour_in_the_same_page_is_found_below_and_above_4_gib() {
+        let (space, mut neighbour) = (Fake::default(), Registers::new(0x1af4, 0x1041, 0x0200_0001));
+        neighbour.put32(0x10, 0xfebc_1400);
+        neighbour.put32(0x14, 0xc041);
+        neighbour.put32(0x18, 0x8000_2404);
+        neighbour.put32(0x1c, 0x12);
+        let sbdf = Sbdf::new(0, 4, 0);
+        space.add(sbdf, neighbour);
+        let mut functions = super::super::enumerate::Functions::new();
+        functions.scan(&space);
+        let shares = |page, of| shares_page(&space, page, of, &functions.list);
+        let own = Sbdf::new(0, 3, 0);
+        assert!(shares(0xfebc_1000, own) && shares(0x12_8000_2000, own));
+        assert!(!shares(0xfebc_2000, own) && !shares(0x8000_2000, own) && !shares(0xc000, own));
+        assert!(!shares(0xfebc_1000, sbdf), "its own");
     }
 }

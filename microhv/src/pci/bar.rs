@@ -23,7 +23,6 @@ pub struct Bar {
 
 impl Bar {
     /// The read-only flag bits that belong to this BAR's low register.
-    #[must_use]
     pub const fn flags(&self) -> u32 {
         if self.io {
             1
@@ -34,7 +33,6 @@ impl Bar {
 }
 
 /// Finds out what the device decodes by writing all ones, with decoding off meanwhile; everything is as before on return.
-#[must_use]
 pub fn probe(space: &dyn Space, sbdf: Sbdf) -> [Bar; BARS] {
     let saved = space.read16(sbdf, register::COMMAND);
     space.write16(

@@ -73,7 +73,6 @@ pub struct Bindings {
 
 impl Bindings {
     /// None.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             list: heapless::Vec::new(),
@@ -81,7 +80,6 @@ impl Bindings {
     }
 
     /// Nothing is bound.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

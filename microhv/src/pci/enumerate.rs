@@ -43,7 +43,6 @@ pub struct Functions {
 
 impl Functions {
     /// None so far.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             list: heapless::Vec::new(),
@@ -52,7 +51,6 @@ impl Functions {
     }
 
     /// The function at `sbdf`.
-    #[must_use]
     pub fn find(&self, sbdf: Sbdf) -> Option<&Function> {
         self.list.iter().find(|function| function.sbdf == sbdf)
     }

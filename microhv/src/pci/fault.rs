@@ -26,7 +26,6 @@ struct Count {
 
 impl Counts {
     /// No faults so far.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             list: heapless::Vec::new(),

@@ -31,7 +31,6 @@ pub enum Written {
 
 impl Shadow {
     /// The view in which every register holds what firmware wrote.
-    #[must_use]
     pub fn new(bars: [Bar; BARS]) -> Self {
         let mut values = [0; BARS];
         for (index, bar) in bars.iter().enumerate().filter(|(_, bar)| bar.size > 0) {
@@ -78,7 +77,6 @@ impl Shadow {
     }
 
     /// Reads `size` (1, 2, 4) bytes at `offset`, which is aligned to it.
-    #[must_use]
     pub fn read(&self, space: &dyn Space, sbdf: Sbdf, offset: u8, size: u8) -> u32 {
         let word = match (Self::bar_index(offset), offset & !3) {
             (Some(index), _) => self.values[index],

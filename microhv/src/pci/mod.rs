@@ -13,7 +13,7 @@ mod sbdf;
 mod space;
 
 pub use assign::AssignError;
-pub use binding::{EventHook, set_event_hook};
+pub use binding::set_event_hook;
 pub use fault::note_fault;
 pub use msi::set_message;
 pub use sbdf::Sbdf;
@@ -148,7 +148,6 @@ pub fn release(owner: &dyn Owner) {
 }
 
 /// The domain that has the device.
-#[must_use]
 pub fn owner(sbdf: Sbdf) -> Option<DomId> {
     DEVICES
         .lock()
@@ -184,7 +183,6 @@ fn target(address: u32, offset: u8, size: u8) -> Option<(Sbdf, u8)> {
 }
 
 /// A domain reads `size` bytes at port 0xCFC + `offset` with `address` in port 0xCF8. All ones for what is not its own.
-#[must_use]
 pub fn config_read(domain: DomId, address: u32, offset: u8, size: u8) -> u32 {
     let mut devices = DEVICES.lock();
     match target(address, offset, size) {

@@ -28,7 +28,6 @@ pub struct Capability {
 
 impl Capability {
     /// Reads the device's capability; None if it has none, or one that points nowhere.
-    #[must_use]
     pub fn find(space: &dyn Space, sbdf: Sbdf, bars: &[Bar; BARS]) -> Option<Self> {
         let at = space.capability(sbdf, ID).filter(|at| *at <= 0xf4)?;
         let control = space.read16(sbdf, at + 2);
@@ -45,7 +44,6 @@ impl Capability {
     }
 
     /// The pages that hold the table, as a range of physical addresses.
-    #[must_use]
     pub fn pages(&self, bars: &[Bar; BARS]) -> core::ops::Range<u64> {
         let start = bars[self.bar].base + u64::from(self.offset);
         let end = start + u64::from(self.count) * ENTRY as u64;
@@ -64,7 +62,6 @@ pub struct Table {
 
 impl Table {
     /// Maps the table; the device must decode memory. Nothing is enabled yet.
-    #[must_use]
     pub fn map(capability: Capability, bars: &[Bar; BARS]) -> Option<Self> {
         let pages = capability.pages(bars);
         let mmio = Mmio::map(pages.start, pages.end - pages.start)?;
@@ -78,7 +75,6 @@ impl Table {
     }
 
     /// Entries.
-    #[must_use]
     pub const fn count(&self) -> u16 {
         self.capability.count
     }

@@ -20,7 +20,6 @@ pub enum Method {
 
 impl Method {
     /// How long the device may be silent afterwards, in ns.
-    #[must_use]
     pub const fn silence_ns(self) -> u64 {
         match self {
             Self::FunctionLevel => 100_000_000,

@@ -8,43 +8,36 @@ pub struct Sbdf(pub u32);
 
 impl Sbdf {
     /// The function `function` (0..8) of `device` (0..32) on `bus` of segment 0.
-    #[must_use]
     pub const fn new(bus: u8, device: u8, function: u8) -> Self {
         Self((bus as u32) << 8 | ((device & 31) as u32) << 3 | (function & 7) as u32)
     }
 
     /// The PCI segment group (ACPI `_SEG`).
-    #[must_use]
     pub const fn segment(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
     /// The bus number.
-    #[must_use]
     pub const fn bus(self) -> u8 {
         (self.0 >> 8) as u8
     }
 
     /// The device (slot) number, 0..32.
-    #[must_use]
     pub const fn device(self) -> u8 {
         (self.0 >> 3) as u8 & 31
     }
 
     /// The function number, 0..8.
-    #[must_use]
     pub const fn function(self) -> u8 {
         self.0 as u8 & 7
     }
 
     /// Device and function in one byte, as context tables index it.
-    #[must_use]
     pub const fn devfn(self) -> u8 {
         self.0 as u8
     }
 
     /// Bus, device and function: the requester ID of the function's DMA and interrupts.
-    #[must_use]
     pub const fn source_id(self) -> u16 {
         self.0 as u16
     }

@@ -10,7 +10,6 @@ const ENABLE: u32 = 1 << 31;
 
 /// Register offsets of the header (type 0 unless said otherwise).
 pub mod register {
-    #![allow(missing_docs, reason = "the specification's names")]
     pub const VENDOR_ID: u8 = 0x00;
     pub const COMMAND: u8 = 0x04;
     pub const STATUS: u8 = 0x06;
@@ -25,7 +24,6 @@ pub mod register {
 
 /// Bits of the command register.
 pub mod command {
-    #![allow(missing_docs, reason = "the specification's names")]
     pub const IO: u16 = 1 << 0;
     pub const MEMORY: u16 = 1 << 1;
     pub const BUS_MASTER: u16 = 1 << 2;

@@ -1,6 +1,6 @@
 //! One vCPU's place in the scheduler.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::{Mutex, MutexGuard};
 
@@ -34,13 +34,11 @@ pub struct Entity {
     online: AtomicBool,
     waiting: AtomicBool,
     notified: AtomicBool,
-    pauses: AtomicU32,
     affinity: AtomicU64,
 }
 
 impl Entity {
     /// An offline vCPU; the first CPU is spread by numbers so that domains do not all start on CPU 0.
-    #[must_use]
     pub fn new(domain: DomId, vcpu: u32) -> Self {
         let start = (usize::from(domain.0) + vcpu as usize) % crate::arch::cpu_count().max(1);
         Self {
@@ -53,7 +51,6 @@ impl Entity {
             online: AtomicBool::new(false),
             waiting: AtomicBool::new(true),
             notified: AtomicBool::new(false),
-            pauses: AtomicU32::new(0),
             affinity: AtomicU64::new(u64::MAX),
         }
     }
@@ -63,13 +60,11 @@ impl Entity {
     }
 
     /// The CPU it runs on or ran on last.
-    #[must_use]
     pub fn cpu(&self) -> usize {
         self.inner.lock().last_cpu
     }
 
     /// The CPU it is on right now, if it is on one.
-    #[must_use]
     pub fn running_on(&self) -> Option<usize> {
         match self.inner.lock().state {
             State::Running(cpu) => Some(cpu),
@@ -78,13 +73,11 @@ impl Entity {
     }
 
     /// Total run time in ns.
-    #[must_use]
     pub fn cpu_time(&self) -> u64 {
         self.inner.lock().cpu_time
     }
 
     /// Has it been started (by its builder, `VCPUOP_up` or SIPI) and not stopped? For information only.
-    #[must_use]
     pub fn is_online(&self) -> bool {
         self.online.load(Ordering::SeqCst)
     }
@@ -94,7 +87,6 @@ impl Entity {
     }
 
     /// Had it nothing to do when it last looked?
-    #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::SeqCst)
     }
@@ -118,26 +110,7 @@ impl Entity {
         self.notified.store(false, Ordering::SeqCst);
     }
 
-    /// Is it held back on its own, its domain apart?
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        self.pauses.load(Ordering::SeqCst) > 0
-    }
-
-    /// Holds it back; counted.
-    pub fn pause(&self) {
-        self.pauses.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Undoes one pause; the caller kicks it.
-    pub fn unpause(&self) {
-        let _ = self
-            .pauses
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
-    }
-
     /// The CPUs on which it may run, a bit each.
-    #[must_use]
     pub fn affinity(&self) -> u64 {
         self.affinity.load(Ordering::Relaxed)
     }

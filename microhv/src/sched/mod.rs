@@ -91,7 +91,7 @@ fn place_near(virtual_time: u64, minimum: u64) -> u64 {
 
 /// Is it, or its domain, paused, shut down or dying?
 fn is_held(vcpu: &Vcpu) -> bool {
-    vcpu.domain.is_stopped() || vcpu.sched.is_paused()
+    vcpu.domain.is_stopped()
 }
 
 #[cfg(test)]

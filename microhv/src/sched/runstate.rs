@@ -40,7 +40,6 @@ pub struct RunState(Mutex<Times>);
 
 impl RunState {
     /// Offline since now.
-    #[must_use]
     pub fn new() -> Self {
         Self(Mutex::new(Times {
             state: OFFLINE,
@@ -50,13 +49,11 @@ impl RunState {
     }
 
     /// The times up to the last change.
-    #[must_use]
     pub fn times(&self) -> Times {
         *self.0.lock()
     }
 
     /// The record as the ABI has it, with the current state's time up to now.
-    #[must_use]
     pub fn now(&self) -> VcpuRunstateInfo {
         let mut times = self.times();
         let now = arch::timer::now_ns();

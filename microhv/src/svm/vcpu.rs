@@ -38,7 +38,6 @@ pub struct Vcpu {
 
 impl Vcpu {
     /// A vCPU in the state after INIT on nested table `root`. `None`: out of memory, or SVM is off.
-    #[must_use]
     pub fn new(root: Mfn) -> Option<Self> {
         let bitmaps = enable::bitmaps()?;
         let mut vmcb = PageBox::<Vmcb>::new_zeroed()?;
@@ -98,7 +97,7 @@ impl Vcpu {
         unsafe { entry::enter(&raw mut self.registers, guest, host) };
     }
 
-    #[cfg(not(target_os = "none"))]
+    #[cfg(test)]
     fn enter(&mut self) {
         let _ = (entry::enter, enable::host_page());
         self.vmcb.exitcode = 0x7f;
@@ -334,21 +333,12 @@ impl VirtualCpu for Vcpu {
         self.vmcb.v_intr = self.vmcb.v_intr & !v_intr::V_TPR | u64::from(priority & 0xf);
     }
 
-    fn set_second_level(&mut self, root: Mfn) {
-        self.vmcb.n_cr3 = root.address();
-        self.flush_tlb();
-    }
-
     fn flush_tlb(&mut self) {
         self.asid = Asid::default();
     }
 
     fn tsc_offset(&self) -> u64 {
         self.vmcb.tsc_offset
-    }
-
-    fn set_tsc_offset(&mut self, offset: u64) {
-        self.vmcb.tsc_offset = offset;
     }
 
     fn dump(&self) {

@@ -15,7 +15,6 @@ pub struct GuestArea {
 
 impl GuestArea {
     /// An area that starts at `offset` of `first` and goes on at the start of `second`.
-    #[must_use]
     pub fn new(first: FrameRef, offset: usize, second: Option<FrameRef>) -> Self {
         Self {
             first,

@@ -46,7 +46,6 @@ static LISTS: EachCpu<List> = EachCpu::new(|| List {
 
 impl Timers {
     /// No timer armed.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             singleshot: AtomicU64::new(NEVER),

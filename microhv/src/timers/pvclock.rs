@@ -9,7 +9,6 @@ use crate::domain::Domain;
 const WALLCLOCK_OFFSET: usize = 0xc00;
 
 /// The record for a vCPU's `vcpu_info` and its registered time area.
-#[must_use]
 pub fn time_info() -> VcpuTimeInfo {
     let (mul, shift) = VcpuTimeInfo::scale_for_hertz(arch::timer::tsc_khz() * 1000);
     let (tsc, ns) = (arch::cpu::rdtsc(), arch::timer::now_ns());

@@ -80,19 +80,16 @@ pub fn init() -> Result<(), &'static str> {
 }
 
 /// A new vCPU in the state after INIT, running on second-level table `root`. `None`: out of memory.
-#[must_use]
 pub fn new_vcpu(root: Mfn) -> Option<Hardware> {
     (chosen().new_vcpu)(root)
 }
 
 /// How this machine's second-level tables are written.
-#[must_use]
 pub fn page_format() -> &'static dyn Format {
     chosen().format
 }
 
 /// The three bytes of this machine's hypercall instruction.
-#[must_use]
 pub fn hypercall_instruction() -> [u8; 3] {
     chosen().hypercall
 }

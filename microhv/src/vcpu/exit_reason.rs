@@ -92,7 +92,6 @@ pub const EXIT_REASONS: usize = ExitReason::ALL.len();
 
 impl Exit {
     /// The class in which this exit is counted.
-    #[must_use]
     pub const fn reason(&self) -> ExitReason {
         match self {
             Self::HostInterrupt => ExitReason::Interrupt,

@@ -52,7 +52,6 @@ struct Shape {
 
 impl Translation {
     /// How `hw`'s guest translates now.
-    #[must_use]
     pub fn of(hw: &dyn VirtualCpu) -> Self {
         Self {
             cr0: hw.cr0(),

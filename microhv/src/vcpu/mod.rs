@@ -25,8 +25,6 @@ pub use registers::Registers;
 pub use run::VcpuRun;
 pub use state::{CpuState, Segment, Table};
 
-use crate::types::Mfn;
-
 /// An event to deliver to the guest at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -127,14 +125,10 @@ pub trait VirtualCpu {
     /// Sets what CR8 reads.
     fn set_cr8(&mut self, priority: u8);
 
-    /// The second-level table the guest runs on.
-    fn set_second_level(&mut self, root: Mfn);
     /// Forgets every cached translation of this vCPU before its next entry.
     fn flush_tlb(&mut self);
     /// What is added to the host's TSC when the guest reads it, in ticks (wrapping).
     fn tsc_offset(&self) -> u64;
-    /// Sets [`Self::tsc_offset`].
-    fn set_tsc_offset(&mut self, offset: u64);
 
     /// TSC_AUX: what RDTSCP and RDPID give the guest in ecx. [`VcpuRun::load`] puts it into the CPU.
     fn tsc_aux(&self) -> u64;

@@ -27,13 +27,11 @@ pub struct Registers {
 
 impl Registers {
     /// The value in edx:eax, as RDMSR, WRMSR and XSETBV use it.
-    #[must_use]
     pub const fn edx_eax(&self) -> u64 {
         (self.rdx & 0xffff_ffff) << 32 | (self.rax & 0xffff_ffff)
     }
 
     /// The general register with this number in an instruction's encoding, 0..=15.
-    #[must_use]
     pub const fn by_number(&self, number: u8) -> u64 {
         match number & 15 {
             0 => self.rax,

@@ -22,7 +22,6 @@ pub struct VcpuRun {
 
 impl VcpuRun {
     /// A vCPU on second-level table `root`, offline until [`Self::start`]. `None`: out of memory.
-    #[must_use]
     pub fn new(root: Mfn) -> Option<Self> {
         Some(Self {
             hw: backend::new_vcpu(root)?,

@@ -72,7 +72,6 @@ const TSS32_BUSY: u16 = 0x08b;
 impl CpuState {
     /// The state the PVH boot protocol asks for (xen/include/public/arch-x86/hvm/start_info.h):
     /// 32-bit protected mode, paging off, flat segments, ebx = `start_info`.
-    #[must_use]
     pub fn pvh(entry: u32, start_info: u32) -> Self {
         let data = Segment {
             selector: 0,
@@ -116,7 +115,6 @@ impl CpuState {
     }
 
     /// The state after INIT followed by a start-up IPI with `vector`: real mode at `vector`·4096.
-    #[must_use]
     pub fn startup(vector: u8) -> Self {
         let data = Segment {
             selector: 0,

@@ -38,7 +38,6 @@ pub struct Command {
 impl Command {
     /// Reads a value written to the register of the APIC with id `own`. `None`: nothing is sent (INIT level
     /// de-assert, which only old hardware needs, or a reserved delivery mode).
-    #[must_use]
     pub fn decode(value: u64, own: u32) -> Option<Self> {
         let vector = value as u8;
         let delivery = match value >> 8 & 7 {

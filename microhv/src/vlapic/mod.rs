@@ -11,7 +11,7 @@ mod registers;
 mod timer;
 
 pub use icr::{Command, Delivery, Destination};
-pub use registers::{Effect, IllegalAccess};
+pub use registers::Effect;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use priority::VectorSet;
@@ -47,7 +47,6 @@ pub struct VLapic {
 
 impl VLapic {
     /// The local APIC of vCPU `vcpu_id` after reset: its x2APIC id is `vcpu_id`·2, as the MADT says.
-    #[must_use]
     pub const fn new(vcpu_id: u32) -> Self {
         Self {
             id: vcpu_id * 2,
@@ -63,12 +62,6 @@ impl VLapic {
             init: AtomicBool::new(false),
             startup: AtomicU32::new(0),
         }
-    }
-
-    /// The x2APIC id.
-    #[must_use]
-    pub const fn id(&self) -> u32 {
-        self.id
     }
 
     /// The logical id: cluster in the upper half, one bit in the lower.
@@ -122,7 +115,6 @@ impl VLapic {
     }
 
     /// True while an NMI waits.
-    #[must_use]
     pub fn nmi_pending(&self) -> bool {
         self.nmi.load(Ordering::Acquire)
     }
@@ -133,7 +125,6 @@ impl VLapic {
     }
 
     /// True while INIT waits.
-    #[must_use]
     pub fn init_pending(&self) -> bool {
         self.init.load(Ordering::Acquire)
     }
@@ -145,20 +136,17 @@ impl VLapic {
     }
 
     /// True while a start-up IPI waits.
-    #[must_use]
     pub fn startup_pending(&self) -> bool {
         self.startup.load(Ordering::Acquire) & STARTUP_VALID != 0
     }
 
     /// The highest interrupt that the priorities let through, if any.
-    #[must_use]
     pub fn pending(&self) -> Option<u8> {
         let vector = self.irr.highest()?;
         (u32::from(vector >> 4) > self.ppr() >> 4).then_some(vector)
     }
 
     /// True if only the task priority keeps an interrupt from being [`Self::pending`].
-    #[must_use]
     pub fn is_held_by_priority(&self) -> bool {
         let class = self.irr.highest().map_or(0, |vector| vector >> 4);
         let served = self.isr.highest().map_or(0, |vector| vector >> 4);
@@ -190,7 +178,6 @@ impl VLapic {
     }
 
     /// The task priority class, as CR8 shows it.
-    #[must_use]
     pub fn cr8(&self) -> u8 {
         (self.tpr.load(Ordering::Relaxed) >> 4) as u8
     }
@@ -202,7 +189,6 @@ impl VLapic {
     }
 
     /// When the timer fires next, in nanoseconds since boot.
-    #[must_use]
     pub fn deadline(&self) -> Option<u64> {
         self.timer.deadline()
     }
@@ -218,7 +204,6 @@ impl VLapic {
     }
 
     /// True if an interrupt for `destination` is for this APIC.
-    #[must_use]
     pub fn is_addressed(&self, destination: Destination) -> bool {
         match destination {
             Destination::All => true,
@@ -284,7 +269,7 @@ mod tests {
     #[test]
     fn logical_ids_are_clusters() {
         let apic = VLapic::new(9);
-        assert_eq!((apic.id(), apic.logical_id()), (18, 0x1_0004));
+        assert_eq!((apic.id, apic.logical_id()), (18, 0x1_0004));
         assert!(apic.is_addressed(Destination::Logical(0x1_0006)));
         assert!(!apic.is_addressed(Destination::Logical(0x0_0004)));
         assert!(!apic.is_addressed(Destination::Logical(0x1_0003)));

@@ -223,7 +223,7 @@ impl Vcpu {
         unsafe { entry::enter(&raw mut self.registers, self.launched) }
     }
 
-    #[cfg(not(target_os = "none"))]
+    #[cfg(test)]
     fn enter(&mut self) -> bool {
         let _ = entry::enter;
         self.vmcs
@@ -520,22 +520,12 @@ impl VirtualCpu for Vcpu {
         self.apic.0[VTPR] = priority << 4;
     }
 
-    fn set_second_level(&mut self, root: Mfn) {
-        self.pointer = ept::pointer(root);
-        self.vmcs.write(control::EPTP_FULL, self.pointer);
-        self.flush_tlb();
-    }
-
     fn flush_tlb(&mut self) {
         self.flushed_on = None;
     }
 
     fn tsc_offset(&self) -> u64 {
         self.vmcs.read(control::TSC_OFFSET_FULL)
-    }
-
-    fn set_tsc_offset(&mut self, offset: u64) {
-        self.vmcs.write(control::TSC_OFFSET_FULL, offset);
     }
 
     fn dump(&self) {

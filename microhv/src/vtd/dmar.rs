@@ -91,7 +91,6 @@ pub enum DmarError {
 
 impl DmarError {
     /// One sentence for the log.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Length => "DMAR table: bad length",
@@ -234,7 +233,6 @@ impl Dmar {
     /// The unit that serves an endpoint: the one that names it, else the one for everything else on its segment.
     ///
     /// `upstream` lists the bridges between the root complex and the device, outermost first.
-    #[must_use]
     pub fn unit_of(&self, sbdf: Sbdf, upstream: &[Sbdf]) -> Option<usize> {
         let named = self.scopes.iter().find(|scope| match scope.kind {
             ScopeKind::Endpoint => !scope.deeper && scope.sbdf == sbdf,
@@ -259,7 +257,6 @@ impl Dmar {
     }
 
     /// The unit and requester ID of the I/O APIC with ACPI id `id`.
-    #[must_use]
     pub fn ioapic(&self, id: u8) -> Option<(usize, u16)> {
         self.scopes
             .iter()

@@ -16,7 +16,6 @@ const PRESENT: u64 = 1;
 pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 /// A root entry (9.1) pointing at a bus's context table.
-#[must_use]
 pub const fn root(context_table: Mfn) -> Entry {
     Entry {
         low: context_table.address() | PRESENT,
@@ -25,7 +24,6 @@ pub const fn root(context_table: Mfn) -> Entry {
 }
 
 /// Reads a root entry back.
-#[must_use]
 pub const fn context_table_of(entry: Entry) -> Option<Mfn> {
     if entry.low & PRESENT != 0 {
         Some(Mfn::containing(entry.low & ADDRESS_MASK))
@@ -36,7 +34,6 @@ pub const fn context_table_of(entry: Entry) -> Option<Mfn> {
 
 /// A context entry (9.3), translation type 0: untranslated requests go through the second-level table, translated
 /// requests and ATS are blocked. Faults are reported (FPD clear).
-#[must_use]
 pub const fn context(second_level: Mfn, address_width: u8, did: u16) -> Entry {
     Entry {
         low: second_level.address() | PRESENT,
@@ -46,7 +43,6 @@ pub const fn context(second_level: Mfn, address_width: u8, did: u16) -> Entry {
 
 /// An interrupt-remapping entry (9.10), remapped (not posted), edge, fixed delivery to one physical xAPIC id, accepted
 /// from `source_id` only.
-#[must_use]
 pub const fn interrupt(source_id: u16, vector: u8, apic_id: u8, level: bool) -> Entry {
     // SVT = 01: verify the requester ID with all bits compared (SQ = 00).
     const VERIFY_SOURCE_ID: u64 = 1 << 18;
@@ -63,7 +59,6 @@ pub const fn interrupt(source_id: u16, vector: u8, apic_id: u8, level: bool) -> 
 
 /// Address and data a device writes to raise the interrupt of remapping entry `index` (5.1.2.2, remappable format with
 /// SHV clear).
-#[must_use]
 pub const fn remappable_msi(index: u16) -> (u64, u32) {
     let address = 0xfee0_0000 | (index as u64 & 0x7fff) << 5 | (index as u64 >> 15) << 2 | 1 << 4;
     (address, 0)
@@ -71,7 +66,6 @@ pub const fn remappable_msi(index: u16) -> (u64, u32) {
 
 /// The redirection-table entry of an I/O APIC pin that raises remapping entry `index` (5.1.2.1); `vector` must be the
 /// entry's own vector, for the EOI broadcast finds the pin by it.
-#[must_use]
 pub const fn remappable_rte(
     index: u16,
     vector: u8,
@@ -109,7 +103,6 @@ pub mod descriptor {
     const DRAIN: u64 = DRAIN_WRITES | DRAIN_READS;
 
     /// The context entry of one function.
-    #[must_use]
     pub const fn context_device(did: u16, source_id: u16) -> Entry {
         Entry {
             low: 1 | 3 << 4 | (did as u64) << 16 | (source_id as u64) << 32,
@@ -118,7 +111,6 @@ pub mod descriptor {
     }
 
     /// All translations of one domain, with reads and writes in flight drained.
-    #[must_use]
     pub const fn iotlb_domain(did: u16) -> Entry {
         Entry {
             low: 2 | 2 << 4 | DRAIN | (did as u64) << 16,
@@ -127,7 +119,6 @@ pub mod descriptor {
     }
 
     /// The translations of `1 << order` pages at `address` of one domain.
-    #[must_use]
     pub const fn iotlb_pages(did: u16, address: u64, order: u32) -> Entry {
         let mask = if order > 63 { 63 } else { order as u64 };
         Entry {
@@ -137,7 +128,6 @@ pub mod descriptor {
     }
 
     /// One interrupt-remapping entry.
-    #[must_use]
     pub const fn interrupt_index(index: u16) -> Entry {
         Entry {
             low: 4 | 1 << 4 | (index as u64) << 32,
@@ -146,7 +136,6 @@ pub mod descriptor {
     }
 
     /// Waits for everything before it, then writes `status` to physical address `address` (4-byte aligned).
-    #[must_use]
     pub const fn wait(status: u32, address: u64) -> Entry {
         const STATUS_WRITE: u64 = 1 << 5;
         const FENCE: u64 = 1 << 6;
@@ -172,7 +161,6 @@ pub struct Fault {
 
 impl Fault {
     /// Decodes a fault-recording register; None when it holds no fault.
-    #[must_use]
     pub const fn decode(record: Entry) -> Option<Self> {
         const FAULT: u64 = 1 << 63;
         const TYPE_READ: u64 = 1 << 62;
@@ -188,13 +176,11 @@ impl Fault {
     }
 
     /// The fault is that of an interrupt request, not of a DMA.
-    #[must_use]
     pub const fn is_interrupt(&self) -> bool {
         self.reason >= 0x20 && self.reason < 0x40
     }
 
     /// What the reason code means, in the specification's words.
-    #[must_use]
     pub const fn reason_text(&self) -> &'static str {
         match self.reason {
             0x1 => "root entry not present",

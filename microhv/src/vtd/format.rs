@@ -50,7 +50,6 @@ static SHAPES: [[SecondLevel; 3]; 2] = [
 ];
 
 /// The format with `levels` (3 or 4) and leaves of up to `2^largest_leaf` pages (order 0, 9 or 18).
-#[must_use]
 pub fn shape(levels: u32, largest_leaf: u32) -> &'static SecondLevel {
     let shapes = if levels >= 4 { &SHAPES[1] } else { &SHAPES[0] };
     match largest_leaf {

@@ -80,32 +80,26 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Number of domain ids (ND).
-    #[must_use]
     pub const fn domain_ids(self) -> u32 {
         1 << (4 + 2 * (self.cap & 7) as u32)
     }
     /// Every change of a structure needs an explicit flush of the unit's write buffer (RWBF).
-    #[must_use]
     pub const fn write_buffer_flush(self) -> bool {
         self.cap >> 4 & 1 != 0
     }
     /// Entries that are not present may be cached too (CM; emulated units).
-    #[must_use]
     pub const fn caching_mode(self) -> bool {
         self.cap >> 7 & 1 != 0
     }
     /// Supported table depths (SAGAW): bit 1 for 3 levels, bit 2 for 4.
-    #[must_use]
     pub const fn table_levels(self) -> u8 {
         (self.cap >> 8) as u8 & 0x1f
     }
     /// Maximum guest address width in bits (MGAW + 1).
-    #[must_use]
     pub const fn address_bits(self) -> u32 {
         (self.cap >> 16 & 0x3f) as u32 + 1
     }
     /// The largest leaf of a second-level table, as the order of its page count (SLLPS).
-    #[must_use]
     pub const fn largest_leaf(self) -> u32 {
         match self.cap >> 34 & 3 {
             3 => 18,
@@ -114,7 +108,6 @@ impl Capabilities {
         }
     }
     /// Page-selective invalidation, with the largest order it takes (PSI, MAMV).
-    #[must_use]
     pub const fn page_selective(self) -> Option<u32> {
         if self.cap >> 39 & 1 != 0 {
             Some((self.cap >> 48 & 0x3f) as u32)
@@ -123,7 +116,6 @@ impl Capabilities {
         }
     }
     /// Offset and number of the fault-recording registers (FRO, NFR).
-    #[must_use]
     pub const fn fault_records(self) -> (usize, usize) {
         (
             (self.cap >> 24 & 0x3ff) as usize * 16,
@@ -131,17 +123,14 @@ impl Capabilities {
         )
     }
     /// The unit snoops the CPU caches when it walks tables (C).
-    #[must_use]
     pub const fn coherent(self) -> bool {
         self.ecap & 1 != 0
     }
     /// Queued invalidation (QI).
-    #[must_use]
     pub const fn queued_invalidation(self) -> bool {
         self.ecap >> 1 & 1 != 0
     }
     /// Interrupt remapping (IR).
-    #[must_use]
     pub const fn interrupt_remapping(self) -> bool {
         self.ecap >> 3 & 1 != 0
     }
@@ -156,7 +145,6 @@ pub struct Registers {
 
 impl Registers {
     /// Maps the unit's registers; None if they cannot be mapped or are no VT-d unit's.
-    #[must_use]
     pub fn map(physical: u64) -> Option<Self> {
         let page = Mmio::map(physical, 4096)?;
         let mut registers = Self::over(page);
@@ -183,20 +171,17 @@ impl Registers {
     }
 
     /// What the unit can do.
-    #[must_use]
     pub const fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
 
     /// The version register, major then minor.
-    #[must_use]
     pub fn version(&self) -> (u32, u32) {
         let ver = self.mmio.read_u32(offset::VER);
         (ver >> 4 & 15, ver & 15)
     }
 
     /// The states that are on (GSTS).
-    #[must_use]
     pub fn status(&self) -> Global {
         Global::from_bits_retain(self.mmio.read_u32(offset::GSTS))
     }
@@ -236,13 +221,11 @@ impl Registers {
     }
 
     /// The fault status (FSTS).
-    #[must_use]
     pub fn fault_status(&self) -> FaultStatus {
         FaultStatus::from_bits_retain(self.mmio.read_u32(offset::FSTS))
     }
 
     /// The recording register that holds the oldest fault (FSTS.FRI).
-    #[must_use]
     pub fn first_fault(&self) -> usize {
         (self.mmio.read_u32(offset::FSTS) >> 8 & 0xff) as usize
     }
@@ -253,7 +236,6 @@ impl Registers {
     }
 
     /// Reads fault-recording register `index`.
-    #[must_use]
     pub fn fault_record(&self, index: usize) -> Entry {
         let at = self.capabilities.fault_records().0 + index * 16;
         Entry {

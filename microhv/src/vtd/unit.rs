@@ -36,7 +36,6 @@ pub enum UnitError {
 
 impl UnitError {
     /// One sentence for the log.
-    #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::NoRegisters => "IOMMU: no registers answer at the unit's address",
@@ -161,19 +160,16 @@ impl Unit {
     }
 
     /// The unit's registers.
-    #[must_use]
     pub const fn registers(&self) -> &Registers {
         &self.registers
     }
 
     /// The unit remaps interrupts.
-    #[must_use]
     pub const fn remaps_interrupts(&self) -> bool {
         self.interrupt_table.is_some()
     }
 
     /// The PCI segment it serves.
-    #[must_use]
     pub const fn segment(&self) -> u16 {
         self.segment
     }
