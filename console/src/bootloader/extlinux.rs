@@ -1,18 +1,18 @@
 //! `extlinux.conf`, of syslinux and of everything that followed it.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
-use super::ENTRIES_MAX;
 use super::entry::{BootEntry, Choice, Menu};
+use super::{ENTRIES_MAX, TITLE_MAX, VALUE_MAX, cmdline, cut, initrds};
 
 /// Reads the text of a file in `folder`, where paths that do not begin with a slash begin.
 pub fn parse(text: &str, folder: &str) -> Menu {
     let mut menu = Menu::default();
     let mut append = String::new();
-    let place = |path: &str| {
+    let place = |path: String| {
         if path.starts_with('/') {
-            path.to_string()
+            path
         } else {
             format!("{folder}/{path}")
         }
@@ -27,26 +27,27 @@ pub fn parse(text: &str, folder: &str) -> Menu {
                 break;
             }
             menu.entries.push(BootEntry {
-                title: rest.to_string(),
-                id: rest.to_string(),
+                title: cut(rest, TITLE_MAX),
+                id: cut(rest, TITLE_MAX),
                 cmdline: append.clone(),
                 ..BootEntry::default()
             });
             continue;
         }
         match (word.as_str(), menu.entries.last_mut()) {
-            ("default", None) => menu.default = Choice::Named(rest.to_string()),
+            ("default", None) => menu.default = Choice::Named(cut(rest, VALUE_MAX)),
             // Before the first label it is for all without their own.
-            ("append", None) => append = rest.to_string(),
-            ("kernel" | "linux", Some(entry)) => entry.kernel = place(rest),
+            ("append", None) => append = cmdline(rest),
+            ("kernel" | "linux", Some(entry)) => entry.kernel = place(cut(rest, VALUE_MAX)),
             ("initrd", Some(entry)) => {
-                entry.initrds = rest.split(',').map(|path| place(path.trim())).collect()
+                let paths = initrds(rest.split(',').map(str::trim));
+                entry.initrds = paths.into_iter().map(place).collect()
             }
             ("append", Some(entry)) => {
                 entry.cmdline = if rest == "-" {
                     String::new()
                 } else {
-                    rest.to_string()
+                    cmdline(rest)
                 };
             }
             ("menu", Some(entry)) => {
@@ -55,7 +56,7 @@ pub fn parse(text: &str, folder: &str) -> Menu {
                     menu.default = Choice::Named(entry.id.clone());
                 } else if word.eq_ignore_ascii_case("label") {
                     // "^" marks the key.
-                    entry.title = rest.trim().replace('^', "");
+                    entry.title = cut(&rest.trim().replace('^', ""), TITLE_MAX);
                 }
             }
             _ => {}
@@ -68,7 +69,7 @@ pub fn parse(text: &str, folder: &str) -> Menu {
             words.partition(|word| word.starts_with("initrd="));
         if let Some(list) = initrd.first().and_then(|word| word.strip_prefix("initrd=")) {
             if entry.initrds.is_empty() {
-                entry.initrds = list.split(',').map(place).collect();
+                entry.initrds = initrds(list.split(',')).into_iter().map(place).collect();
             }
             entry.cmdline = others.join(" ");
         }

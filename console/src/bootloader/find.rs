@@ -12,13 +12,11 @@ use ext4::{Error, Ext4};
 use super::disk::{Part, Passing, Shared};
 use super::entry::{BootEntry, Menu};
 use super::partitions::{Place, places};
-use super::{Files, bls, extlinux, grub, grub_legacy, newest, text};
+use super::{CMDLINE_MAX, Files, INITRDS_MAX, bls, extlinux, grub, grub_legacy, newest, text};
 use crate::guest::{Content, File};
 
 /// Folders with a boot loader's things: `/boot`, or the root of a file system that is mounted there.
 const FOLDERS: [&str; 2] = ["/boot", ""];
-/// The longest command line of a kernel (Linux: 2048).
-const CMDLINE_MAX: usize = 4096;
 /// Bytes of a RAM disk: no guest is larger.
 const FILE_MAX: u64 = 4 << 30;
 /// RAM disks begin at multiples of this.
@@ -126,6 +124,9 @@ pub fn choose(
         },
     };
     let mut entry = entry.clone();
+    if entry.initrds.len() > INITRDS_MAX {
+        return Err(format!("{}: more than {INITRDS_MAX} RAM disks", found.path));
+    }
     let named = |path: &str| {
         path_of(files, path)?
             .ok_or_else(|| format!("{}: {path}: No such file or directory", found.path))
@@ -153,9 +154,8 @@ pub fn choose(
     }
     if entry.cmdline.len() > CMDLINE_MAX {
         return Err(format!(
-            "{}: a command line of {} bytes",
-            found.path,
-            entry.cmdline.len()
+            "{}: a command line above {CMDLINE_MAX} bytes",
+            found.path
         ));
     }
     Ok(Some((found.path, entry)))

@@ -1,9 +1,7 @@
 //! `menu.lst` and `grub.conf` of GRUB 0.97.
 
-use alloc::string::{String, ToString};
-
-use super::ENTRIES_MAX;
 use super::entry::{BootEntry, Choice, Menu};
+use super::{ENTRIES_MAX, TITLE_MAX, VALUE_MAX, cmdline, cut, initrds};
 
 /// Reads the file's text; lines that are not known have no effect.
 pub fn parse(text: &str) -> Menu {
@@ -15,13 +13,13 @@ pub fn parse(text: &str) -> Menu {
             .unwrap_or((line, ""));
         let rest = rest.trim();
         match word {
-            "default" => menu.default = Choice::Named(rest.to_string()),
+            "default" => menu.default = Choice::Named(cut(rest, VALUE_MAX)),
             "title" => {
                 if menu.entries.len() >= ENTRIES_MAX {
                     break;
                 }
                 menu.entries.push(BootEntry {
-                    title: rest.to_string(),
+                    title: cut(rest, TITLE_MAX),
                     ..BootEntry::default()
                 });
             }
@@ -33,10 +31,10 @@ pub fn parse(text: &str) -> Menu {
                     "kernel" => {
                         let (path, arguments) =
                             rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-                        entry.kernel = path.to_string();
-                        entry.cmdline = arguments.trim().to_string();
+                        entry.kernel = cut(path, VALUE_MAX);
+                        entry.cmdline = cmdline(arguments.trim());
                     }
-                    "initrd" => entry.initrds = rest.split_whitespace().map(String::from).collect(),
+                    "initrd" => entry.initrds = initrds(rest.split_whitespace()),
                     _ => {}
                 }
             }

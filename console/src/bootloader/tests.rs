@@ -234,10 +234,88 @@ fn too_much_is_refused() {
         ..Wish::default()
     };
     let error = chosen(&files, &wish).unwrap_err();
-    assert_eq!(error, "/boot/grub/grub.cfg: a command line of 4109 bytes");
+    assert_eq!(
+        error,
+        "/boot/grub/grub.cfg: a command line above 4096 bytes"
+    );
     let big = "#".repeat(300 << 10);
     let error = chosen(&[("/boot/grub/grub.cfg", &big)], &wish).unwrap_err();
     assert_eq!(error, "/boot/grub/grub.cfg: File too large");
+}
+
+/// Bytes that a menu holds.
+fn held(menu: &Menu) -> usize {
+    let entries = menu.entries.iter().map(|entry| {
+        let texts = [&entry.title, &entry.id, &entry.kernel, &entry.cmdline];
+        let inside = entry.inside.iter().flat_map(|(title, id)| [title, id]);
+        let texts = texts.into_iter().chain(&entry.initrds).chain(inside);
+        let list = entry.initrds.capacity() + 2 * entry.inside.capacity();
+        list * size_of::<String>() + texts.map(String::capacity).sum::<usize>()
+    });
+    entries.sum()
+}
+
+#[test]
+fn what_a_configuration_makes_of_little_is_little() {
+    let labels = "\nlabel x\nkernel /k\n".repeat(ENTRIES_MAX);
+    let commas = "append initrd=".to_string() + &",".repeat(200 << 10);
+    let menu = extlinux::parse(&(commas + &labels), "/boot/extlinux");
+    assert_eq!(menu.entries.len(), ENTRIES_MAX);
+    assert!(held(&menu) < 1 << 20, "{}", held(&menu));
+    let menu = extlinux::parse(
+        &("append ".to_string() + &"x".repeat(200 << 10) + &labels),
+        "",
+    );
+    assert!(held(&menu) < 1 << 20, "{}", held(&menu));
+    let title = "title x\nkernel /k\ninitrd ".to_string() + &"/i ".repeat(60 << 10);
+    assert!(held(&grub_legacy::parse(&title)) < 64 << 10);
+
+    let environment = grub::environment(&("a=".to_string() + &"x".repeat(250 << 10)));
+    let lines = ["title", "options", "options", "initrd"];
+    let text = lines.map(|word| word.to_string() + &" $a".repeat(1000));
+    let text = "linux /k\n".to_string() + &text.join("\n");
+    let mut files = Tree(BTreeMap::new());
+    for number in 0..100 {
+        let path = alloc::format!("/loader/entries/{number}.conf");
+        files.0.insert(path, text.clone().into_bytes());
+    }
+    let menu = bls::read(&files, "/loader/entries", &environment).unwrap();
+    assert_eq!(menu.entries.len(), ENTRIES_MAX);
+    assert!(held(&menu) < 16 << 20, "{}", held(&menu));
+}
+
+#[test]
+fn what_is_cut_is_not_booted() {
+    let refused = |path: &str, text: &str| {
+        let files = [(path, text), ("/k", ""), ("/i", "")];
+        chosen(&files, &Wish::default()).unwrap_err()
+    };
+    let long = "x".repeat(CMDLINE_MAX + 1);
+    let many = |separator: &str| vec!["/i"; INITRDS_MAX + 1].join(separator);
+    let paths = [
+        "/loader/entries/a.conf",
+        "/extlinux.conf",
+        "/grub/menu.lst",
+        "/grub/grub.cfg",
+    ];
+    let texts = |arguments: &str, spaces: &str, commas: &str| {
+        [
+            alloc::format!("linux /k\noptions {arguments}\ninitrd {spaces}"),
+            alloc::format!("label a\nlinux /k\nappend {arguments}\ninitrd {commas}"),
+            alloc::format!("title a\nkernel /k {arguments}\ninitrd {spaces}"),
+            alloc::format!("menuentry a {{ linux /k {arguments}\ninitrd {spaces}\n}}"),
+        ]
+    };
+    for (path, text) in paths.iter().zip(texts(&(long + " y"), "/i", "/i")) {
+        let place = path.trim_end_matches("/a.conf");
+        let wanted = alloc::format!("{place}: a command line above 4096 bytes");
+        assert_eq!(refused(path, &text), wanted);
+    }
+    for (path, text) in paths.iter().zip(texts("", &many(" "), &many(","))) {
+        let place = path.trim_end_matches("/a.conf");
+        let wanted = alloc::format!("{place}: more than 16 RAM disks");
+        assert_eq!(refused(path, &text), wanted);
+    }
 }
 
 /// A disk of `sectors` sectors with these bytes.
