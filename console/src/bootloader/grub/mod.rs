@@ -1,22 +1,23 @@
 //! `grub.cfg`, as `grub-mkconfig` writes it and people change it: variables, `if`, `menuentry`, `submenu`. Loops and functions
-//! are passed over, so each word of the file is looked at once.
+//! are passed over, so each word of the file is looked at at most three times.
 
 mod condition;
 mod words;
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::entry::{BootEntry, Choice, Menu};
-use super::{ENTRIES_MAX, Files, VALUE_MAX};
-use words::{Token, Word, tokens};
+use super::{ENTRIES_MAX, Files, TITLE_MAX, VALUE_MAX, cmdline, cut, initrds};
+use words::{Script, Token, Variables};
 
 /// Blocks in blocks.
 const DEPTH_MAX: usize = 16;
 /// Variables.
 const VARIABLES_MAX: usize = 256;
-/// Characters of a command with all that is put into it.
+/// Bytes of all variables and their names: every submenu keeps a copy.
+const VARIABLES_SIZE: usize = 16 * VALUE_MAX;
+/// Bytes of a command with all that is put into it.
 const COMMAND_MAX: usize = 16 * VALUE_MAX;
 
 /// What a `grub.cfg` says.
@@ -36,9 +37,9 @@ pub fn parse(
     files: &dyn Files,
 ) -> Grub {
     let mut reader = Reader {
-        tokens: tokens(text),
-        at: 0,
-        variables: BTreeMap::new(),
+        script: Script(text),
+        variables: Variables::new(),
+        size: 0,
         environment,
         files,
         grub: Grub::default(),
@@ -52,10 +53,10 @@ pub fn parse(
         ("grub_platform", "xen"),
         ("grub_cpu", "x86_64"),
     ] {
-        reader.set(name, value.to_string());
+        reader.set(name, value);
     }
     // What closes nothing is passed over.
-    while reader.at < reader.tokens.len() {
+    while reader.script.peek().is_some() {
         reader.block(true, 0);
     }
     let default = reader.variables.get("default");
@@ -87,9 +88,10 @@ enum End {
 }
 
 struct Reader<'a> {
-    tokens: Vec<Token>,
-    at: usize,
-    variables: BTreeMap<String, String>,
+    script: Script<'a>,
+    variables: Variables,
+    /// Bytes of all variables with their names.
+    size: usize,
     environment: &'a [(String, String)],
     files: &'a dyn Files,
     grub: Grub,
@@ -98,110 +100,93 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn set(&mut self, name: &str, value: String) {
-        if self.variables.len() < VARIABLES_MAX || self.variables.contains_key(name) {
-            self.variables.insert(name.to_string(), value);
+    /// Sets a variable, if there is room for it.
+    fn set(&mut self, name: &str, value: &str) {
+        let before = self.variables.get(name);
+        let freed = before.map_or(0, |before| name.len() + before.len());
+        let size = self.size - freed + name.len() + value.len();
+        if size <= VARIABLES_SIZE && (before.is_some() || self.variables.len() < VARIABLES_MAX) {
+            self.variables.insert(name.to_string(), value.to_string());
+            self.size = size;
         }
     }
 
-    /// The words of the next command as they stand, up to what ends it.
-    fn command(&mut self) -> Vec<Word> {
+    /// The words of the next command with variables put in; unquoted ones that come to nothing are not there.
+    fn command(&mut self) -> Vec<String> {
+        let mut room = COMMAND_MAX;
         let mut words = Vec::new();
-        while let Some(Token::Word(word)) = self.tokens.get_mut(self.at) {
-            words.push(core::mem::take(word));
-            self.at += 1;
+        while self.script.peek() == Some(Token::Word) {
+            let mut word = self.script.word(&self.variables);
+            word.text.truncate(word.text.floor_char_boundary(room));
+            room = room.saturating_sub(word.text.len() + 1);
+            if room > 0 && (!word.text.is_empty() || word.quoted) {
+                words.push(word.text);
+            }
         }
         words
     }
 
-    /// The words with variables put in; unquoted ones that come to nothing are not there.
-    fn expand(&self, words: &[Word]) -> Vec<String> {
-        let mut room = COMMAND_MAX;
-        let mut expanded = Vec::new();
-        for word in words {
-            let value = word.expand(&self.variables, VALUE_MAX.min(room));
-            room = room.saturating_sub(value.len() + 1);
-            if room == 0 {
-                break;
-            }
-            if !value.is_empty() || word.is_quoted() {
-                expanded.push(value);
-            }
+    /// Leaves out what is left of a command.
+    fn pass_command(&mut self) {
+        while self.script.peek() == Some(Token::Word) {
+            self.script.word(&self.variables);
         }
-        expanded
     }
 
     /// Goes through commands, with effect if `active`, to the end of the block.
     fn block(&mut self, active: bool, depth: usize) -> End {
         if depth > DEPTH_MAX {
-            self.at = self.tokens.len();
+            self.script = Script("");
         }
-        while let Some(token) = self.tokens.get(self.at) {
+        while let Some(token) = self.script.peek() {
+            let begin = self.script;
             match token {
-                Token::End | Token::Open => self.at += 1,
+                Token::End | Token::Open => self.script.pass(),
                 Token::Close => {
-                    self.at += 1;
+                    self.script.pass();
                     return End::Close;
                 }
-                Token::Word(_) => {
-                    let words = self.command();
-                    let first = words
-                        .first()
-                        .and_then(Word::plain)
-                        .unwrap_or_default()
-                        .to_string();
-                    match first.as_str() {
-                        "fi" => return End::Fi,
-                        "else" | "elif" => {
-                            // The rest of the line is a command of its own.
-                            self.put_back(words);
-                            return if first == "else" {
-                                End::Else
-                            } else {
-                                End::Elif
-                            };
-                        }
-                        "done" => return End::Done,
-                        "then" | "do" => self.put_back(words),
-                        "if" => {
-                            self.put_back(words);
-                            self.branches(active, depth);
-                        }
-                        "for" | "while" | "until" => {
-                            while !matches!(self.block(false, depth + 1), End::Done | End::Text) {}
-                        }
-                        "function" => {
-                            self.open();
-                            self.until_closed(false, depth);
-                        }
-                        "menuentry" | "submenu" => self.entry(&words, active, depth),
-                        _ if active => self.run(&words),
-                        _ => {}
+                Token::Word => match self.script.word(&self.variables).keyword().unwrap_or("") {
+                    "fi" => {
+                        self.pass_command();
+                        return End::Fi;
                     }
-                }
+                    "done" => {
+                        self.pass_command();
+                        return End::Done;
+                    }
+                    // What is behind these is a command of its own.
+                    "else" => return End::Else,
+                    "elif" => return End::Elif,
+                    "then" | "do" => {}
+                    "if" => self.branches(active, depth),
+                    "for" | "while" | "until" => {
+                        self.pass_command();
+                        while !matches!(self.block(false, depth + 1), End::Done | End::Text) {}
+                    }
+                    "function" => {
+                        self.pass_command();
+                        self.open();
+                        self.until_closed(false, depth);
+                    }
+                    "menuentry" => self.entry(false, active, depth),
+                    "submenu" => self.entry(true, active, depth),
+                    _ if active => {
+                        self.script = begin;
+                        self.run();
+                    }
+                    _ => self.pass_command(),
+                },
             }
         }
         End::Text
-    }
-
-    /// Lets what is behind a command's first word be the next command.
-    fn put_back(&mut self, words: Vec<Word>) {
-        let count = words.len();
-        self.at -= count;
-        for (token, word) in self.tokens.iter_mut().skip(self.at).zip(words) {
-            *token = Token::Word(word);
-        }
-        if let Some(token) = self.tokens.get_mut(self.at) {
-            *token = Token::End;
-        }
     }
 
     /// `if`, from its condition to its `fi`.
     fn branches(&mut self, active: bool, depth: usize) {
         let mut taken = !active;
         loop {
-            let holds = self.condition();
-            let now = holds && !taken;
+            let now = self.condition(!taken);
             taken |= now;
             let mut end = self.block(now, depth + 1);
             if end == End::Else {
@@ -213,28 +198,28 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether what is between `if` and `then` holds: the last command of it.
-    fn condition(&mut self) -> bool {
+    /// Whether what is between `if` and `then` holds: the last command of it. It is asked only if it matters.
+    fn condition(&mut self, matters: bool) -> bool {
         let mut holds = false;
-        while let Some(token) = self.tokens.get(self.at) {
-            if !matches!(token, Token::Word(_)) {
-                self.at += 1;
+        while let Some(token) = self.script.peek() {
+            if token != Token::Word {
+                self.script.pass();
                 continue;
             }
-            let words = self.command();
-            if words.first().and_then(Word::plain) == Some("then") {
-                self.put_back(words);
+            let begin = self.script;
+            if self.script.word(&self.variables).keyword() == Some("then") {
                 break;
             }
-            let words = self.expand(&words);
-            holds = condition::holds(&words, self.files);
+            self.script = begin;
+            let words = self.command();
+            holds = matters && condition::holds(&words, self.files);
         }
         holds
     }
 
     fn open(&mut self) {
-        if matches!(self.tokens.get(self.at), Some(Token::Open)) {
-            self.at += 1;
+        if self.script.peek() == Some(Token::Open) {
+            self.script.pass();
         }
     }
 
@@ -243,16 +228,15 @@ impl Reader<'_> {
     }
 
     /// `menuentry TITLE [options] { ... }`, or a submenu of such.
-    fn entry(&mut self, words: &[Word], active: bool, depth: usize) {
-        let is_menu = words.first().and_then(Word::plain) == Some("submenu");
-        let words = self.expand(words);
+    fn entry(&mut self, is_menu: bool, active: bool, depth: usize) {
+        let words = self.command();
         self.open();
         let full = self.grub.menu.entries.len() >= ENTRIES_MAX;
         if !active || full || self.current.is_some() {
             return self.until_closed(false, depth);
         }
         let (mut title, mut id) = (String::new(), String::new());
-        let mut words = words.into_iter().skip(1);
+        let mut words = words.into_iter();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--id" => id = words.next().unwrap_or_default(),
@@ -265,7 +249,8 @@ impl Reader<'_> {
                 },
             }
         }
-        let saved = self.variables.clone();
+        let (title, id) = (cut(&title, TITLE_MAX), cut(&id, TITLE_MAX));
+        let saved = (self.variables.clone(), self.size);
         if is_menu {
             self.inside.push((title, id));
             self.until_closed(true, depth);
@@ -282,12 +267,12 @@ impl Reader<'_> {
             let bootable = entry.filter(|entry| !entry.kernel.is_empty());
             self.grub.menu.entries.extend(bootable);
         }
-        self.variables = saved;
+        (self.variables, self.size) = saved;
     }
 
     /// One command that has an effect.
-    fn run(&mut self, words: &[Word]) {
-        let words = self.expand(words);
+    fn run(&mut self) {
+        let words = self.command();
         let Some((command, arguments)) = words.split_first() else {
             return;
         };
@@ -295,12 +280,12 @@ impl Reader<'_> {
             "set" => {
                 if let Some((name, value)) = arguments.first().and_then(|word| word.split_once('='))
                 {
-                    self.set(name, value.to_string());
+                    self.set(name, value);
                 }
             }
             "load_env" => {
                 for (name, value) in self.environment {
-                    self.set(name, value.clone());
+                    self.set(name, value);
                 }
             }
             "blscfg" => self.grub.bls = true,
@@ -309,17 +294,17 @@ impl Reader<'_> {
                     (&mut self.current, arguments.split_first())
                 {
                     entry.kernel.clone_from(path);
-                    entry.cmdline = rest.join(" ");
+                    entry.cmdline = cmdline(&rest.join(" "));
                 }
             }
             "initrd" | "initrd16" | "initrdefi" => {
                 if let Some(entry) = &mut self.current {
-                    entry.initrds = arguments.to_vec();
+                    entry.initrds = initrds(arguments.iter().map(String::as_str));
                 }
             }
             _ => {
                 if let Some((name, value)) = command.split_once('=') {
-                    self.set(name, value.to_string());
+                    self.set(name, value);
                 }
             }
         }

@@ -1,65 +1,19 @@
 //! Words of GRUB's language, which are a shell's: quotes, variables, comments.
+//!
+//! A script is taken apart where it is looked at, and never kept as words: those would be a hundred times its size.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::iter::Peekable;
-use core::str::Chars;
 
-/// A piece of a word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Text(String),
-    Variable(String),
-}
+use crate::bootloader::VALUE_MAX;
 
-/// A word, with variables not yet put in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Word {
-    pieces: Vec<Piece>,
-    quoted: bool,
-}
+/// Variables by their names.
+pub type Variables = BTreeMap<String, String>;
 
-impl Word {
-    /// The word, if it is plain text without quotes: a keyword may be one.
-    pub fn plain(&self) -> Option<&str> {
-        match self.pieces.as_slice() {
-            [Piece::Text(text)] if !self.quoted => Some(text),
-            _ => None,
-        }
-    }
-
-    pub fn is_quoted(&self) -> bool {
-        self.quoted
-    }
-
-    /// With variables put in, at most `limit` bytes of it.
-    pub fn expand(&self, variables: &BTreeMap<String, String>, limit: usize) -> String {
-        let mut value = String::new();
-        for piece in &self.pieces {
-            let text = match piece {
-                Piece::Text(text) => text.as_str(),
-                Piece::Variable(name) => variables.get(name).map_or("", String::as_str),
-            };
-            let room = text.floor_char_boundary(limit.saturating_sub(value.len()));
-            value.push_str(text.get(..room).unwrap_or_default());
-        }
-        value
-    }
-
-    fn push(&mut self, c: char) {
-        if let Some(Piece::Text(text)) = self.pieces.last_mut() {
-            text.push(c);
-        } else {
-            self.pieces.push(Piece::Text(String::from(c)));
-        }
-    }
-}
-
-/// What a file consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
-    Word(Word),
+    Word,
     /// The end of a command.
     End,
     /// `{`
@@ -68,117 +22,148 @@ pub enum Token {
     Close,
 }
 
-/// Takes a file apart. Any text comes to some tokens.
-pub fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut chars = text.chars().peekable();
-    while let Some(&c) = chars.peek() {
-        match c {
-            '\n' | ';' | '&' | '|' => {
-                chars.next();
-                tokens.push(Token::End);
-            }
-            '{' | '}' => {
-                chars.next();
-                tokens.push(if c == '{' { Token::Open } else { Token::Close });
-            }
-            '#' => while chars.next_if(|&c| c != '\n').is_some() {},
-            _ if c.is_whitespace() => {
-                chars.next();
-            }
-            '\\' if follows(&chars, '\n') => {
-                chars.next();
-                chars.next();
-            }
-            _ => tokens.push(Token::Word(word(&mut chars))),
+/// A word with its variables put in, at most [`VALUE_MAX`] bytes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    pub text: String,
+    /// It has quotes: it is a word even if it is empty.
+    pub quoted: bool,
+    variables: bool,
+}
+
+impl Word {
+    /// The word, if it is plain text without quotes: a keyword may be one.
+    pub fn keyword(&self) -> Option<&str> {
+        (!self.quoted && !self.variables).then_some(&self.text)
+    }
+
+    fn push(&mut self, c: char) {
+        if self.text.len() + c.len_utf8() <= VALUE_MAX {
+            self.text.push(c);
         }
     }
-    tokens
+
+    fn push_value(&mut self, value: &str) {
+        self.variables = true;
+        let end = value.floor_char_boundary(VALUE_MAX - self.text.len());
+        self.text += value.get(..end).unwrap_or_default();
+    }
 }
 
-fn follows(chars: &Peekable<Chars<'_>>, wanted: char) -> bool {
-    chars.clone().nth(1) == Some(wanted)
-}
+/// A script from some place on. A copy is a place to come back to.
+#[derive(Clone, Copy)]
+pub struct Script<'a>(pub &'a str);
 
-fn word(chars: &mut Peekable<Chars<'_>>) -> Word {
-    let mut word = Word::default();
-    while let Some(&c) = chars.peek() {
-        match c {
-            '\n' | ';' | '{' | '}' | '&' | '|' => break,
-            _ if c.is_whitespace() => break,
-            '\'' => {
-                chars.next();
-                word.quoted = true;
-                while let Some(c) = chars.next_if(|&c| c != '\'') {
+impl Script<'_> {
+    /// What comes next, if anything does; spaces and comments before it are passed.
+    pub fn peek(&mut self) -> Option<Token> {
+        loop {
+            match self.next_char()? {
+                '\n' | ';' | '&' | '|' => return Some(Token::End),
+                '{' => return Some(Token::Open),
+                '}' => return Some(Token::Close),
+                '#' => while self.take_if(|c| c != '\n').is_some() {},
+                c if c.is_whitespace() => self.pass(),
+                '\\' if self.0.starts_with("\\\n") => {
+                    self.pass();
+                    self.pass();
+                }
+                _ => return Some(Token::Word),
+            }
+        }
+    }
+
+    /// Goes on behind a character: every token that is no word is one.
+    pub fn pass(&mut self) {
+        self.take_if(|_| true);
+    }
+
+    /// Takes the word that comes next; if none does, an empty one.
+    pub fn word(&mut self, variables: &Variables) -> Word {
+        let mut word = Word::default();
+        while let Some(c) = self.next_char() {
+            match c {
+                '\n' | ';' | '{' | '}' | '&' | '|' => break,
+                _ if c.is_whitespace() => break,
+                '\'' => {
+                    self.pass();
+                    word.quoted = true;
+                    while let Some(c) = self.take_if(|c| c != '\'') {
+                        word.push(c);
+                    }
+                    self.pass();
+                }
+                '"' => {
+                    self.pass();
+                    word.quoted = true;
+                    self.double_quoted(&mut word, variables);
+                }
+                '\\' => {
+                    self.pass();
+                    match self.take_if(|_| true) {
+                        Some('\n') | None => {}
+                        Some(c) => word.push(c),
+                    }
+                }
+                '$' => self.variable(&mut word, variables),
+                _ => {
+                    self.pass();
                     word.push(c);
                 }
-                chars.next();
-            }
-            '"' => {
-                chars.next();
-                word.quoted = true;
-                double_quoted(chars, &mut word);
-            }
-            '\\' => {
-                chars.next();
-                match chars.next() {
-                    Some('\n') | None => {}
-                    Some(c) => word.push(c),
-                }
-            }
-            '$' => variable(chars, &mut word),
-            _ => {
-                chars.next();
-                word.push(c);
             }
         }
+        word
     }
-    word
-}
 
-fn double_quoted(chars: &mut Peekable<Chars<'_>>, word: &mut Word) {
-    while let Some(&c) = chars.peek() {
-        match c {
-            '"' => {
-                chars.next();
-                return;
+    fn double_quoted(&mut self, word: &mut Word, variables: &Variables) {
+        while let Some(c) = self.next_char() {
+            if c == '$' {
+                self.variable(word, variables);
+                continue;
             }
-            '$' => variable(chars, word),
-            '\\' => {
-                chars.next();
-                match chars.next() {
+            self.pass();
+            match c {
+                '"' => return,
+                '\\' => match self.take_if(|_| true) {
                     Some('\n') | None => {}
                     Some(c @ ('"' | '$' | '\\')) => word.push(c),
                     Some(c) => {
                         word.push('\\');
                         word.push(c);
                     }
-                }
-            }
-            _ => {
-                chars.next();
-                word.push(c);
+                },
+                _ => word.push(c),
             }
         }
     }
-}
 
-/// `$name` or `${name}`; a `$` that begins neither is itself.
-fn variable(chars: &mut Peekable<Chars<'_>>, word: &mut Word) {
-    chars.next();
-    let mut name = String::new();
-    if chars.next_if_eq(&'{').is_some() {
-        while let Some(c) = chars.next_if(|&c| c != '}' && c != '\n') {
-            name.push(c);
-        }
-        chars.next_if_eq(&'}');
-    } else {
-        while let Some(c) = chars.next_if(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '?')) {
-            name.push(c);
-        }
-        if name.is_empty() {
+    /// `$name` or `${name}`; a `$` that begins neither is itself.
+    fn variable(&mut self, word: &mut Word, variables: &Variables) {
+        self.pass();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '?');
+        let braces = self.take_if(|c| c == '{').is_some();
+        let end = if braces {
+            self.0.find(['}', '\n'])
+        } else {
+            self.0.find(|c| !is_name(c))
+        };
+        let (name, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
+        self.0 = rest;
+        if braces {
+            self.take_if(|c| c == '}');
+        } else if name.is_empty() {
             return word.push('$');
         }
+        word.push_value(variables.get(name).map_or("", String::as_str));
     }
-    word.pieces.push(Piece::Variable(name));
+
+    fn next_char(&self) -> Option<char> {
+        self.0.chars().next()
+    }
+
+    fn take_if(&mut self, wanted: impl Fn(char) -> bool) -> Option<char> {
+        let c = self.next_char().filter(|&c| wanted(c))?;
+        self.0 = self.0.get(c.len_utf8()..).unwrap_or_default();
+        Some(c)
+    }
 }
