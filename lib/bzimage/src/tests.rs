@@ -124,6 +124,19 @@ fn a_damaged_byte_is_found_by_the_checksum() {
         file[middle] ^= 0x10;
         assert!(unpack(&file).is_err(), "{format}");
     }
+    // The encoder here makes blocks in which a changed byte is mostly noticed without a checksum, so it is the checksum that is
+    // changed; behind it is the appended size.
+    let packed = zstded(&kernel());
+    assert_eq!(packed[4] & 4, 4, "the frame has a checksum");
+    for back in 1..=4 {
+        let mut damaged = packed.clone();
+        let at = damaged.len() - back;
+        damaged[at] ^= 0x10;
+        assert_eq!(
+            unpack(&bzimage(&damaged, true)),
+            Err(Error::Corrupt("zstd"))
+        );
+    }
 }
 
 #[test]
