@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
-use crate::input::Input;
+use crate::input::{CHUNK, Input};
 use crate::kernel::{PIECE, fill_from};
 use crate::{Decode, Error, buffer};
 
 const NAME: &str = "gzip";
-/// Bytes read at a time.
-const CHUNK: usize = 32 << 10;
+/// Bytes of a name or a comment; the kernel's build has neither.
+const NAME_MAX: usize = 4096;
 /// Flags of the header.
 const FHCRC: u8 = 1 << 1;
 const FEXTRA: u8 = 1 << 2;
@@ -41,8 +41,13 @@ impl<'a> Gzip<'a> {
             input.skip(length.into())?;
         }
         for flag in [FNAME, FCOMMENT] {
-            // The limit of the input ends this.
-            while flags & flag != 0 && input.byte()? != 0 {}
+            let mut length = 0;
+            while flags & flag != 0 && input.byte()? != 0 {
+                length += 1;
+                if length > NAME_MAX {
+                    return Err(Error::Corrupt(NAME));
+                }
+            }
         }
         if flags & FHCRC != 0 {
             input.skip(2)?;

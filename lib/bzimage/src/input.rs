@@ -8,6 +8,9 @@ use core::cell::RefCell;
 
 use crate::Error;
 
+/// Bytes that are read of the source at least: it may be a disk, for which each reading is a request.
+pub const CHUNK: usize = 32 << 10;
+
 /// A file that is read once, from its beginning.
 pub trait Source {
     /// Puts the next bytes into `into`; gives their number, which is 0 only at the end (or if `into` is empty).
@@ -36,6 +39,15 @@ struct State<'a> {
     /// Bytes until the end of what is of interest.
     left: u64,
     failed: Option<Error>,
+}
+
+impl State<'_> {
+    /// Keeps why the source failed.
+    fn fail(&mut self, reason: String) -> Error {
+        let error = Error::Source(reason);
+        self.failed = Some(error.clone());
+        error
+    }
 }
 
 /// A part of a [`Source`] with what was read of it ahead. Clones are the same input: decoders own one.
@@ -88,23 +100,27 @@ impl<'a> Input<'a> {
             .unwrap_or(usize::MAX)
             .min(into.len());
         let into = into.get_mut(..room).unwrap_or_default();
+        if state.at >= state.head.len() && room > 0 && room < CHUNK {
+            let ahead = usize::try_from(state.left).unwrap_or(CHUNK).min(CHUNK);
+            state.at = 0;
+            state.head.resize(ahead, 0);
+            let read = state.source.read(&mut state.head);
+            state.head.truncate(read.as_ref().map_or(0, |&count| count));
+            read.map_err(|reason| state.fail(reason))?;
+        }
         let ahead = state.head.get(state.at..).unwrap_or_default();
-        let count = if ahead.is_empty() {
-            match state.source.read(into) {
-                Ok(count) => count.min(room),
-                Err(reason) => {
-                    let error = Error::Source(reason);
-                    state.failed = Some(error.clone());
-                    return Err(error);
-                }
-            }
-        } else {
+        let count = if !ahead.is_empty() {
             let count = ahead.len().min(room);
             for (to, from) in into.iter_mut().zip(ahead) {
                 *to = *from;
             }
             state.at += count;
             count
+        } else if room < CHUNK {
+            0
+        } else {
+            let read = state.source.read(into);
+            read.map_err(|reason| state.fail(reason))?.min(room)
         };
         state.left -= count as u64;
         Ok(count)

@@ -1,4 +1,6 @@
+use std::cell::Cell;
 use std::io::Write;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 
@@ -155,6 +157,46 @@ fn a_window_that_nobody_has_memory_for_is_refused_by_its_size() {
         error.to_string(),
         "not enough memory to unpack zstd data: 1048576 MiB at once"
     );
+}
+
+/// A source that counts how often it is asked.
+struct Counted<'a>(&'a [u8], Rc<Cell<usize>>);
+
+impl Source for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, String> {
+        self.1.set(self.1.get() + 1);
+        self.0.read(into)
+    }
+}
+
+#[test]
+fn a_source_is_not_asked_for_every_byte() {
+    let empty_blocks = [&[0x02, 0x21, 0x4c, 0x18][..], &[0; 400_000]].concat();
+    let mut named = gzipped(&kernel());
+    named[3] |= 8;
+    named.splice(10..10, vec![b'x'; 400_000]);
+    for (packed, whole) in [
+        (gzipped(&kernel()), true),
+        (xzed(&kernel()), true),
+        (zstded(&kernel()), true),
+        (lz4ed(&kernel()), true),
+        (empty_blocks, false),
+        (named, false),
+    ] {
+        let file = bzimage(&packed, true);
+        let asked = Rc::new(Cell::new(0));
+        let source = Counted(&file, asked.clone());
+        let result = Kernel::open(Box::new(source)).and_then(|mut kernel| {
+            while kernel.peek()?.len() > 0 {
+                let count = kernel.peek()?.len();
+                kernel.consume(count);
+            }
+            Ok(())
+        });
+        assert_eq!(result.is_ok(), whole, "{result:?}");
+        let (asked, least) = (asked.get(), file.len() / (32 << 10));
+        assert!(asked < 2 * least + 8, "{asked} for {} bytes", file.len());
+    }
 }
 
 /// A source that fails after some bytes.
