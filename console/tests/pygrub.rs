@@ -161,6 +161,26 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn a_disk_that_is_never_done_with_is_given_up() {
+    let archive = archive(CFG);
+    // Each condition reads the folder's block and its inode again.
+    let with = |count: usize| {
+        let text = "if [ -f /x ]; then fi\n".repeat(count);
+        RamDisk::new(debian(&(text + "menuentry x { linux /boot/vmlinuz-1 }")))
+    };
+    let mut app = booted(&archive);
+    let (said, status) = create(&mut app, &with(1000), "");
+    assert_eq!(status, 0, "{said}");
+    let mut app = booted(&archive);
+    let (said, status) = create(&mut app, &with(11_000), "");
+    assert!(
+        said.contains("looking for a kernel takes more than 64 MiB"),
+        "{said}"
+    );
+    assert_eq!(status, 3, "{said}");
+}
+
+#[test]
 fn a_disk_that_fails_at_any_moment_leaves_nothing() {
     let archive = archive(CFG);
     let bytes = debian(GRUB);

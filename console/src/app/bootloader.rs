@@ -89,11 +89,13 @@ impl<H: Host> App<'_, H> {
                 entry.cmdline
             ),
         );
-        Ok(Kernel {
+        let kernel = Kernel {
             image: file_of(&boot.files, &entry.kernel)?,
             ramdisk: files_of(&boot.files, &entry.initrds)?,
             cmdline: entry.cmdline.clone(),
-        })
+        };
+        disk.end_search();
+        Ok(kernel)
     }
 
     /// Detaches a guest's disk: the guest gets it only when nobody else has it.

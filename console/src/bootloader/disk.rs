@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use bzimage::Source;
 use ext4::{Device, Error, Ext4, FileReader};
@@ -14,11 +14,18 @@ use super::Files;
 use super::partitions::Place;
 use crate::host::{Disk, SECTOR};
 
+/// Bytes that are read of a disk, over all its partitions, until it is known what to boot. Debian's takes 100 KiB.
+const SEARCH_MAX: u64 = 64 << 20;
+/// What a request counts at least, however few bytes it reads.
+const REQUEST: u64 = 4096;
+
 /// A disk of so many sectors that several look at.
 #[derive(Clone)]
 pub struct Shared {
     disk: Rc<RefCell<Box<dyn Disk>>>,
     sectors: u64,
+    /// Bytes that may still be read.
+    left: Rc<Cell<u64>>,
 }
 
 impl Shared {
@@ -28,7 +35,25 @@ impl Shared {
         Self {
             disk: Rc::new(RefCell::new(disk)),
             sectors,
+            left: Rc::new(Cell::new(SEARCH_MAX)),
         }
+    }
+
+    /// The search has ended: what is read from now on is what the guest boots, which is as large as it is.
+    pub fn end_search(&self) {
+        self.left.set(u64::MAX);
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), String> {
+        let left = self.left.get().checked_sub(REQUEST.max(bytes as u64));
+        self.left.set(left.unwrap_or(0));
+        let wrong = || {
+            format!(
+                "looking for a kernel takes more than {} MiB",
+                SEARCH_MAX >> 20
+            )
+        };
+        left.map(drop).ok_or_else(wrong)
     }
 
     /// Its size in bytes.
@@ -56,10 +81,12 @@ impl Shared {
                 0
             };
             let count = if let Some(part) = rest.get_mut(..whole).filter(|part| !part.is_empty()) {
+                self.count(whole)?;
                 disk.read(sector, part).map_err(|error| error.to_string())?;
                 whole
             } else {
                 let mut own = [0; SECTOR];
+                self.count(SECTOR)?;
                 disk.read(sector, &mut own)
                     .map_err(|error| error.to_string())?;
                 let from = own.get(inside..).unwrap_or_default();

@@ -107,13 +107,20 @@ pub fn places(
     Ok(places)
 }
 
-/// Adds sectors `first..end`, if the disk has them.
+/// Adds sectors `first..end`, if the disk has them and no other partition is the same.
 fn add(places: &mut Vec<Place>, size: u64, number: u32, first: u64, end: u64) {
-    if first > 0 && first < end && end <= size / SECTOR {
+    if first == 0 || first >= end || end > size / SECTOR {
+        return;
+    }
+    let (start, size) = (first * SECTOR, (end - first) * SECTOR);
+    if !places
+        .iter()
+        .any(|place| (place.start, place.size) == (start, size))
+    {
         places.push(Place {
             number: Some(number),
-            start: first * SECTOR,
-            size: (end - first) * SECTOR,
+            start,
+            size,
         });
     }
 }

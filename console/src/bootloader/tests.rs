@@ -397,6 +397,16 @@ fn partitions_of_both_kinds() {
         gpt(&header(2, 128, 128)),
         [whole(100), partition(1, 34, 7), partition(3, 50, 50)]
     );
+    // The same sectors twice are looked at once.
+    let same = entry(34, 40);
+    let all = [
+        (446, &mbr(0xee, 1, 99)[..]),
+        magic,
+        (512, &header(2, 128, 128)),
+        (1024, &same),
+        (1024 + 128, &same),
+    ];
+    assert_eq!(places_on(100, &all), [whole(100), partition(1, 34, 7)]);
     for header in [
         header(2, 128, 0),
         header(99, 128, 128),

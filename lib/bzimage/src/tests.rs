@@ -187,7 +187,7 @@ fn a_source_is_not_asked_for_every_byte() {
         let asked = Rc::new(Cell::new(0));
         let source = Counted(&file, asked.clone());
         let result = Kernel::open(Box::new(source)).and_then(|mut kernel| {
-            while kernel.peek()?.len() > 0 {
+            while !kernel.peek()?.is_empty() {
                 let count = kernel.peek()?.len();
                 kernel.consume(count);
             }

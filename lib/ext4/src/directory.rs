@@ -25,7 +25,12 @@ impl<D: Device> Ext4<D> {
         let mut place = 0;
         while place < folder.size() {
             self.count_folder_block()?;
-            self.read_at(folder, place, &mut block)?;
+            let run = self.run(folder, place / block_size as u64)?;
+            if run.block.is_none() {
+                // No folder has holes, and one of nothing else would cost nothing but our time.
+                return Err(Error::Corrupt("directory"));
+            }
+            self.read_run(run, place, &mut block)?;
             place += block_size as u64;
             if entries_of_block(&block, &mut look)? {
                 break;

@@ -22,7 +22,7 @@ impl<D: Device> Ext4<D> {
     }
 
     /// Reads what `run`, in which byte `place` of the file is in the first block, has of `into`. At least one byte.
-    fn read_run(&self, run: Run, place: u64, into: &mut [u8]) -> Result<usize, Error> {
+    pub(crate) fn read_run(&self, run: Run, place: u64, into: &mut [u8]) -> Result<usize, Error> {
         let block_size = self.block_size() as u64;
         let inside = place % block_size;
         let room = run.count.saturating_mul(block_size).saturating_sub(inside);

@@ -32,8 +32,10 @@ use core::fmt;
 
 use superblock::Superblock;
 
-/// Blocks of folders that are read, altogether, before a file system is taken for one that leads nowhere.
-const FOLDER_BLOCKS_MAX: u32 = 16_384;
+/// Bytes of folders that are read, altogether, before a file system is taken for one that leads nowhere.
+const FOLDER_BYTES_MAX: usize = 256 << 20;
+/// What a block of a folder counts at least.
+const FOLDER_BLOCK_MIN: usize = 16 << 10;
 
 /// Where the file system is.
 pub trait Device {
@@ -107,7 +109,7 @@ struct Inner<D> {
     superblock: Superblock,
     /// The block read last of those that say where others are.
     cached: RefCell<(u64, Vec<u8>)>,
-    folder_blocks: Cell<u32>,
+    folder_bytes: Cell<usize>,
 }
 
 impl<D: Device> Ext4<D> {
@@ -127,7 +129,7 @@ impl<D: Device> Ext4<D> {
             device: RefCell::new(device),
             superblock,
             cached: RefCell::new((0, Vec::new())),
-            folder_blocks: Cell::new(0),
+            folder_bytes: Cell::new(0),
         })))
     }
 
@@ -192,9 +194,9 @@ impl<D: Device> Ext4<D> {
 
     /// Counts a block of a folder.
     fn count_folder_block(&self) -> Result<(), Error> {
-        let count = self.0.folder_blocks.get() + 1;
-        self.0.folder_blocks.set(count);
-        if count > FOLDER_BLOCKS_MAX {
+        let bytes = self.0.folder_bytes.get() + self.block_size().max(FOLDER_BLOCK_MIN);
+        self.0.folder_bytes.set(bytes);
+        if bytes > FOLDER_BYTES_MAX {
             Err(Error::Endless)
         } else {
             Ok(())

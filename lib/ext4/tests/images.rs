@@ -269,7 +269,7 @@ fn what_is_no_file_system_is_refused() {
     );
 }
 
-/// A symlink with a length of 2^40, a tree that leads to itself: what the bounds are for.
+/// A symlink with a length of 2^40, folders of nothing but holes, one folder again and again: what the bounds are for.
 #[test]
 fn what_would_go_on_for_ever_ends() {
     let mut bytes = image(0).to_vec();
@@ -289,6 +289,24 @@ fn what_would_go_on_for_ever_ends() {
     assert_eq!(fs.read("/boot/none", 10), Err(Error::Corrupt("directory")));
     assert_eq!(fs.read("/vmlinuz", 10), Err(Error::Corrupt("symlink")));
     assert_eq!(fs.read("/boot/grub/grub.cfg", 10), Err(Error::TooLarge));
+
+    // Blocks of 64 KiB that are empty may be in a folder: one that has no others, 2^40 bytes of them.
+    let bytes = image(2);
+    let table =
+        65536 * u32::from_le_bytes(bytes[65536 + 8..65536 + 12].try_into().unwrap()) as usize;
+    let size = u16::from_le_bytes(bytes[1024 + 0x58..1024 + 0x5a].try_into().unwrap()) as usize;
+    let root = table + size;
+    let fs = Ext4::open(Ram(bytes.into(), vec![(root + 0x6d, 1)])).unwrap();
+    assert_eq!(fs.read("/none", 10), Err(Error::Corrupt("directory")));
+    // A hundred times the same folder is one that is read a hundred times.
+    let fs = Ext4::open(Ram::from(image(2))).unwrap();
+    let path = "/boot/..".repeat(100);
+    let found = (0..100).find_map(|_| {
+        fs.read(&path, 10)
+            .err()
+            .filter(|error| *error != Error::NotFile)
+    });
+    assert_eq!(found, Some(Error::Endless));
 }
 
 proptest! {
