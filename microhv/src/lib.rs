@@ -37,6 +37,7 @@ pub mod pci;
 pub mod power;
 pub mod sched;
 pub mod serial;
+mod speculation;
 mod svm;
 pub mod timers;
 pub mod types;

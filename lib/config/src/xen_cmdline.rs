@@ -8,12 +8,14 @@ mod dom0;
 mod iommu;
 mod loglvl;
 mod parse;
+mod spec_ctrl;
 
 pub use com::{Baud, Com, Parity};
 pub use console::{ConsoleList, SerialFilter};
 pub use dom0::{Dom0, Dom0MaxVcpus, Dom0Mem, MemoryAmount};
 pub use iommu::Iommu;
 pub use loglvl::{Level, LogLevel};
+pub use spec_ctrl::SpecCtrl;
 
 /// The options, each with Xen's default where the command line does not say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct XenCmdline<'a> {
     pub guest_loglvl: LogLevel,
     /// `iommu`.
     pub iommu: Iommu,
+    /// `spec-ctrl`: what is done about speculation.
+    pub spec_ctrl: SpecCtrl,
     /// `sync_console`: every character is out before the next instruction.
     pub sync_console: bool,
     /// `noreboot`: stop after a panic rather than start again.
@@ -56,6 +60,7 @@ impl Default for XenCmdline<'_> {
             loglvl: LogLevel::LOGLVL_DEFAULT,
             guest_loglvl: LogLevel::GUEST_LOGLVL_DEFAULT,
             iommu: Iommu::default(),
+            spec_ctrl: SpecCtrl::default(),
             sync_console: false,
             noreboot: false,
             text: "",

@@ -10,7 +10,7 @@ use crate::arch::{
 use crate::mm::ranges::Range;
 use crate::mm::{self, DIRECT_MAP, frames};
 use crate::types::PAGE_SIZE;
-use crate::{acpi, console, domain, iommu, panic, pci, sched, serial, vcpu};
+use crate::{acpi, console, domain, iommu, panic, pci, sched, serial, speculation, vcpu};
 use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
@@ -172,6 +172,9 @@ extern "C" fn second_half() -> ! {
     if let Err(why) = vcpu::backend::init() {
         panic::stop(format_args!("{why}"));
     }
+    let threads = speculation::share_cores(machine.cpus.iter().map(|cpu| cpu.apic_id));
+    speculation::init(&boot.orders.options.spec_ctrl, threads);
+    speculation::enable();
     for apic in &machine.io_apics {
         if !ioapic::add(apic.id, apic.address.into(), apic.first_gsi) {
             log::error!("I/O APIC {} cannot be used", apic.id);
@@ -183,7 +186,7 @@ extern "C" fn second_half() -> ! {
     let others = machine.cpus.iter().map(|cpu| cpu.apic_id);
     let others = others.filter(|id| *id != lapic::id());
     let (root, low_page) = (boot.taken.root, boot.taken.low_page);
-    let running = smp::start_all(root, low_page, others, vcpu::backend::init, ap_main);
+    let running = smp::start_all(root, low_page, others, prepare_cpu, ap_main);
     let all = machine.cpus.len() + machine.more_cpus;
     log::info!("CPUs: {running} of {all} run");
     report_memory();
@@ -201,6 +204,12 @@ extern "C" fn second_half() -> ! {
     RELEASED.store(true, Ordering::SeqCst);
     (0..arch::cpu_count()).for_each(ipi::kick);
     sched::run()
+}
+
+/// What the other CPUs do before they run guests.
+fn prepare_cpu() -> Result<(), &'static str> {
+    speculation::enable();
+    vcpu::backend::init()
 }
 
 /// Set when there are domains to run.

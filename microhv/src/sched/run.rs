@@ -8,6 +8,7 @@ use crate::arch;
 use crate::domain::{self, Vcpu};
 use crate::exit::{self, After};
 use crate::mm::PageArc;
+use crate::speculation;
 use crate::timers;
 use crate::vcpu::VcpuRun;
 
@@ -151,6 +152,7 @@ fn enter(vcpu: &PageArc<Vcpu>, run: &mut VcpuRun) -> After {
     if this.reschedule.load(Ordering::SeqCst) || this.timer_fired.load(Ordering::SeqCst) {
         arch::ipi::interrupt_this();
     }
+    speculation::clear_buffers();
     let exit = run.hw.run();
     vcpu.in_guest.store(false, Ordering::SeqCst);
     match exit::handle(&**vcpu, run, exit) {

@@ -63,6 +63,7 @@ pub fn init() -> Result<(), &'static str> {
     let this = &CPUS[arch::cpu_index()];
     this.host.store(host.address(), Ordering::Relaxed);
     *this.asids.lock() = Asids::new(features.ebx);
+    crate::speculation::cover();
     crate::fpu::init();
     Ok(())
 }

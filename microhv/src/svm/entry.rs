@@ -1,6 +1,7 @@
 //! The way into a guest and back.
 #![allow(unsafe_code, reason = "the way into a guest")]
 
+use crate::speculation;
 use crate::vcpu::Registers;
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -27,6 +28,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, guest: u64, host:
         "push rdi",
         "clgi",
         "sti",
+        speculation::before_entry!(),
         "mov rax, rsi",
         "mov rbx, [rdi + {rbx}]",
         "mov rcx, [rdi + {rcx}]",
@@ -63,6 +65,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, guest: u64, host:
         "pop qword ptr [rdi + {rdi}]",
         "pop rax",
         "vmload rax",
+        speculation::after_exit!(),
         "cli",
         "stgi",
         "pop r15",
@@ -72,6 +75,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, guest: u64, host:
         "pop rbx",
         "pop rbp",
         "ret",
+        switch = sym speculation::SWITCH,
         rbx = const offset_of!(Registers, rbx),
         rcx = const offset_of!(Registers, rcx),
         rdx = const offset_of!(Registers, rdx),

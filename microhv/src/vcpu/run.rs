@@ -3,6 +3,7 @@
 use super::{CpuState, Hardware, backend};
 use crate::exit::MsrState;
 use crate::fpu;
+use crate::speculation;
 use crate::types::Mfn;
 
 /// The part of a vCPU that only the CPU running it touches.
@@ -41,8 +42,10 @@ impl VcpuRun {
 
     /// Call when the vCPU gets this CPU, before the first entry.
     pub fn load(&mut self) {
+        // False: this CPU ran it last, and it ran on no other since.
         let switch = self.fpu.load();
         if switch {
+            speculation::change_vcpu();
             self.load_tsc_aux();
         }
         self.hw.load(switch);

@@ -6,11 +6,18 @@ use crate::check;
 use crate::scenario::{HANG, Scenario, Stage};
 
 /// The scenarios of this subject.
-pub const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "iommu=debug, dom0=verbose, boot_verbose and sync_console say more",
-    debian: false,
-    play: flags,
-}];
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "iommu=debug, dom0=verbose, boot_verbose and sync_console say more",
+        debian: false,
+        play: flags,
+    },
+    Scenario {
+        name: "speculation: the log says what the CPU has and what is done, xl dmesg again",
+        debian: false,
+        play: speculation,
+    },
+];
 
 /// What each option brings.
 const BRINGS: [(&str, &[&str]); 4] = [
@@ -53,4 +60,28 @@ fn flags(stage: &Stage) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A machine whose CPU has no means, and whose CPUs are threads of one core.
+fn speculation(stage: &Stage) -> Result<()> {
+    const LINES: [&str; 2] = [
+        "Speculative mitigation facilities: none",
+        "Support for HVM VMs: None; Spectre v2: vulnerable, no means; BHI: not affected; L1TF: not affected; ",
+    ];
+    const THREADS: &str = "CPUs are threads of one core";
+    let usual = boot(stage, "", "NO")?;
+    check::contains(&usual, &LINES)?;
+    if usual.contains(THREADS) {
+        bail!("each of these CPUs is a core of its own:\n{usual}");
+    }
+    let mut machine = stage.machine();
+    machine
+        .extra
+        .extend(["-smp", "2,cores=1,threads=2"].map(Into::into));
+    let mut running = stage.boot(machine, &stage.archive()?)?;
+    running.wait_prompt(HANG)?;
+    let said = running.xl("xl dmesg")?;
+    check::contains(&said, &LINES)?;
+    check::contains(&said, &[THREADS])?;
+    running.power_off()
 }

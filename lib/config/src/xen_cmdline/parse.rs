@@ -1,8 +1,8 @@
 //! From words to options.
 
 use super::{
-    BOOLEAN_EXPECTED, Com, ConsoleList, Dom0, Dom0MaxVcpus, Dom0Mem, Iommu, LogLevel, XenCmdline,
-    named_boolean,
+    BOOLEAN_EXPECTED, Com, ConsoleList, Dom0, Dom0MaxVcpus, Dom0Mem, Iommu, LogLevel, SpecCtrl,
+    XenCmdline, named_boolean,
 };
 use crate::diagnostic::Diagnostic;
 use crate::span::Span;
@@ -48,6 +48,10 @@ impl<'a> XenCmdline<'a> {
             self.iommu.enabled = false;
             return Ok(());
         }
+        if name == "no-spec-ctrl" && value.is_none() {
+            self.spec_ctrl.enabled = false;
+            return Ok(());
+        }
         let known = [
             "dom0_mem",
             "dom0_max_vcpus",
@@ -59,6 +63,7 @@ impl<'a> XenCmdline<'a> {
             "loglvl",
             "guest_loglvl",
             "iommu",
+            "spec-ctrl",
         ];
         if !known.contains(&name) {
             let reason = "ignored, because microhv has no such option";
@@ -92,6 +97,7 @@ impl<'a> XenCmdline<'a> {
             "com2" => self.com2 = Com::parse(Com::COM2, "com2", value)?,
             "loglvl" => self.loglvl = LogLevel::parse("loglvl", value)?,
             "guest_loglvl" => self.guest_loglvl = LogLevel::parse("guest_loglvl", value)?,
+            "spec-ctrl" => self.spec_ctrl = SpecCtrl::parse(self.spec_ctrl, value, report)?,
             _ => self.iommu = Iommu::parse(self.iommu, value, report)?,
         }
         Ok(())

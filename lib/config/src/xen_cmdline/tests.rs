@@ -165,6 +165,32 @@ fn iommu_forms() {
 }
 
 #[test]
+fn spec_ctrl_forms() {
+    assert_eq!(clean("").spec_ctrl, SpecCtrl::default());
+    assert!(!clean("spec-ctrl=no").spec_ctrl.enabled);
+    assert!(!clean("no-spec-ctrl").spec_ctrl.enabled);
+    let wish = clean("spec-ctrl=rsb,no-ibpb-entry,md-clear=off,l1d-flush=1").spec_ctrl;
+    assert_eq!(
+        wish,
+        SpecCtrl {
+            rsb: Some(true),
+            ibpb_entry: Some(false),
+            verw: Some(false),
+            l1d_flush: Some(true),
+            ..SpecCtrl::default()
+        }
+    );
+    let wish = clean("spec-ctrl=ibrs,stibp=no spec-ctrl=no-ibpb,verw").spec_ctrl;
+    assert_eq!((wish.ibrs, wish.stibp), (Some(true), Some(false)));
+    assert_eq!((wish.ibpb, wish.verw), (Some(false), Some(true)));
+    assert!(
+        complaint("spec-ctrl=bti-thunk=retpoline").contains("warning: spec-ctrl: ignored"),
+        "Xen has it"
+    );
+    assert!(complaint("spec-ctrl").contains("expected '='"));
+}
+
+#[test]
 fn booleans() {
     assert!(
         clean("noreboot").noreboot
@@ -203,6 +229,9 @@ fn malformed_values_name_their_column_and_keep_the_default() {
         ("loglvl=loud", 8, "'loud'"),
         ("guest_loglvl=all/x", 18, "'x'"),
         ("iommu=debug,frob", 13, "'frob'"),
+        ("spec-ctrl=yes", 11, "'yes'"),
+        ("spec-ctrl=rsb,hvm", 15, "'hvm'"),
+        ("spec-ctrl=verw=maybe", 11, "'verw=maybe'"),
         ("dom0=pv", 6, "'pv'"),
         ("dom0=verbose=maybe", 6, "'verbose=maybe'"),
         ("dom0pvh=0", 9, "'0'"),
@@ -238,7 +267,7 @@ proptest::proptest! {
     #[test]
     fn near_misses_are_read_without_a_panic(
         words in proptest::collection::vec(
-            "(dom0_mem|dom0_max_vcpus|dom0|console|com1|loglvl|iommu|noreboot)=[-+%:,/=0-9a-zA-Z]{0,24}", 0..6)
+            "(dom0_mem|dom0_max_vcpus|dom0|console|com1|loglvl|iommu|spec-ctrl|noreboot)=[-+%:,/=0-9a-zA-Z]{0,24}", 0..6)
     ) {
         let text = words.join(" ");
         XenCmdline::parse(Span::new(&text), |d| {
