@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub gigabyte_pages: bool,
     /// INVEPT of one table.
     pub invept_single: bool,
+    /// The preemption timer counts when this bit of the time-stamp counter changes; `None` if there is no such timer.
+    pub timer_shift: Option<u32>,
 }
 
 /// Bits that must be one (low half of `register`) and those that may be (high half), against what is asked for.
@@ -82,17 +84,19 @@ impl Capabilities {
         }
         const MISSING: &str = "this CPU's VMX lacks a control that microhv needs (interrupt and NMI exits, virtual NMIs, \
                                TPR shadow, MSR and I/O bitmaps, PAT and EFER switching)";
+        let pin = controls(
+            rdmsr(msr::IA32_VMX_TRUE_PINBASED_CTLS),
+            (PinbasedControls::EXTERNAL_INTERRUPT_EXITING
+                | PinbasedControls::NMI_EXITING
+                | PinbasedControls::VIRTUAL_NMIS)
+                .bits(),
+            PinbasedControls::VMX_PREEMPTION_TIMER.bits(),
+        )
+        .ok_or(MISSING)?;
+        let has_timer = pin & PinbasedControls::VMX_PREEMPTION_TIMER.bits() != 0;
         Ok(Self {
             revision: basic as u32 & 0x7fff_ffff,
-            pin: controls(
-                rdmsr(msr::IA32_VMX_TRUE_PINBASED_CTLS),
-                (PinbasedControls::EXTERNAL_INTERRUPT_EXITING
-                    | PinbasedControls::NMI_EXITING
-                    | PinbasedControls::VIRTUAL_NMIS)
-                    .bits(),
-                0,
-            )
-            .ok_or(MISSING)?,
+            pin,
             primary: controls(
                 rdmsr(msr::IA32_VMX_TRUE_PROCBASED_CTLS),
                 (PrimaryControls::INTERRUPT_WINDOW_EXITING
@@ -139,6 +143,7 @@ impl Capabilities {
             cr4_one: rdmsr(msr::IA32_VMX_CR4_FIXED0),
             gigabyte_pages: tables & ept::PAGES_1G != 0,
             invept_single: tables & ept::INVEPT_SINGLE != 0,
+            timer_shift: has_timer.then(|| rdmsr(msr::IA32_VMX_MISC) as u32 & 0x1f),
         })
     }
 
@@ -162,6 +167,7 @@ pub mod tests {
             msr::IA32_VMX_TRUE_EXIT_CTLS => 0x007f_ffff_0003_6dfb,
             msr::IA32_VMX_TRUE_ENTRY_CTLS => 0x0000_ffff_0000_11fb,
             msr::IA32_VMX_EPT_VPID_CAP => 0x0000_0f01_0633_4141,
+            msr::IA32_VMX_MISC => 0x7004_c1e5,
             msr::IA32_VMX_CR0_FIXED0 => 0x8000_0021,
             msr::IA32_VMX_CR4_FIXED0 => 0x2000,
             _ => 0,
@@ -172,7 +178,8 @@ pub mod tests {
     fn controls_are_the_manuals() {
         let chosen = Capabilities::choose(broadwell).unwrap();
         assert_eq!(chosen.revision, 0x2b);
-        assert_eq!(chosen.pin, 0x16 | 1 << 0 | 1 << 3 | 1 << 5);
+        assert_eq!(chosen.pin, 0x16 | 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6);
+        assert_eq!(chosen.timer_shift, Some(5));
         let primary =
             1 << 3 | 1 << 7 | 1 << 10 | 1 << 11 | 1 << 21 | 1 << 25 | 1 << 28 | 1 << 29 | 1 << 31;
         assert_eq!(chosen.primary, 0x0400_6172 | primary);

@@ -26,6 +26,7 @@ pub mod reason {
     pub const TPR_BELOW_THRESHOLD: u16 = 43;
     pub const EPT_VIOLATION: u16 = 48;
     pub const INVEPT: u16 = 50;
+    pub const PREEMPTION_TIMER: u16 = 52;
     pub const INVVPID: u16 = 53;
     pub const WBINVD: u16 = 54;
     pub const XSETBV: u16 = 55;
@@ -64,7 +65,7 @@ pub fn decode(fields: &Fields, registers: &Registers) -> Exit {
             };
             Exit::Exception(fields.interruption as u8, code)
         }
-        reason::INTERRUPT => Exit::HostInterrupt,
+        reason::INTERRUPT | reason::PREEMPTION_TIMER => Exit::HostInterrupt,
         reason::TRIPLE_FAULT => Exit::Shutdown,
         reason::INTERRUPT_WINDOW | reason::NMI_WINDOW | reason::TPR_BELOW_THRESHOLD => {
             Exit::InterruptWindow
@@ -159,6 +160,7 @@ mod tests {
             (36, Exit::UndefinedInstruction),
             (43, Exit::InterruptWindow),
             (50, Exit::UndefinedInstruction),
+            (52, Exit::HostInterrupt),
             (55, Exit::SetXcr),
             (0x8000_0021, Exit::EntryFailed),
             (

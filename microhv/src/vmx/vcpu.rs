@@ -7,7 +7,7 @@ use super::event::{Information, Interrupted};
 use super::switched::{self, Switched};
 use super::vmcs::Vmcs;
 use super::{control_registers, enable, entry, host, instructions, segments};
-use crate::arch;
+use crate::arch::{self, timer};
 use crate::ept;
 use crate::mm::PageBox;
 use crate::types::Mfn;
@@ -62,6 +62,8 @@ pub struct Vcpu {
     primary_written: u32,
     /// The task priority threshold as it is in the structure.
     threshold: u8,
+    /// The preemption timer's value as it is in the structure.
+    timer: u64,
     /// It is this CPU's current structure; it has been entered since it became so.
     loaded: bool,
     launched: bool,
@@ -94,6 +96,7 @@ impl Vcpu {
             primary: capabilities.primary,
             primary_written: capabilities.primary,
             threshold: 0,
+            timer: 0,
             loaded: false,
             launched: false,
             switched_changed: false,
@@ -203,6 +206,23 @@ impl Vcpu {
         if self.threshold != threshold {
             self.threshold = threshold;
             self.vmcs.write(control::TPR_THRESHOLD, threshold.into());
+        }
+    }
+
+    /// Bounds how long the guest runs with interrupts off. On hardware the host's interrupts end guest mode whatever the
+    /// guest's IF; Bochs 3.0 holds them back until IF changes if it was clear at the entry (docs/cpu.md).
+    fn offer_timer(&mut self) {
+        let Some(shift) = self.capabilities.timer_shift else {
+            return;
+        };
+        let timer = if self.interrupts_enabled() {
+            u32::MAX.into()
+        } else {
+            (timer::tsc_khz() >> shift).max(1)
+        };
+        if self.timer != timer {
+            self.timer = timer;
+            self.vmcs.write(guest::VMX_PREEMPTION_TIMER_VALUE, timer);
         }
     }
 
@@ -342,6 +362,7 @@ impl VirtualCpu for Vcpu {
         self.write_registers();
         self.offer_events();
         self.offer_threshold();
+        self.offer_timer();
         if !self.enter() {
             log::error!(
                 "vmx: the entry failed with VM-instruction error {}",
