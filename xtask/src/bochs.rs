@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::output::step;
-use crate::{host, paths};
+use crate::paths;
+use crate::suite::{self, LIBRARIES};
 
 /// The suite whose Bochs is tested; sid's 3.1 computes wrongly and crashes Linux.
 const SUITE: &str = "trixie";
@@ -16,12 +17,6 @@ const SUITE: &str = "trixie";
 const VERSION: &str = "3.0";
 /// Bochs, the display with the fewest libraries, and the machine's firmware.
 const PACKAGES: [&str; 4] = ["bochs", "bochs-term", "bochsbios", "vgabios"];
-/// Who signs Debian's packages.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Where Debian is if this host's own apt does not say.
-const MIRROR: &str = "http://deb.debian.org/debian";
-/// Where the packages have their libraries.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The folder that Bochs is in, or will be.
 pub fn folder() -> PathBuf {
@@ -50,21 +45,8 @@ pub fn get() -> Result<PathBuf> {
         }
     }
     let root = work.join("root");
-    fs::create_dir_all(&root)?;
-    let packages = download(&work.join("apt"))
+    let version = suite::unpack(SUITE, &PACKAGES, &work.join("apt"), &root)
         .context("cannot fetch Bochs 3.0 of Debian 13, the only one with VMX")?;
-    step("Unpacking", "Bochs");
-    let mut version = String::new();
-    for package in &packages {
-        host::quiet(Command::new("dpkg-deb").arg("-x").arg(package).arg(&root))?;
-        let name = package.file_name().unwrap_or_default().to_string_lossy();
-        if let Some(rest) = name.strip_prefix("bochs_") {
-            rest.split('_')
-                .next()
-                .unwrap_or_default()
-                .clone_into(&mut version);
-        }
-    }
     ensure!(
         version.starts_with(VERSION),
         "Debian 13 has Bochs {version:?}, and microhv is tested with {VERSION}"
@@ -77,104 +59,6 @@ pub fn get() -> Result<PathBuf> {
     fs::remove_dir_all(&work)?;
     step("Made", &format!("{} (Bochs {version})", target.display()));
     Ok(target)
-}
-
-/// Has apt download the packages with all they need, by a configuration of its own in `folder`: this host's suites,
-/// packages and settings do not matter. Gives the files.
-fn download(folder: &Path) -> Result<Vec<PathBuf>> {
-    for program in ["apt-get", "dpkg-deb"] {
-        ensure!(
-            host::find(program).is_some(),
-            "there is no {program} here: Bochs comes out of Debian's packages"
-        );
-    }
-    ensure!(
-        Path::new(KEYRING).exists(),
-        "there is no {KEYRING}: apt-get install debian-archive-keyring"
-    );
-    for place in ["etc", "lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(folder.join(place))?;
-    }
-    let configuration = folder.join("apt.conf");
-    fs::write(folder.join("status"), "")?;
-    fs::write(folder.join("etc/debian.sources"), sources(&mirror()))?;
-    fs::write(&configuration, settings(folder)?)?;
-    let apt = |words: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command
-            .env("APT_CONFIG", &configuration)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(words);
-        host::quiet(&mut command)
-    };
-    step(
-        "Updating",
-        "package lists of Debian 13, apart from this host's",
-    );
-    apt(&["update", "-qq"])?;
-    step("Downloading", "Bochs 3.0 and its libraries (20 MB, once)");
-    apt(&[&["install", "-y", "-qq", "--download-only"][..], &PACKAGES].concat())?;
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder.join("cache/archives"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            files.push(path);
-        }
-    }
-    Ok(files)
-}
-
-/// Debian's mirror that this host uses, or Debian's own.
-fn mirror() -> String {
-    let targets = Command::new("apt-get")
-        .args([
-            "indextargets",
-            "--format",
-            "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
-            "Created-By: Packages",
-        ])
-        .output();
-    let said = targets.map(|output| output.stdout).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    // Neither security updates nor other people's packages are there.
-    let found = said
-        .lines()
-        .find_map(|line| line.strip_prefix("Debian|Debian|"));
-    found.unwrap_or(MIRROR).trim_end_matches('/').to_owned()
-}
-
-fn sources(mirror: &str) -> String {
-    format!(
-        "Types: deb\nURIs: {mirror}\nSuites: {SUITE}\nComponents: main\nArchitectures: amd64\nSigned-By: {KEYRING}\n"
-    )
-}
-
-fn settings(folder: &Path) -> Result<String> {
-    let folder = folder.to_str().context("the path of target/ is no text")?;
-    if folder.contains(['"', '\n']) {
-        bail!("apt cannot use a folder whose path has quotes in it: {folder}");
-    }
-    Ok(format!(
-        r#"APT::Architecture "amd64";
-APT::Architectures {{ "amd64"; }};
-APT::Install-Recommends "false";
-APT::Sandbox::User "root";
-Acquire::Languages "none";
-Acquire::Retries "3";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Debug::NoLocking "true";
-Dir::Etc::main "/dev/null";
-Dir::Etc::parts "/dev/null";
-Dir::Etc::sourcelist "/dev/null";
-Dir::Etc::sourceparts "{folder}/etc/";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State "{folder}/";
-Dir::State::lists "{folder}/lists/";
-Dir::State::status "{folder}/status";
-Dir::Cache "{folder}/cache/";
-"#
-    ))
 }
 
 /// Takes what is needed out of the unpacked packages: `lib` (the program, its plugins, all libraries and their loader)
@@ -279,14 +163,5 @@ mod tests {
                     \tlibx.so => not found\n\t/lib64/ld-linux-x86-64.so.2 (0x00)\n";
         let found: Vec<_> = libraries(list).collect();
         assert_eq!(found, [PathBuf::from("/root/usr/lib/libc.so.6")]);
-    }
-
-    #[test]
-    fn apts_own_files_stay_out_of_it() {
-        let text = settings(Path::new("/t/apt")).unwrap();
-        assert!(text.contains("Dir::State::lists \"/t/apt/lists/\";"));
-        assert_eq!(text.matches("\"/dev/null\"").count(), 5);
-        assert!(settings(Path::new("/a\"b")).is_err());
-        assert!(sources("http://m/debian").contains("URIs: http://m/debian\nSuites: trixie\n"));
     }
 }

@@ -122,7 +122,7 @@ pub struct Run {
     /// Another disk, such as cargo xtask image makes; with --boot bios or uefi it boots as it is.
     #[arg(long, value_name = "FILE", conflicts_with = "add")]
     pub disk: Option<PathBuf>,
-    /// The QEMU binary.
+    /// The QEMU binary; trixie or sid: that of this suite of Debian, which is fetched.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,
     /// Number of CPUs.
@@ -165,7 +165,7 @@ pub struct Xl {
 pub struct Test {
     /// Only what has this in its name.
     pub filter: Option<String>,
-    /// The QEMU binary.
+    /// The QEMU binary; trixie or sid: that of this suite of Debian, which is fetched.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,
     /// The IOMMU of machines that do not ask for a certain one.
@@ -182,7 +182,7 @@ pub struct Bench {
     /// What to measure.
     #[arg(value_enum)]
     pub subject: Subject,
-    /// The QEMU binary.
+    /// The QEMU binary; trixie or sid: that of this suite of Debian, which is fetched.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,
 }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use crate::host::Tool;
 use crate::kvm::{self, Offer};
-use crate::{bochs, build, host};
+use crate::{bochs, build, host, suite};
 
 /// Prints a line for each thing that is needed; fails if one of them is missing.
 pub fn doctor() -> ExitCode {
@@ -70,7 +70,7 @@ pub fn doctor() -> ExitCode {
 fn bochs() -> &'static str {
     if bochs::is_there() {
         "Bochs (--emulator bochs, a machine with VMX) is in target/cache/bochs"
-    } else if !Path::new(bochs::KEYRING).exists() {
+    } else if !Path::new(suite::KEYRING).exists() {
         "Bochs (--emulator bochs, a machine with VMX) cannot be fetched: apt-get install debian-archive-keyring"
     } else {
         "Bochs (--emulator bochs, a machine with VMX) is fetched when it is needed, without being installed"

@@ -17,7 +17,9 @@ mod kvm;
 mod logs;
 mod output;
 mod paths;
+mod qemu;
 mod run;
+mod suite;
 mod test;
 mod xl;
 

@@ -15,7 +15,7 @@ use qemu_tests::machine::terminal;
 
 use crate::kvm::{self, Offer};
 use crate::output::step;
-use crate::{bochs, build, cli, host, image, paths, xl};
+use crate::{bochs, build, cli, host, image, paths, qemu, xl};
 
 /// The address that the Debian guest asks QEMU's DHCP server for.
 const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 20);
@@ -34,9 +34,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     if arguments.emulator == cli::Emulator::Bochs {
         return in_bochs(arguments, batch);
     }
-    if arguments.qemu == host::QEMU.program {
-        host::ensure(&[host::QEMU])?;
-    }
+    let qemu = qemu::get(&arguments.qemu)?;
     build::all()?;
     let mut images = image::all(!arguments.no_guest)?;
     for argument in &arguments.add {
@@ -49,7 +47,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         })?;
     }
     let mut machine = Machine::new(&images.microhv);
-    machine.qemu.clone_from(&arguments.qemu);
+    machine.qemu = qemu;
     machine.cpus = arguments.cpus;
     machine.memory = arguments.memory;
     machine.iommu = arguments.iommu.unwrap_or(cli::Iommu::Vtd).into();

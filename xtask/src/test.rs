@@ -8,7 +8,7 @@ use qemu_tests::scenario::Emulator;
 use qemu_tests::scenarios;
 
 use crate::build::{self, DOMAINS, FAULTY, TARGET, cargo};
-use crate::{cli, host, image, paths};
+use crate::{cli, host, image, paths, qemu};
 
 /// Runs everything whose name has the filter in it.
 ///
@@ -29,9 +29,7 @@ pub fn test(arguments: &cli::Test) -> Result<ExitCode> {
             .for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    if arguments.qemu == host::QEMU.program {
-        host::ensure(&[host::QEMU])?;
-    }
+    let qemu = qemu::get(&arguments.qemu)?;
     // Host tests make and check file systems too.
     host::ensure(&host::TOOLS)?;
     build::ensure_components()?;
@@ -53,7 +51,7 @@ pub fn test(arguments: &cli::Test) -> Result<ExitCode> {
                 scenario,
                 &images,
                 &Emulator {
-                    qemu: arguments.qemu.clone(),
+                    qemu: qemu.clone(),
                     iommu: arguments.iommu.into(),
                 },
                 &paths::target().join("test"),

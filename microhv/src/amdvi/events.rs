@@ -132,7 +132,7 @@ impl EventLog {
     }
 
     /// The oldest event, which leaves the log. An entry counts once its code is there: the tail pointer may be ahead of
-    /// the entry on some units, and QEMU 7.2 does not move it at all.
+    /// the entry on some units.
     fn pop(&mut self) -> Option<Event> {
         let low = phys::read_u64(self.frame, self.head);
         let event = Event {

@@ -77,7 +77,9 @@ fn count(sbdf: Sbdf, space: &dyn Space) -> heapless::Vec<u8, MAX_BINDINGS> {
         return heapless::Vec::new();
     }
     if let Some(device) = devices.assigned.iter_mut().find(|one| one.sbdf == sbdf) {
-        device.shadow.quarantine(space, sbdf);
+        if !device.shadow.quarantine(space, sbdf) {
+            return heapless::Vec::new(); // Faults from before that, told late.
+        }
         let domain = device.domain;
         log::warn!(
             "PCI: {sbdf} keeps faulting: quarantined, it may not master the bus while {domain} has it; {domain} is told"
@@ -86,8 +88,10 @@ fn count(sbdf: Sbdf, space: &dyn Space) -> heapless::Vec<u8, MAX_BINDINGS> {
     }
     if devices.functions.find(sbdf).is_some() {
         let now = space.read16(sbdf, register::COMMAND);
-        space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
-        log::warn!("PCI: {sbdf} keeps faulting; it may not master the bus any more");
+        if now & command::BUS_MASTER != 0 {
+            space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
+            log::warn!("PCI: {sbdf} keeps faulting; it may not master the bus any more");
+        }
     }
     heapless::Vec::new()
 }

@@ -46,11 +46,14 @@ impl Shadow {
         }
     }
 
-    /// Bus mastering is off from now on.
-    pub fn quarantine(&mut self, space: &dyn Space, sbdf: Sbdf) {
-        self.quarantined = true;
+    /// Bus mastering is off from now on; false if it was before.
+    pub fn quarantine(&mut self, space: &dyn Space, sbdf: Sbdf) -> bool {
+        if core::mem::replace(&mut self.quarantined, true) {
+            return false;
+        }
         let now = space.read16(sbdf, register::COMMAND);
         space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
+        true
     }
 
     /// What the register at `index` can hold: bits that can be written, bits that are fixed.
@@ -209,8 +212,9 @@ mod tests {
     fn a_device_in_quarantine_does_not_master_the_bus() {
         let (space, mut shadow) = device();
         shadow.write_register(&space, DEVICE, 4, 2, 6);
-        shadow.quarantine(&space, DEVICE);
+        assert!(shadow.quarantine(&space, DEVICE));
         assert_eq!(space.read16(DEVICE, 4), 0x0402);
+        assert!(!shadow.quarantine(&space, DEVICE), "said once");
         shadow.write_register(&space, DEVICE, 4, 2, 6);
         assert_eq!(shadow.read(&space, DEVICE, 4, 2), 0x0402);
     }

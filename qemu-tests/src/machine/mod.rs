@@ -1,6 +1,7 @@
 //! A QEMU machine: its command line ([`qemu`]), its serial console ([`serial`]) and how it ended ([`qmp`]);
 //! its second serial port is the [`channel`] for commands. [`bochs`] is a machine of another emulator.
 
+mod amd_iommu;
 pub mod bochs;
 pub mod channel;
 pub mod prompt;

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::amd_iommu;
+
 /// Where the virtio-blk disk sits, as `bus/slot/function`; loader.conf's `blkback_pptdevs` names the same place.
 pub const DISK_SLOT: &str = "0/2/0";
 /// Where the virtio-net NIC sits, as `bus/slot/function`; loader.conf's `netback_pptdevs` names the same place.
@@ -242,6 +244,9 @@ impl Machine {
             Command::new(&self.qemu)
         };
         command.args(self.arguments());
+        if self.iommu == Iommu::AmdVi {
+            command.args(amd_iommu::arguments(&self.qemu));
+        }
         command
     }
 }

@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |stage| isolation::isolated(stage.with_iommu(Iommu::AmdVi)),
     },
     Scenario {
+        name: "AMD-Vi: a device that faults without end is quarantined",
+        debian: false,
+        play: |stage| isolation::quarantined(stage.with_iommu(Iommu::AmdVi)),
+    },
+    Scenario {
         name: "AMD-Vi: Debian to userland with the default image",
         debian: true,
         play: |stage| debian::userland(stage.with_iommu(Iommu::AmdVi)),

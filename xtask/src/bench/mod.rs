@@ -14,7 +14,7 @@ use qemu_tests::images::Images;
 use qemu_tests::machine::qemu::Machine;
 use qemu_tests::machine::serial::Running;
 
-use crate::{build, cli, elf, host, image, paths};
+use crate::{build, cli, elf, image, paths, qemu};
 
 pub use boot::boot;
 pub use create::create;
@@ -52,18 +52,16 @@ impl Counts {
 
 impl Bench {
     fn new(arguments: &cli::Bench, with_guest: bool) -> Result<Self> {
-        if arguments.qemu == host::QEMU.program {
-            host::ensure(&[host::QEMU])?;
-        }
+        let qemu = qemu::get(&arguments.qemu)?;
         build::all()?;
-        let plugin = plugin(arguments)?;
+        let plugin = plugin(&qemu)?;
         let images = image::all(with_guest)?;
         let window = elf::window(&std::fs::read(build::binary("microhv"))?)?;
         Ok(Self {
             plugin,
             window,
             images,
-            qemu: arguments.qemu.clone(),
+            qemu,
         })
     }
 
@@ -126,8 +124,8 @@ fn line(what: &str, value: impl std::fmt::Display) {
 }
 
 /// Builds the counting plugin for the plugin interface of the QEMU that will load it.
-fn plugin(arguments: &cli::Bench) -> Result<PathBuf> {
-    let output = Command::new(&arguments.qemu)
+fn plugin(qemu: &std::ffi::OsStr) -> Result<PathBuf> {
+    let output = Command::new(qemu)
         .arg("--version")
         .output()
         .context("QEMU")?;

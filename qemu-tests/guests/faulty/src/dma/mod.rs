@@ -29,6 +29,7 @@ pub fn attack(boot: &domain::Boot) {
         Ok(()) => log::info!("faulty: done"),
         Err(why) => log::error!("faulty: {why}"),
     }
+    log::info!("faulty: it is over");
 }
 
 fn try_attack(target: u64, page: u64, insist: bool) -> Result<(), &'static str> {
@@ -53,10 +54,11 @@ fn try_attack(target: u64, page: u64, insist: bool) -> Result<(), &'static str> 
             return Err("the device does not work");
         }
     }
+    let port = insist.then(|| insist::listen(&device)).transpose()?;
     let outcome = disk.read(1, target, Instant::now() + PATIENCE);
     log::info!("faulty: {outcome:?} for {target:#x}");
-    if insist {
-        insist::insist(&mut disk, &device, target)?;
+    if let Some(port) = port {
+        insist::insist(&mut disk, &device, &port, target)?;
     }
     Ok(())
 }
