@@ -7,6 +7,9 @@
 mod connect;
 mod locate;
 mod sharing;
+mod unit;
+
+pub use unit::Unit;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -19,10 +22,9 @@ use domain::xenbus::{Device, XenbusState, backend_event};
 use xen_abi::grant_table::GrantRef;
 use xen_abi::{DomId, Errno};
 
-use crate::disk::{Disk, Limits};
-use crate::engine::{ConnectionId, Engine, Notify};
+use crate::disk::Disk;
+use crate::engine::{ConnectionId, Notify};
 use crate::extents::Extents;
-use crate::gpt::Partition;
 use crate::pages::Grants;
 
 /// Where our devices are in the store, relative to our own directory.
@@ -31,7 +33,7 @@ const ROOT: &str = "backend/vbd";
 const TOKEN: &str = ROOT;
 
 /// What the xenbus side needs of the runtime, besides mapping pages.
-pub trait Platform: Grants {
+pub trait Platform: Grants + Clone {
     /// A mapped ring.
     type Ring: AsRef<SharedMemory>;
     /// A bound event channel; closed when dropped.
@@ -64,6 +66,8 @@ type Key = (DomId, String);
 /// One virtual disk.
 struct Vbd {
     device: Device,
+    /// Which of the disks it is on.
+    unit: usize,
     extents: Extents,
     /// The sectors are a file's on Domain-0's own disk.
     file: bool,
@@ -82,16 +86,15 @@ enum Ending {
     Forget,
 }
 
-/// All virtual disks on one disk.
+/// All virtual disks on all our disks.
 pub struct Backends<D, P: Platform> {
-    engine: Engine<D, P, P::Ring, P::Port>,
-    limits: Limits,
-    partitions: Vec<Partition>,
+    platform: P,
+    units: Vec<Unit<D, P>>,
     vbds: BTreeMap<Key, Vbd>,
     /// Directories that named no disk of ours; looked at again when they have gone and come.
     refused: BTreeSet<Key>,
-    /// Connections whose ring made no sense.
-    failed: Vec<ConnectionId>,
+    /// Connections whose ring made no sense, with the disks that they are to.
+    failed: Vec<(usize, ConnectionId)>,
 }
 
 /// Why a device cannot go on: what the log and the store's `error` key say.
@@ -104,24 +107,24 @@ impl From<Errno> for Failure {
 }
 
 impl<D: Disk, P: Platform> Backends<D, P> {
-    /// No virtual disks yet.
+    /// No virtual disks yet, on disks with the given names: `vd0`, `md0`.
     #[must_use]
-    pub fn new(disk: D, platform: P, partitions: Vec<Partition>) -> Self {
-        let limits = disk.limits();
-        let engine = Engine::new(disk, platform);
+    pub fn new(disks: impl IntoIterator<Item = (String, D)>, platform: P) -> Self {
+        let units = disks.into_iter();
         Self {
-            engine,
-            limits,
-            partitions,
+            units: units
+                .map(|(name, disk)| Unit::new(name, disk, platform.clone()))
+                .collect(),
+            platform,
             vbds: BTreeMap::new(),
             refused: BTreeSet::new(),
             failed: Vec::new(),
         }
     }
 
-    /// The engine.
-    pub fn engine(&mut self) -> &mut Engine<D, P, P::Ring, P::Port> {
-        &mut self.engine
+    /// The disks.
+    pub fn units(&mut self) -> &mut [Unit<D, P>] {
+        &mut self.units
     }
 
     /// Asks the store for news of devices; the first come at once.
@@ -138,10 +141,11 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             return false;
         };
         if let Some(id) = vbd.connection
-            && let Err(error) = self.engine.serve(id)
+            && let Some(unit) = self.units.get_mut(vbd.unit)
+            && let Err(error) = unit.engine.serve(id)
         {
             log::error!("{}: {error}", vbd.device.path);
-            self.failed.push(id);
+            self.failed.push((vbd.unit, id));
         }
         true
     }
@@ -266,8 +270,10 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         let Some(vbd) = self.vbds.get_mut(key) else {
             return;
         };
-        if let Some(id) = vbd.connection {
-            self.engine.close(id);
+        if let Some(id) = vbd.connection
+            && let Some(unit) = self.units.get_mut(vbd.unit)
+        {
+            unit.engine.close(id);
         }
         // Once the directory has gone, its state does not matter any more.
         if vbd.ending != Some(Ending::Forget) {
@@ -278,11 +284,11 @@ impl<D: Disk, P: Platform> Backends<D, P> {
 
     /// Ends what can end now. To be called after each round of completions.
     pub fn settle(&mut self, store: &mut Store) {
-        for id in core::mem::take(&mut self.failed) {
+        for (unit, id) in core::mem::take(&mut self.failed) {
             let key = self
                 .vbds
                 .iter()
-                .find(|(_, vbd)| vbd.connection == Some(id))
+                .find(|(_, vbd)| vbd.unit == unit && vbd.connection == Some(id))
                 .map(|(key, _)| key.clone());
             if let Some(key) = key {
                 let path = format!("{ROOT}/{}/{}", key.0, key.1);
@@ -291,14 +297,18 @@ impl<D: Disk, P: Platform> Backends<D, P> {
                     &path,
                     &Failure("the ring makes no sense".to_string()),
                 );
-                self.engine.close(id);
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.engine.close(id);
+                }
                 if let Some(vbd) = self.vbds.get_mut(&key) {
                     vbd.ending = vbd.ending.or(Some(Ending::To(XenbusState::Closing)));
                 }
             }
         }
         let ready = |vbd: &Vbd| {
-            vbd.ending.is_some() && vbd.connection.is_none_or(|id| self.engine.is_idle(id))
+            let unit = self.units.get(vbd.unit);
+            let idle = |id| unit.is_none_or(|unit| unit.engine.is_idle(id));
+            vbd.ending.is_some() && vbd.connection.is_none_or(idle)
         };
         let keys: Vec<Key> = self
             .vbds
@@ -311,13 +321,15 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             let Some(vbd) = self.vbds.get_mut(&key) else {
                 continue;
             };
-            if let Some(id) = vbd.connection.take() {
+            if let Some(id) = vbd.connection.take()
+                && let Some(unit) = self.units.get_mut(vbd.unit)
+            {
                 log::info!(
                     "{}: disconnected after {:?}",
                     vbd.device.path,
-                    self.engine.counts(id)
+                    unit.engine.counts(id)
                 );
-                self.engine.disconnect(id);
+                unit.engine.disconnect(id);
                 vbd.ports.clear();
             }
             match vbd.ending.take() {

@@ -73,6 +73,7 @@ impl Guest {
     }
 }
 
+#[derive(Clone)]
 pub struct FakeGrants(pub Rc<Guest>);
 
 impl Grants for FakeGrants {

@@ -176,9 +176,9 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Finds what a backend's `params` key names: `/dev/gpt/NAME`, `/dev/vd0pN`, or `/dev/vd0`, the whole disk.
+/// Finds on `disk` what a backend's `params` key names: `/dev/gpt/NAME`, `/dev/vd0pN`, or `/dev/vd0`, the whole of the disk `vd0`.
 #[must_use]
-pub fn find(params: &str, sectors: u64, partitions: &[Partition]) -> Option<Extent> {
+pub fn find(params: &str, disk: &str, sectors: u64, partitions: &[Partition]) -> Option<Extent> {
     let whole = Extent { start: 0, sectors };
     if let Some(name) = params.strip_prefix("/dev/gpt/") {
         return partitions
@@ -186,7 +186,7 @@ pub fn find(params: &str, sectors: u64, partitions: &[Partition]) -> Option<Exte
             .find(|partition| partition.name == name)
             .map(|partition| partition.extent);
     }
-    match params.strip_prefix("/dev/vd0")? {
+    match params.strip_prefix("/dev/")?.strip_prefix(disk)? {
         "" => Some(whole),
         part => {
             let number: u32 = part.strip_prefix('p')?.parse().ok()?;
@@ -250,14 +250,17 @@ pub(crate) mod tests {
             start: 2148,
             sectors: 100,
         };
-        assert_eq!(find("/dev/gpt/debian-root", 4096, &found), Some(root));
-        assert_eq!(find("/dev/vd0p2", 4096, &found), Some(root));
         assert_eq!(
-            find("/dev/gpt/größer", 4096, &found).map(|extent| extent.start),
+            find("/dev/gpt/debian-root", "vd0", 4096, &found),
+            Some(root)
+        );
+        assert_eq!(find("/dev/vd0p2", "vd0", 4096, &found), Some(root));
+        assert_eq!(
+            find("/dev/gpt/größer", "vd0", 4096, &found).map(|extent| extent.start),
             Some(2248)
         );
         assert_eq!(
-            find("/dev/vd0", 4096, &found).map(|extent| extent.sectors),
+            find("/dev/vd0", "vd0", 4096, &found).map(|extent| extent.sectors),
             Some(4096)
         );
         for nothing in [
@@ -266,11 +269,13 @@ pub(crate) mod tests {
             "/dev/vd0p4",
             "/dev/vd0p",
             "/dev/vd1",
+            "/dev/md0",
+            "/dev/vd00",
             "/dev/vd0x",
             "debian-root",
             "",
         ] {
-            assert_eq!(find(nothing, 4096, &found), None, "{nothing}");
+            assert_eq!(find(nothing, "vd0", 4096, &found), None, "{nothing}");
         }
     }
 

@@ -1,25 +1,29 @@
-//! Wires the logic to the runtime: the disk, the store, grants and event channels, and the event loop.
+//! Wires the logic to the runtime: the disks, the store, grants and event channels, and the event loop.
 
 extern crate alloc;
 
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use blkback::any_disk::AnyDisk;
 use blkback::backend::{Backends, Platform};
-use blkback::disk::{Command, Disk, Segment};
 use blkback::engine::Notify;
-use blkback::gpt;
+use blkback::memory_disk::MemoryDisk;
 use blkback::pages::Grants;
-use blkback::virtio_disk::VirtioDisk;
+use blkback::virtio_disk::{DiskError, VirtioDisk};
 use domain::grant::{self, MapRequest, MappedPage, MappedRange};
 use domain::store::Store;
 use domain::xen_abi::grant_table::GrantRef;
 use domain::xen_abi::sched::SHUTDOWN_CRASH;
 use domain::{Boot, DomId, Errno, Instant, PageRange, Port, event};
-use virtio::PciDevice;
 use virtio::virtio_drivers::transport::DeviceType;
+use virtio::{OpenError, PciDevice};
 
 /// Grants and event channels of the runtime.
+#[derive(Clone, Copy)]
 struct Runtime;
 
 impl Grants for Runtime {
@@ -92,36 +96,51 @@ impl Notify for Channel {
     }
 }
 
-type Controller = VirtioDisk<PciDevice>;
-
 /// The domain's main function.
-pub fn main(_: &'static Boot) {
-    let (mut disk, interrupt) = match open() {
-        Ok(opened) => opened,
+pub fn main(boot: &'static Boot) {
+    let mut disks = Vec::new();
+    let mut interrupt = None;
+    match open() {
+        Ok((disk, port)) => {
+            disks.push(("vd0".to_string(), AnyDisk::Virtio(Box::new(disk))));
+            interrupt = Some(port.number());
+            // It is ours as long as we live.
+            core::mem::forget(port);
+        }
+        Err(DiskError::Open(OpenError::Missing(_))) => log::info!("no disk controller is assigned"),
         Err(reason) => {
             log::error!("no disk: {reason}");
             event::shutdown(SHUTDOWN_CRASH)
         }
-    };
-    let limits = disk.limits();
-    log::info!("disk of {} MiB, {limits:?}", limits.sectors >> 11);
-    let read = |sector, count| read_sectors(&mut disk, &interrupt, sector, count);
-    let partitions = gpt::partitions(limits.sectors, read).unwrap_or_else(|error| {
-        log::warn!("{error}");
-        Vec::new()
-    });
-    for partition in &partitions {
-        let (name, extent) = (&partition.name, partition.extent);
-        log::info!(
-            "partition {}: {name:?}, {} MiB from sector {}",
-            partition.number,
-            extent.sectors >> 11,
-            extent.start
+    }
+    for (number, module) in boot.modules.iter().enumerate() {
+        log::info!("md{number}: {}", module.cmdline);
+        if let Some(disk) = MemoryDisk::of_module(module) {
+            disks.push((format!("md{number}"), AnyDisk::Memory(disk)));
+        }
+    }
+    if disks.is_empty() {
+        log::warn!(
+            "there are no disks: no controller is assigned, and loader.conf names no image of type md_image"
         );
     }
-    let mut backends = Backends::new(disk, Runtime, partitions);
+    let mut backends = Backends::new(disks, Runtime);
+    for unit in backends.units() {
+        unit.read_table();
+        let (name, limits) = (&unit.name, unit.limits());
+        log::info!("{name}: {} MiB, {limits:?}", limits.sectors >> 11);
+        for partition in unit.partitions() {
+            log::info!(
+                "{name}: partition {}: {:?}, {} MiB from sector {}",
+                partition.number,
+                partition.name,
+                partition.extent.sectors >> 11,
+                partition.extent.start
+            );
+        }
+    }
     match Store::connect() {
-        Ok(mut store) => serve(&mut backends, &mut store, &interrupt),
+        Ok(mut store) => serve(&mut backends, &mut store, interrupt),
         Err(errno) => {
             log::error!("no store: {errno}");
             event::shutdown(SHUTDOWN_CRASH)
@@ -129,79 +148,42 @@ pub fn main(_: &'static Boot) {
     }
 }
 
-fn open() -> Result<(Controller, Port), blkback::virtio_disk::DiskError> {
-    use blkback::virtio_disk::DiskError;
+fn open() -> Result<(VirtioDisk<PciDevice>, Port), DiskError> {
     let mut device = PciDevice::open(DeviceType::Block).map_err(DiskError::Open)?;
     log::info!("virtio-blk at {}", device.sbdf());
     let interrupt = device
         .bind_queue(0, 0)
-        .map_err(|errno| DiskError::Open(virtio::OpenError::Hypervisor(errno)))?;
+        .map_err(|errno| DiskError::Open(OpenError::Hypervisor(errno)))?;
     let disk = VirtioDisk::new(device)?;
     disk.check()?;
     Ok((disk, interrupt))
 }
 
-/// How long the disk may take to give a few sectors at start-up.
+/// How long the disk may take to give a few sectors.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads sectors and waits for them.
-fn read_sectors(
-    disk: &mut Controller,
-    interrupt: &Port,
-    sector: u64,
-    count: usize,
-) -> Option<Vec<u8>> {
-    let bytes = count.checked_mul(512)?;
-    let buffer = PageRange::new(bytes.div_ceil(4096).max(1))?;
-    let segments = [Segment {
-        gpa: buffer.gpa(),
-        len: u32::try_from(bytes).ok()?,
-    }];
-    disk.submit(
-        Command::Read {
-            sector,
-            segments: &segments,
-        },
-        0,
-    )
-    .ok()?;
-    disk.kick();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(completion) = disk.completed() {
-            let mut data = alloc::vec![0; bytes];
-            buffer.memory().read_bytes(0, &mut data).ok()?;
-            return completion.ok.then_some(data);
-        }
-        if Instant::now() >= deadline {
-            log::error!("the disk does not answer");
-            // The device may still write there.
-            let _ = buffer.into_raw();
-            return None;
-        }
-        event::wait_for(interrupt, Some(deadline));
-    }
-}
-
 /// The event loop.
-fn serve(backends: &mut Backends<Controller, Runtime>, store: &mut Store, interrupt: &Port) {
+fn serve(backends: &mut Backends<AnyDisk, Runtime>, store: &mut Store, interrupt: Option<u32>) {
     if let Err(errno) = backends.watch(store) {
         log::error!("watching the store: {errno}");
         event::shutdown(SHUTDOWN_CRASH)
     }
     loop {
         // While we are at it, completions need no interrupts.
-        backends.engine().disk().set_interrupts(false);
+        for unit in backends.units() {
+            unit.engine.disk().set_interrupts(false);
+        }
         let mut news = false;
         for port in event::take_pending() {
             if port == store.port() {
                 news = true;
-            } else if port != interrupt.number() && !backends.serve(port) && !event::is_timer(port)
-            {
+            } else if Some(port) != interrupt && !backends.serve(port) && !event::is_timer(port) {
                 log::debug!("event on port {port}, which is nobody's");
             }
         }
-        backends.engine().complete();
+        for unit in backends.units() {
+            unit.engine.complete();
+        }
         while news {
             match store.next_event() {
                 Ok(Some(event)) => backends.changed(store, &event.path, &event.token),
@@ -214,13 +196,17 @@ fn serve(backends: &mut Backends<Controller, Runtime>, store: &mut Store, interr
             }
         }
         backends.settle(store);
-        let engine = backends.engine();
-        if engine.disk().is_broken() {
-            log::error!("the controller has gone mad: giving up, to be started again");
-            event::shutdown(SHUTDOWN_CRASH)
+        let mut rests = true;
+        for unit in backends.units() {
+            let engine = &mut unit.engine;
+            if engine.disk().is_broken() {
+                log::error!("the controller has gone mad: giving up, to be started again");
+                event::shutdown(SHUTDOWN_CRASH)
+            }
+            engine.disk().set_interrupts(true);
+            rests &= !engine.disk().has_completed() && !engine.has_more();
         }
-        engine.disk().set_interrupts(true);
-        if !engine.disk().has_completed() && !engine.has_more() {
+        if rests {
             event::wait(None);
         }
     }

@@ -4,6 +4,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use tar_no_std::TarArchiveRef;
 
+/// What the operator wrote.
+const LOADER_CONF: &str = "boot/loader.conf";
+
 /// One file.
 #[derive(Clone, Debug)]
 pub struct File<'a> {
@@ -46,6 +49,17 @@ impl<'a> Archive<'a> {
         }
         archive.files.sort_by(|a, b| a.path.cmp(&b.path));
         archive
+    }
+
+    /// Leaves out what loader.conf makes disks of: that memory is blkback's.
+    #[must_use]
+    pub fn without_disks(mut self) -> Self {
+        let conf = config::LoaderConf::new(self.get(LOADER_CONF).unwrap_or(&[]));
+        self.files.retain(|file| {
+            let mut disks = conf.md_images().flatten();
+            !disks.any(|disk| plain(disk.text) == file.path)
+        });
+        self
     }
 
     fn put(&mut self, path: &str, bytes: &'a [u8], from_disk: bool) {
@@ -143,6 +157,21 @@ pub(crate) mod tests {
         assert_eq!(archive.get("boot"), None);
         assert!(Archive::new(b"rubbish").files().is_empty());
         assert!(Archive::new(&[0xff; 4096]).files().is_empty());
+    }
+
+    #[test]
+    fn what_is_a_disk_is_no_file() {
+        let conf = b"a_load=\"YES\"\na_type=\"md_image\"\na_name=\"/boot/a.img\"\n\
+                     b_load=\"NO\"\nb_type=\"md_image\"\nb_name=\"/boot/b.img\"\n";
+        let archive = Archive::of_modules([
+            ("/boot/a.img", &b"a"[..]),
+            ("/boot/b.img", &b"b"[..]),
+            ("/boot/loader.conf", &conf[..]),
+        ]);
+        let archive = archive.without_disks();
+        assert_eq!(archive.get("/boot/a.img"), None);
+        assert_eq!(archive.get("/boot/b.img"), Some(&b"b"[..]));
+        assert_eq!(archive.get(LOADER_CONF), Some(&conf[..]));
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn main(boot: &'static domain::Boot) {
     let modules = boot.modules.iter();
     let archive =
         console::archive::Archive::of_modules(modules.map(|module| (module.cmdline, module.data)));
-    let mut app = console::app::App::new(machine, archive, boot.cmdline);
+    let mut app = console::app::App::new(machine, archive.without_disks(), boot.cmdline);
     app.start();
     loop {
         app.turn();

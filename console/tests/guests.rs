@@ -25,6 +25,22 @@ fn boot_introduces_the_domains_and_connects_the_uplink() {
 }
 
 #[test]
+fn nobody_waits_for_a_netback_that_has_ended() {
+    let bytes = archive(CFG);
+    let usual = booted(&bytes).host.now;
+    let mut host = Pretend::new();
+    host.shut_down(2, 0);
+    let mut app = App::new(host, Archive::new(&bytes), "prompt_status");
+    app.start();
+    assert!(app.host.now < usual + 100_000_000);
+    let seen = app.host.seen();
+    let line = "netback (domain 2) has stopped: poweroff; destroyed\n";
+    assert!(seen.contains(line) && !seen.contains("uplink"), "{seen}");
+    let left = app.host.store.keys().find(|path| path.contains("/vif/"));
+    assert_eq!(left, None);
+}
+
+#[test]
 fn guests_of_the_auto_folder_are_created_at_boot() {
     let bytes = tar(&[
         ("boot/debian/vmlinux", &kernel()),

@@ -29,6 +29,9 @@ fn main(_boot: &'static domain::Boot) {
 
     let mut nic = match nic::Nic::open() {
         Ok(nic) => nic,
+        Err(nic::NicError::Open(virtio::OpenError::Missing(_))) => {
+            return log::warn!("no NIC is assigned: bridge0 has no uplink");
+        }
         Err(error) => {
             log::error!("no network: {error}");
             // Domain-0 sees a crash, not a domain that has finished.

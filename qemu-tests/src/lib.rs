@@ -16,3 +16,4 @@ pub mod net;
 pub mod runner;
 pub mod scenario;
 pub mod scenarios;
+pub mod small_root;

@@ -8,6 +8,7 @@ use domain::store::{Store, StoreAccess};
 use domain::xenbus::{Device, XenbusState};
 use xen_abi::io::blkif::{BLKIF_SECTOR_SIZE, VDISK_CDROM, VDISK_READONLY};
 
+use super::locate::Place;
 use super::{Backends, Failure, Key, Platform, Vbd};
 use crate::check::MAX_INDIRECT_SEGMENTS;
 use crate::disk::Disk;
@@ -28,21 +29,28 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         let params = store
             .read_string(&key("params"))
             .map_err(|_| Failure("no params".to_string()))?;
-        let (mut extents, file) = self.find(store, path, &params, device.other_domid)?;
+        let mut place = self.find(store, path, &params, device.other_domid)?;
+        let limits = self.units.get(place.unit).map(|unit| unit.limits);
+        let limits = limits.ok_or_else(|| Failure("no such disk".to_string()))?;
         let mode = store.read_string(&key("mode")).unwrap_or_default();
-        extents.read_only = !mode.starts_with('w') || self.limits.read_only;
+        place.extents.read_only = !mode.starts_with('w') || limits.read_only;
         let shared = mode.ends_with('!');
-        if !self.may_use(&params, &extents, (shared, file, device.other_domid))? {
+        if !self.may_use(&params, &place, (shared, device.other_domid))? {
             return Ok(None);
         }
+        let Place {
+            unit,
+            extents,
+            file,
+        } = place;
         let cdrom = store
             .read_string(&key("device-type"))
             .is_ok_and(|kind| kind == "cdrom");
         let discard_allowed = store.read_number_or(&key("discard-enable"), 1) != 0;
 
         let mut features: Vec<(&str, u64)> = Vec::from([
-            ("feature-flush-cache", u64::from(self.limits.flush)),
-            ("feature-barrier", u64::from(self.limits.flush)),
+            ("feature-flush-cache", u64::from(limits.flush)),
+            ("feature-barrier", u64::from(limits.flush)),
             ("feature-persistent", 1),
             (
                 "feature-max-indirect-segments",
@@ -51,8 +59,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             ("max-ring-page-order", MAX_RING_PAGE_ORDER),
             ("multi-queue-max-queues", MAX_QUEUES),
         ]);
-        if let Some(discard) = self
-            .limits
+        if let Some(discard) = limits
             .discard
             .filter(|_| discard_allowed && extents.discard && !extents.read_only)
         {
@@ -79,6 +86,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         device.watch_other(store, path)?;
         let vbd = Vbd {
             device,
+            unit,
             extents,
             file,
             shared,
@@ -99,6 +107,9 @@ impl<D: Disk, P: Platform> Backends<D, P> {
     /// The frontend is ready: maps its rings and tells it how large the disk is.
     pub(super) fn connect(&mut self, store: &mut Store, key: &Key) -> Result<(), Failure> {
         let Some(vbd) = self.vbds.get_mut(key) else {
+            return Ok(());
+        };
+        let Some(unit) = self.units.get_mut(vbd.unit) else {
             return Ok(());
         };
         let device = &vbd.device;
@@ -140,13 +151,14 @@ impl<D: Disk, P: Platform> Backends<D, P> {
                 Err(_) => Vec::from([read(store, "ring-ref")?]),
             };
             let channel = read(store, "event-channel")?;
-            let platform = self.engine.grants();
-            let memory = platform
+            let memory = self
+                .platform
                 .map_ring(dom, &references)
                 .map_err(|errno| Failure(format!("mapping ring {references:?}: {errno}")))?;
             let ring =
                 Ring::attach(protocol, memory).map_err(|error| Failure(error.to_string()))?;
-            let (port, number) = platform
+            let (port, number) = self
+                .platform
                 .bind(dom, channel)
                 .map_err(|errno| Failure(format!("binding to event channel {channel}: {errno}")))?;
             queues.push(Queue { ring, port });
@@ -162,12 +174,12 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             ("sector-size", BLKIF_SECTOR_SIZE as u64),
             (
                 "physical-sector-size",
-                self.limits.physical_sector_size.into(),
+                unit.limits.physical_sector_size.into(),
             ),
         ] {
             store.write_number(&device.key(name), value)?;
         }
-        let id = self
+        let id = unit
             .engine
             .connect(dom, vbd.extents.clone(), persistent, queues);
         vbd.connection = Some(id);
@@ -179,7 +191,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             if persistent { "" } else { "no " },
         );
         // Requests may be there already, from before a former backend's end.
-        if let Err(error) = self.engine.serve(id) {
+        if let Err(error) = unit.engine.serve(id) {
             return Err(Failure(error.to_string()));
         }
         Ok(())

@@ -4,9 +4,9 @@ use alloc::format;
 
 use xen_abi::DomId;
 
+use super::locate::Place;
 use super::{Backends, Ending, Failure, Platform};
 use crate::disk::Disk;
-use crate::extents::Extents;
 
 impl<D: Disk, P: Platform> Backends<D, P> {
     /// May a new disk have these sectors? `false`: not yet, for one that has them is about to end.
@@ -16,14 +16,20 @@ impl<D: Disk, P: Platform> Backends<D, P> {
     pub(super) fn may_use(
         &self,
         params: &str,
-        extents: &Extents,
-        (shared, file, dom): (bool, bool, DomId),
+        place: &Place,
+        (shared, dom): (bool, DomId),
     ) -> Result<bool, Failure> {
+        let Place {
+            unit,
+            extents,
+            file,
+        } = place;
         let rivals = self.vbds.iter().filter(|(key, vbd)| {
             let harmless = vbd.extents.read_only && extents.read_only;
             // Domain-0 has given the file away, and leaves its sectors alone.
-            let given = (file && key.0 == 0) || (vbd.file && dom == 0);
-            !harmless && !given && !vbd.shared && vbd.extents.overlaps(extents)
+            let given = (*file && key.0 == 0) || (vbd.file && dom == 0);
+            let meet = vbd.unit == *unit && vbd.extents.overlaps(extents);
+            !harmless && !given && !vbd.shared && meet
         });
         let mut free = true;
         for (key, vbd) in rivals {

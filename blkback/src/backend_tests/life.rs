@@ -50,8 +50,8 @@ fn a_disk_comes_works_closes_and_comes_again() {
         // It closes while a request is under way.
         play.front_state(5);
         assert_eq!(play.state(), "4", "round {round}: the request is not done");
-        play.backends.engine().disk().ready = 1;
-        play.backends.engine().complete();
+        play.backends.units()[0].engine.disk().ready = 1;
+        play.backends.units()[0].engine.complete();
         play.run();
         assert_eq!(play.state(), "5");
         assert_eq!(

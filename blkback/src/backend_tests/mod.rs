@@ -105,7 +105,8 @@ impl Play {
         }];
         let store = FakeStore::default();
         let mut client = store.client();
-        let mut backends = Backends::new(disk, FakeGrants(guest.clone()), partitions);
+        let mut backends = Backends::new([("vd0".into(), disk)], FakeGrants(guest.clone()));
+        backends.units()[0].partitions = partitions;
         backends.watch(&mut client).unwrap();
         let mut play = Self {
             store,

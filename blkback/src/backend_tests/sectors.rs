@@ -61,9 +61,8 @@ fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
         play.store.set(&path, value);
     }
     play.run();
-    for (sector, bytes) in play
-        .backends
-        .engine()
+    for (sector, bytes) in play.backends.units()[0]
+        .engine
         .disk()
         .content
         .chunks_mut(512)
@@ -98,9 +97,9 @@ fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
         front.push_request(&request).unwrap();
         front.flush();
         play.backends.serve(1012);
-        while !play.backends.engine().disk().queue.is_empty() {
-            play.backends.engine().disk().ready = 9;
-            play.backends.engine().complete();
+        while !play.backends.units()[0].engine.disk().queue.is_empty() {
+            play.backends.units()[0].engine.disk().ready = 9;
+            play.backends.units()[0].engine.complete();
         }
         front.next_response().unwrap().unwrap().status
     };
@@ -110,7 +109,7 @@ fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
     assert_eq!(firsts, wanted.map(|sector| sector as u8));
     data.fill(0xee);
     assert_eq!(ask(&mut play, BLKIF_OP_WRITE, 0), 0);
-    let content = &play.backends.engine().disk().content;
+    let content = &play.backends.units()[0].engine.disk().content;
     let written: Vec<usize> = (0..4096)
         .filter(|sector| content[sector * 512..][..512] == [0xee; 512])
         .filter(|sector| *sector as u8 != 0xee)
@@ -141,12 +140,12 @@ fn a_table_that_has_changed_is_seen_and_a_damaged_one_is_not_believed() {
     let mut play = Play::new();
     play.create("/dev/gpt/data", "w");
     assert_eq!(play.state(), "6");
-    play.backends.engine().disk().content = crate::gpt::tests::disk(4096, &["data"]);
+    play.backends.units()[0].engine.disk().content = crate::gpt::tests::disk(4096, &["data"]);
     play.store.remove(BACK);
     play.create("/dev/gpt/data", "w");
     assert_eq!(play.state(), "2");
     // What was known stays.
-    play.backends.engine().disk().content.fill(0);
+    play.backends.units()[0].engine.disk().content.fill(0);
     play.store.remove(BACK);
     play.create("/dev/gpt/data", "w");
     assert_eq!(play.state(), "2");

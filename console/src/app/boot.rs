@@ -25,6 +25,8 @@ pub(crate) const BRIDGE_NAME: &str = "bridge0";
 const AUTO: &str = "etc/xen/auto/";
 /// How long the prompt waits for the network's uplink.
 const UPLINK_WAIT: u64 = 3_000_000_000;
+/// How often it looks meanwhile whether netback is still there.
+const UPLINK_LOOK: u64 = 50_000_000;
 /// The xenbus state of a device in use.
 const CONNECTED: i64 = 4;
 
@@ -74,6 +76,8 @@ impl<H: Host> App<'_, H> {
                 )),
             }
         }
+        // Nobody waits for one that has stopped already.
+        self.domains_changed();
         self.connect_uplink();
         self.mount();
     }
@@ -139,7 +143,18 @@ impl<H: Host> App<'_, H> {
         }
         let deadline = self.host.now().saturating_add(UPLINK_WAIT);
         let path = format!("{}/state", vif.backend_path());
-        if self.wait_for(&path, deadline, |state| state >= CONNECTED) != CONNECTED {
+        let state = loop {
+            let moment = self.host.now().saturating_add(UPLINK_LOOK).min(deadline);
+            let state = self.wait_for(&path, moment, |state| state >= CONNECTED);
+            if !self.guests.contains_key(&netback) {
+                // It had no NIC, and has said so.
+                return self.forget_device(&vif, true);
+            }
+            if state >= CONNECTED || self.host.now() >= deadline {
+                break state;
+            }
+        };
+        if state != CONNECTED {
             self.say("the network's uplink is not connected yet");
         } else {
             self.step("the network's uplink is connected");

@@ -3,6 +3,7 @@
 mod assignment;
 mod domain;
 mod ifconfig;
+mod md_image;
 mod pptdevs;
 mod value;
 mod view;

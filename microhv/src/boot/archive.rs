@@ -4,13 +4,11 @@ use super::info::{BootError, MAX_MODULES, Module};
 use crate::mm::ranges::Range;
 use tar_no_std::{CorruptDataError, TarArchiveRef};
 
-/// A module, opened.
-#[derive(Clone, Debug)]
-enum Part {
-    /// A file, from a loader that read it from the boot disk.
-    File(Module<'static>, &'static [u8]),
-    /// Any number of files.
-    Tar(Module<'static>, TarArchiveRef<'static>),
+/// A module: a file that a loader read from the boot disk, or any number of files, if it has no path.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    module: Module<'static>,
+    bytes: &'static [u8],
 }
 
 /// The boot archive: one tar archive, or the files of the boot disk that the loader has read, or both. It stays where the
@@ -35,10 +33,12 @@ impl Archive {
         let mut parts = heapless::Vec::new();
         for module in modules {
             let bytes = memory(module.range).ok_or(BootError::NoArchive)?;
-            let part = if module.path.is_empty() {
-                Part::Tar(*module, open(bytes)?)
-            } else {
-                Part::File(*module, bytes)
+            if module.path.is_empty() {
+                open(bytes)?;
+            }
+            let part = Part {
+                module: *module,
+                bytes,
             };
             parts.push(part).map_err(|_| BootError::TooManyModules)?;
         }
@@ -47,20 +47,30 @@ impl Archive {
 
     /// The modules, as the loader left them.
     pub fn modules(&self) -> impl Iterator<Item = Module<'static>> + '_ {
-        self.parts.iter().map(|part| match part {
-            Part::File(module, _) | Part::Tar(module, _) => *module,
-        })
+        self.parts.iter().map(|part| part.module)
     }
 
     /// The file at `path`; a leading `/` or `./` means nothing.
     pub fn file(&self, path: &str) -> Option<&'static [u8]> {
+        self.find(path).map(|(_, bytes)| bytes)
+    }
+
+    /// As [`Self::file`], and where it lies in physical memory.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<(Range, &'static [u8])> {
         let wanted = relative(path);
-        self.parts.iter().find_map(|part| match part {
-            Part::File(module, bytes) => (relative(module.path) == wanted).then_some(*bytes),
-            Part::Tar(_, tar) => tar.entries().find_map(|entry| {
+        self.parts.iter().find_map(|Part { module, bytes }| {
+            if !module.path.is_empty() {
+                return (relative(module.path) == wanted).then_some((module.range, *bytes));
+            }
+            open(bytes).ok()?.entries().find_map(|entry| {
                 let name = entry.filename();
-                (relative(name.as_str().ok()?) == wanted).then_some(entry.data())
-            }),
+                (relative(name.as_str().ok()?) == wanted).then_some(())?;
+                let data = entry.data();
+                let offset = data.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+                let start = module.range.start.checked_add(offset as u64)?;
+                Some((Range::new(start, data.len() as u64), data))
+            })
         })
     }
 }
@@ -80,7 +90,8 @@ fn open(bytes: &'static [u8]) -> Result<TarArchiveRef<'static>, BootError> {
     })
 }
 
-fn relative(path: &str) -> &str {
+/// `path` without what means nothing in front.
+pub fn relative(path: &str) -> &str {
     let path = path.strip_prefix("./").unwrap_or(path);
     path.trim_start_matches('/')
 }
@@ -150,6 +161,10 @@ pub(crate) mod tests {
         assert_eq!(archive.file("/boot/console"), Some(&b"tar"[..]));
         assert_eq!(archive.file("etc/x"), Some(&b""[..]));
         assert_eq!(archive.file(""), None);
+        // Where they lie: the archive's second module is at 0x1000, its file behind the header.
+        let place = |path| archive.find(path).map(|(range, _)| range);
+        assert_eq!(place("boot/console"), Some(Range::new(0x1200, 3)));
+        assert_eq!(place("boot/loader.conf"), Some(Range::new(0, 1)));
         assert_eq!(archive.modules().count(), 3);
     }
 

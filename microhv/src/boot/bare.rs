@@ -103,7 +103,7 @@ fn first_half(structure: u64, protocol: u32) -> Result<Boot, BootError> {
     let image = arch::paging::Image::current().whole();
     lift::modules(&mut info, image, BOOT_LIMIT, copy)?;
     let archive = Archive::new(&info.modules, bytes)?;
-    if let Some(symbols) = archive.file("boot/microhv.sym") {
+    if let Some(symbols) = archive.file(plan::SYMBOLS) {
         panic::symbols::set(symbols);
     }
     let conf = plan::loader_conf(&archive)?;

@@ -7,6 +7,8 @@ use config::{LoaderConf, Severity};
 
 /// The path of the configuration in the archive.
 pub const LOADER_CONF: &str = "boot/loader.conf";
+/// The path of the hypervisor's own symbols, for its reports of faults.
+pub const SYMBOLS: &str = "boot/microhv.sym";
 /// Memory that Domain-0 has if `dom0_mem` does not say, in bytes.
 pub const DOM0_DEFAULT: u64 = 64 << 20;
 

@@ -45,7 +45,7 @@ impl InitError {
     /// One sentence for the log.
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Off => "IOMMU: switched off by iommu=off; devices cannot be assigned",
+            Self::Off => "IOMMU: off (iommu=off): no device is assigned to any domain",
             Self::Absent => {
                 "IOMMU: this machine has none (no DMAR and no IVRS table); devices cannot be assigned"
             }

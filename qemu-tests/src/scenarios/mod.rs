@@ -14,6 +14,7 @@ mod isolation;
 mod life;
 mod logs;
 mod machines;
+mod memory_disk;
 mod net;
 mod pygrub;
 mod remote;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Scenario> {
         debian::SCENARIOS,
         pygrub::SCENARIOS,
         disk::SCENARIOS,
+        memory_disk::SCENARIOS,
         hotplug::SCENARIOS,
         life::SCENARIOS,
         logs::SCENARIOS,

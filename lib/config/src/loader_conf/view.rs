@@ -107,10 +107,15 @@ impl<'a> LoaderConf<'a> {
     /// # Errors
     /// The value is something else.
     pub fn boot_verbose(&self) -> Result<bool, Diagnostic<'a>> {
-        let Some(value) = self.get("boot_verbose") else {
+        self.truth("boot_verbose")
+    }
+
+    /// `YES` or `NO`; `NO` without it.
+    pub(super) fn truth(&self, name: &'a str) -> Result<bool, Diagnostic<'a>> {
+        let Some(value) = self.get(name) else {
             return Ok(false);
         };
-        let text = value.plain("boot_verbose")?;
+        let text = value.plain(name)?;
         let is = |words: [&str; 4]| {
             words
                 .iter()
@@ -121,11 +126,7 @@ impl<'a> LoaderConf<'a> {
         } else if is(["no", "false", "off", "0"]) {
             Ok(false)
         } else {
-            Err(Diagnostic::error(
-                "boot_verbose",
-                text,
-                "expected YES or NO",
-            ))
+            Err(Diagnostic::error(name, text, "expected YES or NO"))
         }
     }
 
@@ -208,6 +209,7 @@ impl<'a> LoaderConf<'a> {
                 if KNOWN.contains(&name.text)
                     || name.text.starts_with("ifconfig_")
                     || of_domain("console")
+                    || conf.is_of_md_image(name.text)
                 {
                     return None;
                 }
@@ -244,6 +246,9 @@ impl<'a> LoaderConf<'a> {
             .for_each(&mut report);
         self.boot_verbose().err().into_iter().for_each(&mut report);
         self.xen_options(&mut report);
+        self.md_images()
+            .filter_map(Result::err)
+            .for_each(&mut report);
         for domain in self.domains() {
             match domain {
                 Ok(domain) => domain.errors().for_each(&mut report),

@@ -8,6 +8,7 @@ use xen_abi::hvm::params::{
     HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
 };
 
+use super::images::{self, Image as DiskImage};
 use super::memory::{Memory, map_archive, populate_range};
 use super::{Plan, Refused};
 use crate::boot::Archive;
@@ -30,6 +31,7 @@ pub fn build(
     plan: &Plan<'_>,
     id: DomId,
     archive: &Archive,
+    images: &[DiskImage],
     store: DomId,
 ) -> Result<PageArc<Domain>, Refused> {
     let Some(file) = archive.file(&plan.kernel) else {
@@ -47,7 +49,7 @@ pub fn build(
     let handle = pvh::boot_domain_handle(plan.name);
     let domain = list::create(Some(id), handle, plan.privileged).map_err(|_| no_memory(plan))?;
     domain.set_name(plan.name);
-    if fill(&domain, plan, &image, archive, store).is_err() {
+    if fill(&domain, plan, &image, (archive, images), store).is_err() {
         while !destroy::step(&domain) {}
         return Err(Refused);
     }
@@ -73,7 +75,7 @@ fn fill(
     domain: &PageArc<Domain>,
     plan: &Plan<'_>,
     image: &Image<'_>,
-    archive: &Archive,
+    (archive, images): (&Archive, &[DiskImage]),
     store: DomId,
 ) -> Result<(), Refused> {
     let mut layout = Layout::new(plan.memory, plan.vcpus).map_err(|error| {
@@ -82,7 +84,6 @@ fn fill(
     })?;
     let pages = plan.memory / PAGE_SIZE as u64 + Layout::extra_pages();
     domain.max_vcpus.store(plan.vcpus, Ordering::Relaxed);
-    domain.max_pages.store(pages, Ordering::Relaxed);
     if frames::free_frames() < pages {
         return Err(no_memory(plan));
     }
@@ -91,10 +92,15 @@ fn fill(
         domain.p2m.lock().set_io(io);
     }
     let modules = if plan.privileged {
-        map_archive(domain, &mut layout, archive).map_err(|errno| unexpected(plan, errno))?
+        map_archive(domain, &mut layout, archive, images)
+    } else if plan.name == images::OWNER {
+        images::give(domain, &mut layout, images)
     } else {
-        heapless::Vec::new()
-    };
+        Ok(heapless::Vec::new())
+    }
+    .map_err(|errno| unexpected(plan, errno))?;
+    let pages = pages + domain.p2m.lock().ram_pages();
+    domain.max_pages.store(pages, Ordering::Relaxed);
     for range in layout.populate() {
         populate_range(domain, range).map_err(|_| no_memory(plan))?;
     }
@@ -118,7 +124,14 @@ fn fill(
         .and_then(|()| connect_ring(domain, GNTTAB_RESERVED_XENSTORE, store, start.store_gfn))
         .map_err(|errno| unexpected(plan, errno))?;
     timers::publish_wallclock(domain);
-    for &device in &plan.devices {
+    if !plan.devices.is_empty() && !iommu::present() {
+        log::warn!(
+            "{}: not assigned: {}",
+            plan.cite_devices(),
+            pci::AssignError::NoIommu
+        );
+    }
+    for &device in plan.devices.iter().filter(|_| iommu::present()) {
         pci::assign(&**domain, device).map_err(|error| {
             log::error!("{}: {device}: {error}", plan.cite_devices());
             Refused

@@ -3,6 +3,7 @@
 use pvh::{GuestMemory, Layout, MAX_MODULES, Module, ModuleSource, Range};
 use xen_abi::Errno;
 
+use super::images::{self, Image};
 use crate::boot::Archive;
 use crate::domain::Domain;
 use crate::hypercall::populate;
@@ -33,18 +34,11 @@ pub fn populate_range(domain: &Domain, range: Range) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Lets Domain-0 read the whole boot archive, behind its RAM, without a copy: each of the loader's modules is one of
-/// Domain-0's, with the same command line.
+/// Reserves `size` bytes of addresses behind the domain's RAM.
 ///
 /// # Errors
-/// `ENOMEM`, or `EINVAL` if there is no room in the address space.
-pub fn map_archive(
-    domain: &Domain,
-    layout: &mut Layout,
-    archive: &Archive,
-) -> Result<heapless::Vec<Module<'static>, MAX_MODULES>, Errno> {
-    let pages = |range: crate::mm::ranges::Range| range.touched_pages().len();
-    let size = archive.modules().map(|module| pages(module.range)).sum();
+/// `EINVAL` if there is no room.
+pub fn place(layout: &mut Layout, size: u64) -> Result<u64, Errno> {
     // Below 4 GiB if there is room: the runtime of our domains looks no further.
     let low = layout.low_ram().end().next_multiple_of(2 << 20);
     let start = if low + size <= LOW_END {
@@ -55,6 +49,23 @@ pub fn map_archive(
     layout
         .reserve(Range { start, size })
         .map_err(|_| Errno::EINVAL)?;
+    Ok(start)
+}
+
+/// Lets Domain-0 read the whole boot archive, behind its RAM, without a copy: each of the loader's modules is one of
+/// Domain-0's, with the same command line. The memory of `disks` is left out.
+///
+/// # Errors
+/// `ENOMEM`, or `EINVAL` if there is no room in the address space.
+pub fn map_archive(
+    domain: &Domain,
+    layout: &mut Layout,
+    archive: &Archive,
+    disks: &[Image],
+) -> Result<heapless::Vec<Module<'static>, MAX_MODULES>, Errno> {
+    let pages = |range: crate::mm::ranges::Range| range.touched_pages().len();
+    let size = archive.modules().map(|module| pages(module.range)).sum();
+    let start = place(layout, size)?;
     let mut modules = heapless::Vec::new();
     let mut next = start;
     for module in archive.modules() {
@@ -68,15 +79,24 @@ pub fn map_archive(
             .push(Module { source, cmdline })
             .map_err(|_| Errno::E2BIG)?;
         let end = next + pages(module.range);
-        map_frames(domain, Mfn::containing(first), next, end)?;
+        map_frames(domain, Mfn::containing(first), next, end, disks)?;
         next = end;
     }
     Ok(modules)
 }
 
 /// Lets `domain` read the frames from `mfn` on at addresses from `start` to `end`.
-fn map_frames(domain: &Domain, mfn: Mfn, start: u64, end: u64) -> Result<(), Errno> {
+fn map_frames(
+    domain: &Domain,
+    mfn: Mfn,
+    start: u64,
+    end: u64,
+    disks: &[Image],
+) -> Result<(), Errno> {
     for (mfn, address) in (mfn.0..).map(Mfn).zip((start..end).step_by(PAGE_SIZE)) {
+        if images::holds(disks, mfn.0 * PAGE_SIZE as u64) {
+            continue;
+        }
         // The hold that this makes is never given up: the archive stays.
         frame_table::assign(mfn, 0, MACHINE);
         let frame = frame_table::get(mfn).ok_or(Errno::EINVAL)?;

@@ -3,6 +3,7 @@
 //! A domain that cannot be built is named with the line, the value and the reason, and the others are built all the same.
 
 mod construct;
+mod images;
 mod memory;
 mod plan;
 
@@ -43,14 +44,18 @@ pub fn boot_domains(orders: &Orders) -> Result<(), Refused> {
             .position(|domain| domain.is_ok_and(|domain| domain.name.text == name))
     };
     let store = place(XENSTORE).map_or(DomId(1), |place| DomId(place as u16 + 1));
-    let dom0 = build(&Plan::of_dom0(orders)?, DomId(0), archive, store)?;
+    let images = match place(images::OWNER) {
+        Some(_) => images::find(conf, archive),
+        None => images::Images::new(),
+    };
+    let dom0 = build(&Plan::of_dom0(orders)?, DomId(0), archive, &images, store)?;
     let mut id = 0;
     for domain in conf.domains() {
         id += 1;
         // Malformed settings have been named with the rest of loader.conf.
         let Ok(domain) = domain else { continue };
         let built = Plan::of_domain(conf, &domain, &dom0)
-            .and_then(|plan| build(&plan, DomId(id), archive, store));
+            .and_then(|plan| build(&plan, DomId(id), archive, &images, store));
         if built.is_err() {
             log::error!("domain {} is not built", domain.name.text);
         }
