@@ -70,17 +70,11 @@ pub const fn interrupt(vector: u8, apic_id: u8) -> u32 {
     REMAP_ENABLE | (apic_id as u32) << 8 | (vector as u32) << 16
 }
 
-/// A command (2.4), low half first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// Bits 63:0.
-    pub low: u64,
-    /// Bits 127:64.
-    pub high: u64,
-}
+/// A command (2.4).
+pub use crate::iommu::ring::Entry as Command;
 
 impl Command {
-    const fn new(opcode: u64, low: u64, high: u64) -> Self {
+    const fn with_opcode(opcode: u64, low: u64, high: u64) -> Self {
         let low = opcode << 60 | low;
         Self { low, high }
     }
@@ -88,12 +82,12 @@ impl Command {
     /// COMPLETION_WAIT: when all before it is done, writes `data` to the 8-byte aligned address of `status`.
     pub const fn completion_wait(status: Mfn, data: u64) -> Self {
         const STORE: u64 = 1;
-        Self::new(1, status.address() & ADDRESS_MASK | STORE, data)
+        Self::with_opcode(1, status.address() & ADDRESS_MASK | STORE, data)
     }
 
     /// INVALIDATE_DEVTAB_ENTRY.
     pub const fn device(source_id: u16) -> Self {
-        Self::new(2, source_id as u64, 0)
+        Self::with_opcode(2, source_id as u64, 0)
     }
 
     /// INVALIDATE_IOMMU_PAGES: `1 << order` pages at `address` of one domain, and what leads to them.
@@ -107,7 +101,7 @@ impl Command {
             _ => (SIZE, u64::MAX >> 1),
         };
         let address = (address & !0xfff | ones) & !0xfff;
-        Self::new(3, (domain as u64) << 32, address | DIRECTORIES | size)
+        Self::with_opcode(3, (domain as u64) << 32, address | DIRECTORIES | size)
     }
 
     /// INVALIDATE_IOMMU_PAGES: all of one domain.
@@ -117,11 +111,11 @@ impl Command {
 
     /// INVALIDATE_INTERRUPT_TABLE of one device.
     pub const fn interrupts(source_id: u16) -> Self {
-        Self::new(5, source_id as u64, 0)
+        Self::with_opcode(5, source_id as u64, 0)
     }
 
     /// INVALIDATE_IOMMU_ALL, where the unit has it.
-    pub const ALL: Self = Self::new(8, 0, 0);
+    pub const ALL: Self = Self::with_opcode(8, 0, 0);
 }
 
 #[cfg(test)]

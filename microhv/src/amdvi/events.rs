@@ -2,7 +2,7 @@
 
 use super::registers::{Control, Registers, Status};
 use super::unit::Unit;
-use crate::iommu::fault::{report, tell};
+use crate::iommu::fault::{self, report, tell};
 use crate::iommu::patience::wait_until;
 use crate::mm::{frames, phys};
 use crate::pci::Sbdf;
@@ -12,11 +12,6 @@ use spin::Mutex;
 
 /// Bytes of an event.
 const EVENT: usize = 16;
-/// Events handed out at one time.
-const BATCH: usize = 8;
-/// Batches handled per call: more wait for the next interrupt.
-const BATCHES: usize = 4;
-
 /// An entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -185,29 +180,14 @@ impl EventLog {
 
 /// Reports the events of a unit; bounded work.
 pub fn drain(unit: &Mutex<Unit>) {
-    for _ in 0..BATCHES {
-        let mut events = heapless::Vec::<Event, BATCH>::new();
-        let (of, lost) = {
-            let mut unit = unit.lock();
-            let lost = unit.take_events(&mut events);
-            (unit.sbdf(), lost)
-        };
-        for event in &events {
-            match event.source_id() {
-                Some(id) => {
-                    let sbdf = Sbdf(of.0 & !0xffff | u32::from(id));
-                    report(sbdf, format_args!("AMD-Vi: fault: {sbdf} {event}"));
-                }
-                None => tell(format_args!("AMD-Vi: unit {of}: {event}")),
-            }
+    let of = unit.lock().sbdf();
+    fault::drain(unit, Unit::take_events, |event| match event.source_id() {
+        Some(id) => {
+            let sbdf = Sbdf(of.0 & !0xffff | u32::from(id));
+            report(sbdf, format_args!("AMD-Vi: fault: {sbdf} {event}"));
         }
-        if lost {
-            tell(format_args!("AMD-Vi: further events were not recorded"));
-        }
-        if !events.is_full() {
-            break;
-        }
-    }
+        None => tell(format_args!("AMD-Vi: unit {of}: {event}")),
+    });
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The ACPI IVRS table: which units exist, which devices are behind each, and where the I/O APICs are.
 //!
-//! AMD IOMMU specification, chapter 5. The table comes from firmware: every length in it is checked before it is used,
-//! and a block that does not fit ends the walk.
+//! AMD IOMMU specification, chapter 5. A block that does not fit ends the walk.
 
+use crate::iommu::table::{self, HEADER, u16_at, u64_at};
 use crate::pci::Sbdf;
 use heapless::Vec;
 
@@ -15,8 +15,6 @@ pub const MAX_SPECIALS: usize = 32;
 /// Ranges of devices with reserved memory kept.
 pub const MAX_RESERVED: usize = 16;
 
-/// Bytes before the first block.
-const HEADER: usize = 48;
 /// I/O virtualization memory definitions: for all devices, one, a range.
 const IVMD: core::ops::RangeInclusive<u8> = 0x20..=0x22;
 
@@ -84,43 +82,6 @@ pub struct Ivrs {
     pub truncated: bool,
 }
 
-/// Why a table is unusable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IvrsError {
-    /// Shorter than its header, or its length field exceeds what is there.
-    Length,
-    /// No signature `IVRS`.
-    Signature,
-    /// The bytes do not add up to zero.
-    Checksum,
-    /// It describes no unit.
-    NoUnit,
-}
-
-impl IvrsError {
-    /// One sentence for the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Length => "IVRS table: bad length",
-            Self::Signature => "IVRS table: bad signature",
-            Self::Checksum => "IVRS table: bad checksum",
-            Self::NoUnit => "IVRS table describes no unit",
-        }
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(
-        bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
-    ))
-}
-
 /// Where the device entries of a unit's block of this type start; None: no block of a unit.
 const fn entries_at(kind: u8) -> Option<usize> {
     match kind {
@@ -147,19 +108,8 @@ fn for_each_block(mut rest: &[u8], mut each: impl FnMut(u8, &[u8])) -> bool {
 ///
 /// # Errors
 /// The table is not an IVRS table or describes nothing usable.
-pub fn parse(table: &[u8]) -> Result<Ivrs, IvrsError> {
-    let length = table.get(4..8).and_then(|bytes| bytes.try_into().ok());
-    let length = length.map(u32::from_le_bytes).ok_or(IvrsError::Length)? as usize;
-    let table = table.get(..length).ok_or(IvrsError::Length)?;
-    if table.len() < HEADER {
-        return Err(IvrsError::Length);
-    }
-    if !table.starts_with(b"IVRS") {
-        return Err(IvrsError::Signature);
-    }
-    if table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) != 0 {
-        return Err(IvrsError::Checksum);
-    }
+pub fn parse(table: &[u8]) -> Result<Ivrs, &'static str> {
+    let table = table::check(table, b"IVRS")?;
     let blocks = &table[HEADER..];
     // Newer blocks repeat what older ones say, in more detail: the newest kind is the one to read.
     let mut newest = 0;
@@ -179,7 +129,7 @@ pub fn parse(table: &[u8]) -> Result<Ivrs, IvrsError> {
     });
     ivrs.truncated = !whole || !understood;
     if ivrs.units.is_empty() {
-        return Err(IvrsError::NoUnit);
+        return Err(table::NO_UNIT);
     }
     Ok(ivrs)
 }

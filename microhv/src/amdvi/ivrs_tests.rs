@@ -119,14 +119,17 @@ fn memory_that_firmware_keeps_reserves_devices() {
 
 #[test]
 fn refuses_what_is_no_ivrs_table() {
-    assert_eq!(parse(&[]).unwrap_err(), IvrsError::Length);
-    assert_eq!(parse(&QEMU[..100]).unwrap_err(), IvrsError::Length);
+    assert!(parse(&[]).unwrap_err().contains("length"));
+    assert!(parse(&QEMU[..100]).unwrap_err().contains("length"));
     let mut bad = QEMU.to_vec();
     bad[60] ^= 1;
-    assert_eq!(parse(&bad).unwrap_err(), IvrsError::Checksum);
+    assert!(parse(&bad).unwrap_err().contains("checksum"));
     bad[0] = b'X';
-    assert_eq!(parse(&bad).unwrap_err(), IvrsError::Signature);
-    assert_eq!(parse(&table(&[])).unwrap_err(), IvrsError::NoUnit);
+    assert!(parse(&bad).unwrap_err().contains("signature"));
+    assert_eq!(
+        parse(&table(&[])).unwrap_err(),
+        crate::iommu::table::NO_UNIT
+    );
 }
 
 #[test]

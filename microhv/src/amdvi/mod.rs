@@ -4,7 +4,6 @@
 //! A device's table of interrupts is its own and indexed by the vector, which no two interrupts share. So a message
 //! looks the same whether it is remapped or not, and there is nothing to allocate.
 
-mod commands;
 mod device_table;
 mod entries;
 mod events;
@@ -14,15 +13,15 @@ mod registers;
 mod unit;
 
 use crate::iommu::ids::Ids;
-use crate::iommu::plain_message;
 use crate::iommu::remapper::{Aim, Error, Remapped, Remapper, Wishes};
+use crate::iommu::{NO_MEMORY, plain_message};
 use crate::paging::Format;
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
 use device_table::DeviceTable;
 use ivrs::{Ivrs, SpecialKind};
 use spin::{Mutex, Once};
-use unit::{Unit, UnitError};
+use unit::Unit;
 
 /// All units of the machine, running.
 struct AmdVi {
@@ -41,7 +40,7 @@ static AMDVI: Once<AmdVi> = Once::new();
 /// # Errors
 /// A sentence: the table or a unit is unusable.
 pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'static str> {
-    let ivrs = ivrs::parse(table).map_err(ivrs::IvrsError::sentence)?;
+    let ivrs = ivrs::parse(table)?;
     if ivrs.truncated {
         log::warn!(
             "AMD-Vi: the IVRS table is malformed or too long; what it says about some devices is not known"
@@ -65,11 +64,11 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
                     .specials
                     .iter()
                     .filter(|special| ivrs.units[special.unit].sbdf.segment() == segment);
-                DeviceTable::new(intremap, specials).ok_or(UnitError::NoMemory.sentence())?
+                DeviceTable::new(intremap, specials).ok_or(NO_MEMORY)?
             }
         };
         let _ = tables.push((segment, table));
-        let unit = Unit::start(described, table).map_err(UnitError::sentence)?;
+        let unit = Unit::start(described, table)?;
         log::info!(
             "AMD-Vi: unit {} at {:#x}, extended features {:#x}",
             described.sbdf,
@@ -170,8 +169,6 @@ impl Remapper for AmdVi {
     }
 
     fn drain_faults(&self) {
-        for unit in &self.units {
-            events::drain(unit);
-        }
+        self.units.iter().for_each(events::drain);
     }
 }

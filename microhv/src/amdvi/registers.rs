@@ -1,5 +1,7 @@
 //! A unit's registers (3.4), by name.
 
+use super::entries::Command;
+use crate::iommu::ring::Reader;
 use crate::mm::Mmio;
 use crate::types::Mfn;
 use bitflags::bitflags;
@@ -93,6 +95,21 @@ pub struct Registers {
     mmio: Mmio,
 }
 
+/// Command buffer (2.4).
+impl Reader for Registers {
+    fn completion(status: Mfn, number: u32) -> Command {
+        Command::completion_wait(status, number.into())
+    }
+
+    fn hand_over(&self, tail: u64) {
+        self.mmio.write_u64(offset::COMMAND_TAIL, tail);
+    }
+
+    fn refuses(&self) -> bool {
+        !self.status().contains(Status::CMD_BUF_RUN)
+    }
+}
+
 impl Registers {
     /// Maps the unit's registers; None if they cannot be mapped or nothing answers.
     pub fn map(physical: u64) -> Option<Self> {
@@ -158,11 +175,6 @@ impl Registers {
     pub fn empty_event_log(&self) {
         self.mmio.write_u64(offset::EVENT_HEAD, 0);
         self.mmio.write_u64(offset::EVENT_TAIL, 0);
-    }
-
-    /// Hands the unit all commands before byte offset `tail`.
-    pub fn set_command_tail(&self, tail: u64) {
-        self.mmio.write_u64(offset::COMMAND_TAIL, tail);
     }
 
     /// All events before byte offset `head` are read.

@@ -1,38 +1,17 @@
 //! One unit: bringing it up with everything blocked, and the changes to its tables.
 
-use super::commands::Commands;
 use super::device_table::DeviceTable;
 use super::entries::Command;
 use super::events::{Event, EventLog};
 use super::ivrs;
 use super::registers::{Control, Registers, Status};
+use crate::iommu::fault::BATCH;
 use crate::iommu::patience::wait_until;
-use crate::iommu::plain_message;
 use crate::iommu::remapper::Aim;
+use crate::iommu::ring::Ring;
+use crate::iommu::{NO_MEMORY, NO_REGISTERS, STUCK, plain_message};
 use crate::pci::{self, Sbdf};
 use crate::types::{Gfn, Mfn};
-
-/// Why a unit is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnitError {
-    /// No registers answer at its address.
-    NoRegisters,
-    /// It does not do what it is told within a second.
-    Stuck,
-    /// No memory for its tables.
-    NoMemory,
-}
-
-impl UnitError {
-    /// One sentence for the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::NoRegisters => "IOMMU: no registers answer at the unit's address",
-            Self::Stuck => "IOMMU: the unit does not do what it is told",
-            Self::NoMemory => "IOMMU: no memory for the unit's tables",
-        }
-    }
-}
 
 /// A unit that runs.
 #[derive(Debug)]
@@ -40,7 +19,7 @@ pub struct Unit {
     registers: Registers,
     sbdf: Sbdf,
     table: DeviceTable,
-    commands: Commands,
+    commands: Ring,
     events: EventLog,
 }
 
@@ -49,16 +28,16 @@ impl Unit {
     ///
     /// # Errors
     /// The unit is left as it was or with everything blocked.
-    pub fn start(described: &ivrs::Unit, table: DeviceTable) -> Result<Self, UnitError> {
-        let registers = Registers::map(described.register_base).ok_or(UnitError::NoRegisters)?;
-        let commands = Commands::new().ok_or(UnitError::NoMemory)?;
-        let events = EventLog::new().ok_or(UnitError::NoMemory)?;
+    pub fn start(described: &ivrs::Unit, table: DeviceTable) -> Result<Self, &'static str> {
+        let registers = Registers::map(described.register_base).ok_or(NO_REGISTERS)?;
+        let commands = Ring::new().ok_or(NO_MEMORY)?;
+        let events = EventLog::new().ok_or(NO_MEMORY)?;
         let running = Status::CMD_BUF_RUN | Status::EVENT_LOG_RUN;
         registers.set_control(Control::empty());
         if !wait_until(|| !registers.status().intersects(running)) {
-            return Err(UnitError::Stuck);
+            return Err(STUCK);
         }
-        registers.set_tables(table.first(), commands.ring(), events.frame());
+        registers.set_tables(table.first(), commands.frame(), events.frame());
         registers.clear_status(Status::all() - running);
         let control = Control::wanted(described.flags)
             | Control::COHERENT
@@ -67,7 +46,7 @@ impl Unit {
         registers.set_control(control);
         registers.set_control(control | Control::IOMMU_EN);
         if !wait_until(|| registers.status().contains(running)) {
-            return Err(UnitError::Stuck);
+            return Err(STUCK);
         }
         let mut this = Self {
             registers,
@@ -82,7 +61,7 @@ impl Unit {
             let each = |id| [Command::device(id), Command::interrupts(id)];
             this.commands.run(&registers, (0..=u16::MAX).flat_map(each))
         };
-        forgotten.map_err(|_| UnitError::Stuck)?;
+        forgotten.map_err(|_| STUCK)?;
         Ok(this)
     }
 
@@ -102,7 +81,7 @@ impl Unit {
     /// If the unit does not: from then on devices could reach memory that has a new owner.
     fn run(&mut self, batch: impl IntoIterator<Item = Command>) {
         if let Err(error) = self.commands.run(&self.registers, batch) {
-            panic!("IOMMU: invalidation failed ({error:?})");
+            panic!("IOMMU: invalidation failed ({error})");
         }
     }
 
@@ -157,7 +136,7 @@ impl Unit {
     }
 
     /// Takes events, oldest first, as many as fit; true if some were lost.
-    pub fn take_events<const N: usize>(&mut self, events: &mut heapless::Vec<Event, N>) -> bool {
+    pub fn take_events(&mut self, events: &mut heapless::Vec<Event, BATCH>) -> bool {
         self.events.take(&self.registers, events)
     }
 }

@@ -230,7 +230,9 @@ fn take_over_devices(boot: &Boot) {
     pci::init();
     match iommu::init(&boot.orders.options.iommu, acpi::table) {
         Ok(()) => {}
-        Err(error @ InitError::Off) => log::warn!("{}", error.sentence()),
+        Err(InitError::Off) => {
+            log::warn!("IOMMU: off (iommu=off): no device is assigned to any domain");
+        }
         Err(InitError::Absent) => panic::stop(format_args!(
             "this machine has no IOMMU that microhv knows (no DMAR and no IVRS table); \
              with iommu=off in xen_cmdline it starts without devices for domains"

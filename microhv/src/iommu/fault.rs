@@ -5,6 +5,8 @@ use crate::pci::{self, Sbdf};
 use crate::types::DomId;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use heapless::Vec;
+use spin::Mutex;
 
 /// Lines a second.
 const LINES: u32 = 10;
@@ -18,6 +20,30 @@ pub fn report(sbdf: Sbdf, what: fmt::Arguments<'_>) {
     let owner = pci::owner(sbdf);
     tell(format_args!("{what} ({})", Owner(owner)));
     pci::note_fault(sbdf);
+}
+
+/// Faults that a unit hands out at one time.
+pub const BATCH: usize = 8;
+/// Batches handled per call: more wait for the next event.
+const BATCHES: usize = 4;
+
+/// Reports the faults of `unit`, which `take` takes, oldest first, as many as fit, and says whether some were lost.
+pub fn drain<U, F>(
+    unit: &Mutex<U>,
+    take: impl Fn(&mut U, &mut Vec<F, BATCH>) -> bool,
+    describe: impl Fn(&F),
+) {
+    for _ in 0..BATCHES {
+        let mut faults = Vec::new();
+        let lost = take(&mut unit.lock(), &mut faults);
+        faults.iter().for_each(&describe);
+        if lost {
+            tell(format_args!("IOMMU: further faults were not recorded"));
+        }
+        if !faults.is_full() {
+            break;
+        }
+    }
 }
 
 /// Logs a line about faults, unless there were many just now.

@@ -9,6 +9,8 @@ pub mod ids;
 mod interrupt;
 pub mod patience;
 pub mod remapper;
+pub mod ring;
+pub mod table;
 
 pub use domain::{IoDomain, PENDING};
 pub use interrupt::{DeviceInterrupt, plain_message, remap_ioapic};
@@ -20,6 +22,13 @@ use crate::{amdvi, vtd};
 use core::sync::atomic::{AtomicBool, Ordering};
 use remapper::{Aim, Remapper, Wishes};
 use spin::Once;
+
+/// Why a unit is not used: no registers answer at its address.
+pub const NO_REGISTERS: &str = "IOMMU: no registers answer at the unit's address";
+/// It does not do what it is told within a second.
+pub const STUCK: &str = "IOMMU: the unit does not do what it is told";
+/// No memory for its tables.
+pub const NO_MEMORY: &str = "IOMMU: no memory for the unit's tables";
 
 /// The machine's units.
 static CHOSEN: Once<&'static dyn Remapper> = Once::new();
@@ -39,19 +48,6 @@ pub enum InitError {
     Absent,
     /// One is there but cannot be used; the sentence says why.
     Unusable(&'static str),
-}
-
-impl InitError {
-    /// One sentence for the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Off => "IOMMU: off (iommu=off): no device is assigned to any domain",
-            Self::Absent => {
-                "IOMMU: this machine has none (no DMAR and no IVRS table); devices cannot be assigned"
-            }
-            Self::Unusable(sentence) => sentence,
-        }
-    }
 }
 
 /// Finds the machine's IOMMU and takes it over: from here on no device reaches memory. Once, at boot; `acpi_table` gives

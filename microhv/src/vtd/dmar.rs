@@ -1,8 +1,8 @@
 //! The ACPI DMAR table: which remapping units exist and which devices are behind each.
 //!
-//! Intel VT-d specification 4.1, chapter 8. The table comes from firmware: every length in it is checked before
-//! it is used, and a structure that does not fit ends the walk.
+//! Intel VT-d specification 4.1, chapter 8. A structure that does not fit ends the walk.
 
+use crate::iommu::table::{self, HEADER, u16_at, u64_at};
 use crate::pci::Sbdf;
 use heapless::Vec;
 
@@ -13,8 +13,6 @@ pub const MAX_SCOPES: usize = 96;
 /// Reserved regions kept.
 pub const MAX_RESERVED: usize = 16;
 
-/// Bytes before the first remapping structure (8.1).
-const HEADER: usize = 48;
 const TYPE_DRHD: u16 = 0;
 const TYPE_RMRR: u16 = 1;
 /// DRHD flag: all devices of the segment that no other unit names (8.3).
@@ -76,65 +74,12 @@ pub struct Dmar {
     pub truncated: bool,
 }
 
-/// Why a table is unusable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DmarError {
-    /// Shorter than its header, or its length field exceeds what is there.
-    Length,
-    /// No signature `DMAR`.
-    Signature,
-    /// The bytes do not add up to zero.
-    Checksum,
-    /// It describes no remapping unit.
-    NoUnit,
-}
-
-impl DmarError {
-    /// One sentence for the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::Length => "DMAR table: bad length",
-            Self::Signature => "DMAR table: bad signature",
-            Self::Checksum => "DMAR table: bad checksum",
-            Self::NoUnit => "DMAR table describes no remapping unit",
-        }
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(
-        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
-    ))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(
-        bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
-    ))
-}
-
 /// Reads a DMAR table.
 ///
 /// # Errors
 /// The table is not a DMAR table or describes nothing usable.
-pub fn parse(table: &[u8]) -> Result<Dmar, DmarError> {
-    let length = u32_at(table, 4).ok_or(DmarError::Length)? as usize;
-    let table = table.get(..length).ok_or(DmarError::Length)?;
-    if table.len() < HEADER {
-        return Err(DmarError::Length);
-    }
-    if !table.starts_with(b"DMAR") {
-        return Err(DmarError::Signature);
-    }
-    if table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) != 0 {
-        return Err(DmarError::Checksum);
-    }
+pub fn parse(table: &[u8]) -> Result<Dmar, &'static str> {
+    let table = table::check(table, b"DMAR")?;
     let mut dmar = Dmar {
         host_address_width: table[36].saturating_add(1),
         intr_remap: table[37] & INTR_REMAP != 0,
@@ -161,7 +106,7 @@ pub fn parse(table: &[u8]) -> Result<Dmar, DmarError> {
         rest = &rest[structure.len()..];
     }
     if dmar.units.is_empty() {
-        return Err(DmarError::NoUnit);
+        return Err(table::NO_UNIT);
     }
     Ok(dmar)
 }
@@ -320,17 +265,17 @@ pub(super) mod tests {
 
     #[test]
     fn refuses_what_is_no_dmar_table() {
-        assert_eq!(parse(&[]).unwrap_err(), DmarError::Length);
-        assert_eq!(parse(&QEMU[..100]).unwrap_err(), DmarError::Length);
+        assert!(parse(&[]).unwrap_err().contains("length"));
+        assert!(parse(&QEMU[..100]).unwrap_err().contains("length"));
         let mut table = QEMU.to_vec();
         table[60] ^= 1;
-        assert_eq!(parse(&table).unwrap_err(), DmarError::Checksum);
+        assert!(parse(&table).unwrap_err().contains("checksum"));
         table[0] = b'X';
-        assert_eq!(parse(&table).unwrap_err(), DmarError::Signature);
+        assert!(parse(&table).unwrap_err().contains("signature"));
         let mut table = QEMU[..48].to_vec();
         table[4] = 48;
         fix_checksum(&mut table);
-        assert_eq!(parse(&table).unwrap_err(), DmarError::NoUnit);
+        assert_eq!(parse(&table).unwrap_err(), table::NO_UNIT);
     }
 
     #[test]
@@ -352,7 +297,7 @@ pub(super) mod tests {
         let mut table = QEMU.to_vec();
         table[50] = 0;
         fix_checksum(&mut table);
-        assert_eq!(parse(&table).unwrap_err(), DmarError::NoUnit);
+        assert_eq!(parse(&table).unwrap_err(), table::NO_UNIT);
         let mut table = QEMU.to_vec();
         table[65] = 0; // the first scope's length
         fix_checksum(&mut table);

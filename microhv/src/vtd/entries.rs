@@ -2,14 +2,7 @@
 
 use crate::types::Mfn;
 
-/// A 128-bit root, context or interrupt-remapping entry, low half first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Entry {
-    /// Bits 63:0.
-    pub low: u64,
-    /// Bits 127:64.
-    pub high: u64,
-}
+pub use crate::iommu::ring::Entry;
 
 const PRESENT: u64 = 1;
 /// Bits of a table address in an entry.

@@ -1,36 +1,16 @@
 //! Faults taken from the units' records.
 
-use super::{Vtd, entries::Fault, unit::FAULT_BATCH};
-use crate::iommu::fault::{report, tell};
+use super::{entries::Fault, unit::Unit};
+use crate::iommu::fault::{self, report};
 use crate::pci::Sbdf;
+use spin::Mutex;
 
-/// Batches handled per call: more wait for the next event.
-const BATCHES: usize = 4;
-
-/// Reports all faults recorded so far; bounded work.
-pub fn drain(vtd: &Vtd) {
-    for unit in &vtd.units {
-        for _ in 0..BATCHES {
-            let mut faults = heapless::Vec::<Fault, FAULT_BATCH>::new();
-            let (segment, lost) = {
-                let mut unit = unit.lock();
-                let lost = unit.take_faults(&mut faults);
-                (unit.segment(), lost)
-            };
-            for fault in &faults {
-                describe(
-                    Sbdf(u32::from(segment) << 16 | u32::from(fault.source_id)),
-                    fault,
-                );
-            }
-            if lost {
-                tell(format_args!("VT-d: further faults were not recorded"));
-            }
-            if !faults.is_full() {
-                break;
-            }
-        }
-    }
+/// Reports the faults of a unit recorded so far; bounded work.
+pub fn drain(unit: &Mutex<Unit>) {
+    let segment = u32::from(unit.lock().segment()) << 16;
+    fault::drain(unit, Unit::take_faults, |fault| {
+        describe(Sbdf(segment | u32::from(fault.source_id)), fault);
+    });
 }
 
 fn describe(sbdf: Sbdf, fault: &Fault) {

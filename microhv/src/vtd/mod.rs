@@ -6,7 +6,6 @@ mod dmar;
 mod entries;
 mod fault;
 mod format;
-mod queue;
 mod registers;
 mod unit;
 
@@ -19,7 +18,7 @@ use crate::types::{Gfn, Mfn};
 use dmar::Dmar;
 use entries::descriptor;
 use spin::{Mutex, Once};
-use unit::{Unit, UnitError};
+use unit::Unit;
 
 /// All units of the machine, running.
 struct Vtd {
@@ -43,7 +42,7 @@ static VTD: Once<Vtd> = Once::new();
 /// # Errors
 /// A sentence: the table or a unit is unusable.
 pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'static str> {
-    let dmar = dmar::parse(table).map_err(dmar::DmarError::sentence)?;
+    let dmar = dmar::parse(table)?;
     if dmar.truncated {
         log::warn!(
             "VT-d: the DMAR table is malformed or too long; what it says about some devices is not known"
@@ -67,7 +66,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
     let mut ids = u32::MAX;
     let mut levels = u8::MAX;
     for described in &vtd.dmar.units {
-        let unit = Unit::start(described, vtd.intremap).map_err(UnitError::sentence)?;
+        let unit = Unit::start(described, vtd.intremap)?;
         let capabilities = unit.registers().capabilities();
         let (major, minor) = unit.registers().version();
         log::info!(
@@ -113,15 +112,6 @@ impl Vtd {
     }
 }
 
-impl From<UnitError> for Error {
-    fn from(error: UnitError) -> Self {
-        match error {
-            UnitError::NoMemory => Self::NoMemory,
-            _ => Self::NoUnit,
-        }
-    }
-}
-
 impl Remapper for Vtd {
     fn intremap(&self) -> bool {
         self.intremap
@@ -148,7 +138,7 @@ impl Remapper for Vtd {
         let context = entries::context(root, (self.levels - 2) as u8, id);
         self.with(unit, |unit| unit.attach(sbdf, context))
             .ok_or(Error::NoUnit)?
-            .map_err(Error::from)
+            .ok_or(Error::NoMemory)
     }
 
     fn detach(&self, unit: usize, sbdf: Sbdf, id: u16) {
@@ -215,7 +205,7 @@ impl Remapper for Vtd {
     }
 
     fn drain_faults(&self) {
-        fault::drain(self);
+        self.units.iter().for_each(fault::drain);
     }
 }
 

@@ -1,7 +1,10 @@
 //! A remapping unit's registers (specification chapter 11), by name.
 
+use crate::iommu::ring::Reader;
 use crate::mm::Mmio;
-use crate::vtd::entries::Entry;
+use crate::types::Mfn;
+use crate::vtd::cache;
+use crate::vtd::entries::{Entry, descriptor};
 use bitflags::bitflags;
 
 /// Register offsets (11.4).
@@ -136,6 +139,25 @@ impl Capabilities {
     }
 }
 
+/// Invalidation queue (6.5.2).
+impl Reader for Registers {
+    fn completion(status: Mfn, number: u32) -> Entry {
+        descriptor::wait(number, status.address())
+    }
+
+    fn hand_over(&self, tail: u64) {
+        self.mmio.write_u64(offset::IQT, tail);
+    }
+
+    fn refuses(&self) -> bool {
+        self.fault_status().contains(FaultStatus::IQE)
+    }
+
+    fn written(frame: Mfn, offset: usize) {
+        cache::written(frame, offset);
+    }
+}
+
 /// The registers of one unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Registers {
@@ -213,11 +235,6 @@ impl Registers {
     pub fn set_queue(&self, address: u64) {
         self.mmio.write_u64(offset::IQT, 0);
         self.mmio.write_u64(offset::IQA, address);
-    }
-
-    /// Hands the unit all descriptors before byte offset `tail` (IQT).
-    pub fn set_queue_tail(&self, tail: u64) {
-        self.mmio.write_u64(offset::IQT, tail);
     }
 
     /// The fault status (FSTS).

@@ -1,12 +1,15 @@
 //! One remapping unit: bringing it up with everything blocked, and the changes to its tables.
 
+use crate::iommu::fault::BATCH;
+use crate::iommu::patience::wait_until;
+use crate::iommu::ring::Ring;
+use crate::iommu::{NO_MEMORY, NO_REGISTERS, STUCK};
 use crate::mm::{frames, phys};
 use crate::pci::Sbdf;
 use crate::types::{Mfn, PAGE_SIZE};
 use crate::vtd::cache;
 use crate::vtd::dmar;
 use crate::vtd::entries::{self, Entry, Fault, descriptor};
-use crate::vtd::queue::{Queue, QueueError, wait_until};
 use crate::vtd::registers::{FaultStatus, Global, Registers};
 use core::sync::atomic::Ordering;
 
@@ -16,64 +19,24 @@ pub const INTERRUPTS: usize = PAGE_SIZE / ENTRY;
 const INTERRUPTS_SIZE: u8 = 7;
 /// Bytes of a root, context or interrupt entry.
 const ENTRY: usize = 16;
-/// Faults handed out by one [`Unit::take_faults`].
-pub const FAULT_BATCH: usize = 8;
-
-/// Why a unit is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnitError {
-    /// No registers answer at its address.
-    NoRegisters,
-    /// It has no queued invalidation.
-    NoQueue,
-    /// It knows neither 3- nor 4-level tables.
-    NoTableFormat,
-    /// It does not do what it is told within a second.
-    Stuck,
-    /// No memory for its tables.
-    NoMemory,
-}
-
-impl UnitError {
-    /// One sentence for the log.
-    pub const fn sentence(self) -> &'static str {
-        match self {
-            Self::NoRegisters => "IOMMU: no registers answer at the unit's address",
-            Self::NoQueue => "IOMMU: the unit has no queued invalidation",
-            Self::NoTableFormat => "IOMMU: the unit knows neither 3- nor 4-level tables",
-            Self::Stuck => "IOMMU: the unit does not do what it is told",
-            Self::NoMemory => "IOMMU: no memory for the unit's tables",
-        }
-    }
-}
-
-impl From<QueueError> for UnitError {
-    fn from(error: QueueError) -> Self {
-        match error {
-            QueueError::NoMemory => Self::NoMemory,
-            QueueError::Timeout | QueueError::Refused => Self::Stuck,
-        }
-    }
-}
-
 /// A unit that runs.
 #[derive(Debug)]
 pub struct Unit {
     registers: Registers,
     segment: u16,
     root: Mfn,
-    queue: Queue,
+    queue: Ring,
     interrupt_table: Option<Mfn>,
     /// Interrupt-remapping entries in use, a bit each.
     used: [u64; INTERRUPTS / 64],
 }
 
-fn new_table() -> Result<Mfn, UnitError> {
-    let table = frames::alloc_zeroed(0).ok_or(UnitError::NoMemory)?;
+fn new_table() -> Option<Mfn> {
+    let table = frames::alloc_zeroed(0)?;
     for offset in (0..PAGE_SIZE).step_by(64) {
         cache::written(table, offset);
     }
-    Ok(table)
+    Some(table)
 }
 
 /// Writes an entry so that hardware never sees half of a present one.
@@ -102,21 +65,21 @@ impl Unit {
     ///
     /// # Errors
     /// The unit is left as it was or with everything blocked.
-    pub fn start(unit: &dmar::Unit, intremap: bool) -> Result<Self, UnitError> {
-        let registers = Registers::map(unit.register_base).ok_or(UnitError::NoRegisters)?;
+    pub fn start(unit: &dmar::Unit, intremap: bool) -> Result<Self, &'static str> {
+        let registers = Registers::map(unit.register_base).ok_or(NO_REGISTERS)?;
         let capabilities = registers.capabilities();
         if !capabilities.queued_invalidation() {
-            return Err(UnitError::NoQueue);
+            return Err("IOMMU: the unit has no queued invalidation");
         }
         if capabilities.table_levels() & 0b110 == 0 {
-            return Err(UnitError::NoTableFormat);
+            return Err("IOMMU: the unit knows neither 3- nor 4-level tables");
         }
         if !capabilities.coherent() {
             cache::needed();
         }
         registers.mask_fault_event();
-        let root = new_table()?;
-        let queue = Queue::start(&registers)?;
+        let root = new_table().ok_or(NO_MEMORY)?;
+        let queue = Ring::new().ok_or(NO_MEMORY)?;
         let mut this = Self {
             registers,
             segment: unit.segment,
@@ -125,18 +88,24 @@ impl Unit {
             interrupt_table: None,
             used: [0; INTERRUPTS / 64],
         };
+        if registers.status().contains(Global::QIE) {
+            // Firmware left a queue running; it belongs to nobody now.
+            registers.turn_off(Global::QIE);
+            let off = wait_until(|| !registers.status().contains(Global::QIE));
+            off.then_some(()).ok_or(STUCK)?;
+        }
+        registers.set_queue(this.queue.frame().address());
+        this.command(Global::QIE)?;
         registers.set_root_table(root.address());
         this.command(Global::SRTP)?;
-        this.queue.run(
-            &registers,
-            &[descriptor::CONTEXT_GLOBAL, descriptor::IOTLB_GLOBAL],
-        )?;
+        let all = [descriptor::CONTEXT_GLOBAL, descriptor::IOTLB_GLOBAL];
+        this.queue.run(&registers, all).map_err(|_| STUCK)?;
         if intremap && capabilities.interrupt_remapping() {
-            let table = new_table()?;
+            let table = new_table().ok_or(NO_MEMORY)?;
             registers.set_interrupt_table(table.address(), INTERRUPTS_SIZE);
             this.command(Global::SIRTP)?;
-            this.queue
-                .run(&registers, &[descriptor::INTERRUPT_GLOBAL])?;
+            let all = [descriptor::INTERRUPT_GLOBAL];
+            this.queue.run(&registers, all).map_err(|_| STUCK)?;
             this.command(Global::IRE)?;
             if registers.status().contains(Global::CFI) {
                 registers.turn_off(Global::CFI);
@@ -154,9 +123,10 @@ impl Unit {
         Ok(this)
     }
 
-    fn command(&self, bit: Global) -> Result<(), UnitError> {
+    fn command(&self, bit: Global) -> Result<(), &'static str> {
         self.registers.command(bit);
-        wait_until(|| self.registers.status().contains(bit)).map_err(UnitError::from)
+        let done = wait_until(|| self.registers.status().contains(bit));
+        done.then_some(()).ok_or(STUCK)
     }
 
     /// The unit's registers.
@@ -178,7 +148,7 @@ impl Unit {
     pub fn flush_write_buffer(&self) {
         if self.registers.capabilities().write_buffer_flush() {
             self.registers.command(Global::WBF);
-            if wait_until(|| !self.registers.status().contains(Global::WBF)).is_err() {
+            if !wait_until(|| !self.registers.status().contains(Global::WBF)) {
                 panic!("IOMMU: the write buffer is never flushed");
             }
         }
@@ -190,16 +160,13 @@ impl Unit {
     /// If the unit does not: from then on devices could reach memory that has a new owner.
     pub fn invalidate(&mut self, batch: &[Entry]) {
         self.flush_write_buffer();
-        if let Err(error) = self.queue.run(&self.registers, batch) {
-            panic!("IOMMU: invalidation failed ({error:?})");
+        if let Err(error) = self.queue.run(&self.registers, batch.iter().copied()) {
+            panic!("IOMMU: invalidation failed ({error})");
         }
     }
 
-    /// Lets the device's DMA through `context`, until [`Self::detach`].
-    ///
-    /// # Errors
-    /// No memory for the bus's table.
-    pub fn attach(&mut self, sbdf: Sbdf, context: Entry) -> Result<(), UnitError> {
+    /// Lets the device's DMA through `context`, until [`Self::detach`]. None: no memory for the bus's table.
+    pub fn attach(&mut self, sbdf: Sbdf, context: Entry) -> Option<()> {
         let bus = usize::from(sbdf.bus());
         let table = match entries::context_table_of(read_entry(self.root, bus)) {
             Some(table) => table,
@@ -217,7 +184,7 @@ impl Unit {
             descriptor::context_device(did, sbdf.source_id()),
             descriptor::iotlb_domain(did),
         ]);
-        Ok(())
+        Some(())
     }
 
     /// Blocks the device's DMA; nothing of it is in flight when this returns.
@@ -266,7 +233,7 @@ impl Unit {
     }
 
     /// Takes recorded faults, oldest first, at most one batch; true if the unit lost some for lack of records.
-    pub fn take_faults(&mut self, faults: &mut heapless::Vec<Fault, FAULT_BATCH>) -> bool {
+    pub fn take_faults(&mut self, faults: &mut heapless::Vec<Fault, BATCH>) -> bool {
         let (_, count) = self.registers.capabilities().fault_records();
         let first = self.registers.first_fault();
         for step in 0..count {
