@@ -23,26 +23,20 @@ impl core::fmt::Display for DomId {
     }
 }
 
-impl Mfn {
-    /// The physical address of the frame's first byte.
-    pub const fn address(self) -> u64 {
-        self.0 << PAGE_SHIFT
-    }
+macro_rules! frame_number {
+    ($($t:ident)*) => {$(
+        impl $t {
+            /// The address of the frame's first byte.
+            pub const fn address(self) -> u64 {
+                self.0 << PAGE_SHIFT
+            }
 
-    /// The frame that holds physical address `address`.
-    pub const fn containing(address: u64) -> Self {
-        Self(address >> PAGE_SHIFT)
-    }
+            /// The frame that holds `address`.
+            pub const fn containing(address: u64) -> Self {
+                Self(address >> PAGE_SHIFT)
+            }
+        }
+    )*};
 }
 
-impl Gfn {
-    /// The guest-physical address of the frame's first byte.
-    pub const fn address(self) -> u64 {
-        self.0 << PAGE_SHIFT
-    }
-
-    /// The frame that holds guest-physical address `address`.
-    pub const fn containing(address: u64) -> Self {
-        Self(address >> PAGE_SHIFT)
-    }
-}
+frame_number!(Mfn Gfn);

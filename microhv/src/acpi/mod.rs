@@ -7,13 +7,6 @@ mod tables;
 use crate::arch::MAX_CPUS;
 use heapless::Vec;
 
-/// A CPU in the MADT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cpu {
-    /// Its local APIC's ID.
-    pub apic_id: u32,
-}
-
 /// An I/O APIC in the MADT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoApic {
@@ -52,8 +45,8 @@ pub struct Power {
 /// What microhv wants to know of the machine.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// CPUs that can be used, the boot CPU among them.
-    pub cpus: Vec<Cpu, MAX_CPUS>,
+    /// The local APICs' IDs of CPUs that can be used, the boot CPU among them.
+    pub cpus: Vec<u32, MAX_CPUS>,
     /// CPUs beyond what microhv can use.
     pub more_cpus: usize,
     /// Where the local APICs are.

@@ -1,7 +1,7 @@
 //! Reads the tables where firmware put them.
 #![allow(unsafe_code, reason = "firmware's tables lie in memory")]
 
-use super::{Cpu, IoApic, Machine, Override, Power};
+use super::{IoApic, Machine, Override, Power};
 use crate::arch::paging;
 use crate::mm::ranges::Range;
 use acpi::address::{AddressSpace, GenericAddress};
@@ -98,8 +98,7 @@ fn read_madt(tables: &AcpiTables<Handler>, machine: &mut Machine) -> Result<(), 
 
 /// A CPU may be listed both as APIC and as x2APIC.
 fn add_cpu(machine: &mut Machine, apic_id: u32) {
-    let cpu = Cpu { apic_id };
-    if !machine.cpus.contains(&cpu) && machine.cpus.push(cpu).is_err() {
+    if !machine.cpus.contains(&apic_id) && machine.cpus.push(apic_id).is_err() {
         machine.more_cpus += 1;
     }
 }

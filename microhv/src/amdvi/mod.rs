@@ -13,7 +13,7 @@ mod registers;
 mod unit;
 
 use crate::iommu::ids::Ids;
-use crate::iommu::remapper::{Aim, Error, Remapped, Remapper, Wishes};
+use crate::iommu::remapper::{Aim, Remapped, Remapper, Wishes};
 use crate::iommu::{NO_MEMORY, plain_message};
 use crate::paging::Format;
 use crate::pci::Sbdf;
@@ -22,6 +22,7 @@ use device_table::DeviceTable;
 use ivrs::{Ivrs, SpecialKind};
 use spin::{Mutex, Once};
 use unit::Unit;
+use xen_abi::Errno;
 
 /// All units of the machine, running.
 struct AmdVi {
@@ -124,9 +125,9 @@ impl Remapper for AmdVi {
         self.ivrs.unit_of(sbdf)
     }
 
-    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Error> {
+    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Errno> {
         self.with(unit, |unit| unit.attach(sbdf.source_id(), root, id))
-            .ok_or(Error::NoUnit)
+            .ok_or(Errno::ENODEV)
     }
 
     fn detach(&self, unit: usize, sbdf: Sbdf, id: u16) {

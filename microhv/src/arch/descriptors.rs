@@ -6,13 +6,14 @@ use crate::mm::PageBox;
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
-use x86_64::instructions::tables::load_tss;
+use x86_64::instructions::tables::{lidt, load_tss};
+use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
-use x86_64::structures::idt::InterruptDescriptorTable;
+use x86_64::structures::idt::Entry;
 use x86_64::structures::tss::TaskStateSegment;
 
-/// Index in the interrupt stack table of NMI, double fault and machine check.
-const IST: [u16; 3] = [0, 1, 2];
+/// NMI, double fault and machine check, which have stacks of their own, in the order of the interrupt stack table.
+const ON_STACKS: [u64; 3] = [2, 8, 18];
 
 /// One CPU's descriptors.
 struct Descriptors {
@@ -20,7 +21,7 @@ struct Descriptors {
     tss: TaskStateSegment,
 }
 
-static IDT: Once<InterruptDescriptorTable> = Once::new();
+static IDT: Once<[Entry<()>; 256]> = Once::new();
 
 core::arch::global_asm!(include_str!("vectors.S"), options(att_syntax));
 
@@ -29,55 +30,29 @@ unsafe extern "C" {
     static interrupt_stubs: [[u8; 16]; 256];
 }
 
-fn idt() -> &'static InterruptDescriptorTable {
-    IDT.call_once(|| {
-        let mut idt = InterruptDescriptorTable::new();
-        let stub = |vector: u8| {
-            let base = (&raw const interrupt_stubs).addr() as u64;
-            VirtAddr::new(base + u64::from(vector) * 16)
-        };
-        // SAFETY: each stub saves all registers, takes the error code off the stack if the vector
-        // has one, and returns with IRETQ.
-        unsafe {
-            idt.divide_error.set_handler_addr(stub(0));
-            idt.debug.set_handler_addr(stub(1));
-            idt.non_maskable_interrupt
-                .set_handler_addr(stub(2))
-                .set_stack_index(IST[0]);
-            idt.breakpoint.set_handler_addr(stub(3));
-            idt.overflow.set_handler_addr(stub(4));
-            idt.bound_range_exceeded.set_handler_addr(stub(5));
-            idt.invalid_opcode.set_handler_addr(stub(6));
-            idt.device_not_available.set_handler_addr(stub(7));
-            idt.double_fault
-                .set_handler_addr(stub(8))
-                .set_stack_index(IST[1]);
-            idt.invalid_tss.set_handler_addr(stub(10));
-            idt.segment_not_present.set_handler_addr(stub(11));
-            idt.stack_segment_fault.set_handler_addr(stub(12));
-            idt.general_protection_fault.set_handler_addr(stub(13));
-            idt.page_fault.set_handler_addr(stub(14));
-            idt.x87_floating_point.set_handler_addr(stub(16));
-            idt.alignment_check.set_handler_addr(stub(17));
-            idt.machine_check
-                .set_handler_addr(stub(18))
-                .set_stack_index(IST[2]);
-            idt.simd_floating_point.set_handler_addr(stub(19));
-            idt.virtualization.set_handler_addr(stub(20));
-            idt.cp_protection_exception.set_handler_addr(stub(21));
-            idt.security_exception.set_handler_addr(stub(30));
-            for vector in 32..=255 {
-                idt[vector].set_handler_addr(stub(vector));
+/// Has exceptions reported; before [`install`] (while the boot CPU still runs with the loader's descriptors) all but those
+/// that need a stack of their own.
+pub fn load_idt() {
+    let idt = IDT.call_once(|| {
+        let base = (&raw const interrupt_stubs).addr() as u64;
+        let mut idt = [Entry::missing(); 256];
+        for (vector, entry) in (0u64..).zip(&mut idt) {
+            // SAFETY: each stub saves all registers, takes the error code off the stack if the vector has one, and
+            // returns with IRETQ.
+            let options = unsafe { entry.set_handler_addr(VirtAddr::new(base + vector * 16)) };
+            if let Some(index) = ON_STACKS.iter().position(|own| *own == vector) {
+                // SAFETY: `install` gives each of these a stack, which nothing else uses.
+                unsafe { options.set_stack_index(index as u16) };
             }
         }
         idt
-    })
-}
-
-/// Has exceptions reported while the boot CPU still runs with the loader's descriptors: all but
-/// those that need a stack of their own.
-pub fn load_idt() {
-    idt().load();
+    });
+    let pointer = DescriptorTablePointer {
+        limit: size_of_val(idt) as u16 - 1,
+        base: VirtAddr::from_ptr(idt),
+    };
+    // SAFETY: the table is complete and lives for ever.
+    unsafe { lidt(&pointer) };
 }
 
 /// Gives this CPU its descriptors; exceptions are reported from here on. False if there is no
@@ -85,8 +60,8 @@ pub fn load_idt() {
 #[must_use]
 pub fn install(stacks: &Stacks) -> bool {
     let mut tss = TaskStateSegment::new();
-    for (index, top) in IST.into_iter().zip(stacks.exceptions) {
-        tss.interrupt_stack_table[usize::from(index)] = VirtAddr::new(top);
+    for (index, top) in stacks.exceptions.into_iter().enumerate() {
+        tss.interrupt_stack_table[index] = VirtAddr::new(top);
     }
     let Some(page) = PageBox::new(Descriptors {
         gdt: GlobalDescriptorTable::new(),
@@ -108,6 +83,6 @@ pub fn install(stacks: &Stacks) -> bool {
         ES::set_reg(data);
         load_tss(task);
     }
-    idt().load();
+    load_idt();
     true
 }

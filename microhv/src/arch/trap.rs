@@ -34,7 +34,7 @@ pub struct TrapFrame {
 }
 
 /// The names of exceptions (Intel SDM volume 3, table 6-1).
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 22] = [
     "#DE divide error",
     "#DB debug exception",
     "NMI non-maskable interrupt",
@@ -57,16 +57,6 @@ const NAMES: [&str; 32] = [
     "#XM SIMD floating-point error",
     "#VE virtualization exception",
     "#CP control protection exception",
-    "reserved exception 22",
-    "reserved exception 23",
-    "reserved exception 24",
-    "reserved exception 25",
-    "reserved exception 26",
-    "reserved exception 27",
-    "#HV hypervisor injection exception",
-    "#VC communication exception",
-    "#SX security exception",
-    "reserved exception 31",
 ];
 
 /// NMI's vector.
@@ -90,7 +80,7 @@ fn exception(frame: &TrapFrame) {
     }
     let name = NAMES
         .get(frame.vector as usize)
-        .unwrap_or(&"unknown exception");
+        .unwrap_or(&"reserved exception");
     let cr2 = x86_64::registers::control::Cr2::read_raw();
     match frame.vector {
         PAGE_FAULT | DOUBLE_FAULT if let Some(cpu) = stack::overflowed(cr2) => panic::exception(

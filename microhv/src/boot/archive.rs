@@ -28,11 +28,11 @@ impl Archive {
         memory: impl Fn(Range) -> Option<&'static [u8]>,
     ) -> Result<Self, BootError> {
         if modules.is_empty() {
-            return Err(BootError::NoArchive);
+            return Err(BootError::NO_ARCHIVE);
         }
         let mut parts = heapless::Vec::new();
         for module in modules {
-            let bytes = memory(module.range).ok_or(BootError::NoArchive)?;
+            let bytes = memory(module.range).ok_or(BootError::NO_ARCHIVE)?;
             if module.path.is_empty() {
                 open(bytes)?;
             }
@@ -40,7 +40,7 @@ impl Archive {
                 module: *module,
                 bytes,
             };
-            parts.push(part).map_err(|_| BootError::TooManyModules)?;
+            parts.push(part).map_err(|_| BootError::TOO_MANY_MODULES)?;
         }
         Ok(Self { parts })
     }
@@ -76,17 +76,20 @@ impl Archive {
 }
 
 fn open(bytes: &'static [u8]) -> Result<TarArchiveRef<'static>, BootError> {
-    TarArchiveRef::new(bytes).map_err(|error| {
-        BootError::BadArchive(match error {
-            CorruptDataError::EmptyArchive => "it is empty",
-            CorruptDataError::InvalidBlockSize => "its length is no multiple of 512 bytes",
-            CorruptDataError::TooShort { .. } => "it is too short",
-            CorruptDataError::InvalidChecksum { .. } => "a header's checksum is wrong",
-            CorruptDataError::InvalidTypeFlag { .. } => "a header has an unknown type",
-            CorruptDataError::InvalidPayloadSize { .. } => "a file's size is no number",
-            CorruptDataError::PayloadExtendsBeyondArchive { .. } => "it is truncated",
-            CorruptDataError::MissingTerminator => "its end is missing",
-        })
+    macro_rules! sentence {
+        ($why:literal) => {
+            BootError(concat!("the boot archive is no tar archive: ", $why))
+        };
+    }
+    TarArchiveRef::new(bytes).map_err(|error| match error {
+        CorruptDataError::EmptyArchive => sentence!("it is empty"),
+        CorruptDataError::InvalidBlockSize => sentence!("its length is no multiple of 512 bytes"),
+        CorruptDataError::TooShort { .. } => sentence!("it is too short"),
+        CorruptDataError::InvalidChecksum { .. } => sentence!("a header's checksum is wrong"),
+        CorruptDataError::InvalidTypeFlag { .. } => sentence!("a header has an unknown type"),
+        CorruptDataError::InvalidPayloadSize { .. } => sentence!("a file's size is no number"),
+        CorruptDataError::PayloadExtendsBeyondArchive { .. } => sentence!("it is truncated"),
+        CorruptDataError::MissingTerminator => sentence!("its end is missing"),
     })
 }
 
@@ -170,11 +173,11 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_archive_is_refused() {
-        assert_eq!(archive(&[]).unwrap_err(), BootError::NoArchive);
+        assert_eq!(archive(&[]).unwrap_err(), BootError::NO_ARCHIVE);
         assert!(archive(&[("", b"")]).is_err());
         assert!(archive(&[("", &[0x55; 4096])]).is_err());
         let bytes = tar(&[("a", &[1; 2000])]);
         let cut = archive(&[("", &bytes[..1536])]);
-        assert_eq!(cut.unwrap_err(), BootError::BadArchive("it is truncated"));
+        assert!(cut.unwrap_err().0.ends_with("archive: it is truncated"));
     }
 }

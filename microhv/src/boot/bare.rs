@@ -98,7 +98,7 @@ fn first_half(structure: u64, protocol: u32) -> Result<Boot, BootError> {
     let mut info = match protocol {
         0 => pvh::parse(structure, memory),
         multiboot2::MAGIC => multiboot2::parse(structure, memory),
-        _ => Err(BootError::NotMultiboot2),
+        _ => Err(BootError::NOT_MULTIBOOT2),
     }?;
     let image = arch::paging::Image::current().whole();
     lift::modules(&mut info, image, BOOT_LIMIT, copy)?;
@@ -131,7 +131,7 @@ fn first_half(structure: u64, protocol: u32) -> Result<Boot, BootError> {
         options,
     });
     let taken = mm::init::init(&info)?;
-    let stacks = stack::allocate(0).ok_or(BootError::NoMemory)?;
+    let stacks = stack::allocate(0).ok_or(BootError::NO_MEMORY)?;
     Ok(Boot {
         info,
         orders,
@@ -145,7 +145,7 @@ extern "C" fn second_half() -> ! {
         panic::halt();
     };
     if !descriptors::install(&boot.stacks) {
-        stop(BootError::NoMemory);
+        stop(BootError::NO_MEMORY);
     }
     smp::enable_features();
     let machine = match acpi::init(boot.info.rsdp) {
@@ -153,7 +153,7 @@ extern "C" fn second_half() -> ! {
         Err(why) => panic::stop(format_args!("{why}")),
     };
     if !lapic::choose(machine.local_apic) {
-        stop(BootError::NoMemory);
+        stop(BootError::NO_MEMORY);
     }
     mask_8259();
     lapic::enable();
@@ -172,7 +172,7 @@ extern "C" fn second_half() -> ! {
     if let Err(why) = vcpu::backend::init() {
         panic::stop(format_args!("{why}"));
     }
-    let threads = speculation::share_cores(machine.cpus.iter().map(|cpu| cpu.apic_id));
+    let threads = speculation::share_cores(machine.cpus.iter().copied());
     speculation::init(&boot.orders.options.spec_ctrl, threads);
     speculation::enable();
     for apic in &machine.io_apics {
@@ -183,8 +183,7 @@ extern "C" fn second_half() -> ! {
     take_over_devices(boot);
     connect_console(boot, machine);
     offer_serial_port(boot, machine);
-    let others = machine.cpus.iter().map(|cpu| cpu.apic_id);
-    let others = others.filter(|id| *id != lapic::id());
+    let others = machine.cpus.iter().copied().filter(|id| *id != lapic::id());
     let (root, low_page) = (boot.taken.root, boot.taken.low_page);
     let running = smp::start_all(root, low_page, others, prepare_cpu, ap_main);
     let all = machine.cpus.len() + machine.more_cpus;
@@ -194,8 +193,6 @@ extern "C" fn second_half() -> ! {
     if let Err(why) = plan::check_memory(&boot.orders.options, free) {
         panic::stop(format_args!("{why}"));
     }
-    domain::init_devices();
-    console::set_input_hook(domain::on_console_input);
     if let Err(failure) = domain::build::boot_domains(boot.orders) {
         panic::stop(format_args!("Domain-0 is not built: {failure}"));
     }

@@ -54,7 +54,7 @@ impl<'a> BootInfo<'a> {
         self.reserve(module.range)?;
         self.modules
             .push(module)
-            .map_err(|_| BootError::TooManyModules)
+            .map_err(|_| BootError::TOO_MANY_MODULES)
     }
 
     /// Keeps the pages of `range` from being used.
@@ -65,7 +65,7 @@ impl<'a> BootInfo<'a> {
         if self.reserved.insert(range.touched_pages()) {
             Ok(())
         } else {
-            Err(BootError::MemoryMapTooLong)
+            Err(BootError::MEMORY_MAP_TOO_LONG)
         }
     }
 
@@ -91,54 +91,41 @@ impl<'a> BootInfo<'a> {
         if room {
             Ok(())
         } else {
-            Err(BootError::MemoryMapTooLong)
+            Err(BootError::MEMORY_MAP_TOO_LONG)
         }
     }
 }
 
-/// Why microhv cannot start: one sentence each.
+/// Why microhv cannot start: a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootError {
+pub struct BootError(pub &'static str);
+
+impl BootError {
     /// The structure's magic number or version is wrong.
-    NotPvh,
+    pub const NOT_PVH: Self = Self("the boot loader did not pass a PVH start info");
     /// The structure or the magic number beside it is not the protocol's.
-    NotMultiboot2,
+    pub const NOT_MULTIBOOT2: Self =
+        Self("the boot loader did not pass multiboot2 boot information");
     /// No memory map, or one without RAM.
-    NoMemoryMap,
+    pub const NO_MEMORY_MAP: Self = Self("the boot loader did not pass a memory map");
     /// More than [`MAX_RANGES`] ranges.
-    MemoryMapTooLong,
+    pub const MEMORY_MAP_TOO_LONG: Self = Self("the boot loader's memory map has too many ranges");
     /// No module.
-    NoArchive,
+    pub const NO_ARCHIVE: Self = Self("there is no boot archive (give it to QEMU with -initrd)");
     /// More than [`MAX_MODULES`] modules.
-    TooManyModules,
-    /// A module without a path is no tar archive.
-    BadArchive(&'static str),
+    pub const TOO_MANY_MODULES: Self =
+        Self("the boot loader passed more than 64 files: /boot and /etc/xen hold too many");
     /// The archive lacks boot/loader.conf.
-    NoLoaderConf,
+    pub const NO_LOADER_CONF: Self = Self("the boot archive has no boot/loader.conf");
     /// Not enough memory for the hypervisor itself.
-    NoMemory,
+    pub const NO_MEMORY: Self = Self("there is not enough memory for the hypervisor itself");
 }
+
+const _: () = assert!(MAX_MODULES == 64, "as the sentence says");
 
 impl core::fmt::Display for BootError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::NotPvh => "the boot loader did not pass a PVH start info",
-            Self::NotMultiboot2 => "the boot loader did not pass multiboot2 boot information",
-            Self::NoMemoryMap => "the boot loader did not pass a memory map",
-            Self::MemoryMapTooLong => "the boot loader's memory map has too many ranges",
-            Self::NoArchive => "there is no boot archive (give it to QEMU with -initrd)",
-            Self::TooManyModules => {
-                return write!(
-                    f,
-                    "the boot loader passed more than {MAX_MODULES} files: /boot and /etc/xen hold too many"
-                );
-            }
-            Self::BadArchive(why) => {
-                return write!(f, "the boot archive is no tar archive: {why}");
-            }
-            Self::NoLoaderConf => "the boot archive has no boot/loader.conf",
-            Self::NoMemory => "there is not enough memory for the hypervisor itself",
-        })
+        f.write_str(self.0)
     }
 }
 
@@ -178,6 +165,6 @@ mod tests {
     fn a_map_that_is_too_long_is_an_error() {
         let map = (0..200).map(|i| (Range::new(i * 0x4000, 0x1000), MemoryType::RAM));
         let error = BootInfo::default().set_memory(map);
-        assert_eq!(error, Err(BootError::MemoryMapTooLong));
+        assert_eq!(error, Err(BootError::MEMORY_MAP_TOO_LONG));
     }
 }

@@ -34,7 +34,7 @@ pub fn modules(
         }
         let pages = from.touched_pages();
         let page = free.take(pages.len(), 0x1000, LOW, limit);
-        let to = page.ok_or(BootError::NoMemory)? + (from.start - pages.start);
+        let to = page.ok_or(BootError::NO_MEMORY)? + (from.start - pages.start);
         copy(from, to);
         module.range = Range::new(to, from.len());
         room &= info.reserved.remove(pages) && info.reserved.insert(module.range.touched_pages());
@@ -42,7 +42,7 @@ pub fn modules(
     if room {
         Ok(())
     } else {
-        Err(BootError::MemoryMapTooLong)
+        Err(BootError::MEMORY_MAP_TOO_LONG)
     }
 }
 
@@ -98,6 +98,6 @@ mod tests {
         info.set_memory([ram].into_iter()).unwrap();
         info.add_module(module(0, 1)).unwrap();
         let error = modules(&mut info, image, 1 << 32, |_, _| {});
-        assert_eq!(error, Err(BootError::NoMemory));
+        assert_eq!(error, Err(BootError::NO_MEMORY));
     }
 }

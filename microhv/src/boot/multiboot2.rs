@@ -66,18 +66,18 @@ pub fn parse<'a>(
     address: u64,
     memory: impl Fn(u64, usize) -> Option<&'a [u8]>,
 ) -> Result<BootInfo<'a>, BootError> {
-    let header = memory(address, HEADER_SIZE).ok_or(BootError::NotMultiboot2)?;
+    let header = memory(address, HEADER_SIZE).ok_or(BootError::NOT_MULTIBOOT2)?;
     let size = u32_at(header, 0) as usize;
     if !(HEADER_SIZE..=MAX_SIZE).contains(&size) || !address.is_multiple_of(8) {
-        return Err(BootError::NotMultiboot2);
+        return Err(BootError::NOT_MULTIBOOT2);
     }
-    let information = memory(address, size).ok_or(BootError::NotMultiboot2)?;
+    let information = memory(address, size).ok_or(BootError::NOT_MULTIBOOT2)?;
     let mut info = BootInfo::default();
     let mut maps = tags(information).filter(|tag| tag.kind == MEMORY_MAP);
-    let map = maps.next().ok_or(BootError::NoMemoryMap)?;
+    let map = maps.next().ok_or(BootError::NO_MEMORY_MAP)?;
     info.set_memory(memory_map(map.bytes))?;
     if info.ram.list().is_empty() {
-        return Err(BootError::NoMemoryMap);
+        return Err(BootError::NO_MEMORY_MAP);
     }
     // The copy of ACPI's pointer and the modules' paths are read later.
     info.reserve(Range::new(address, size as u64))?;
@@ -192,15 +192,15 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let nothing = information(&[]);
-        assert_eq!(read(&nothing).unwrap_err(), BootError::NoMemoryMap);
-        assert_eq!(read(&[]).unwrap_err(), BootError::NotMultiboot2);
-        assert_eq!(read(&[0; 64]).unwrap_err(), BootError::NotMultiboot2);
+        assert_eq!(read(&nothing).unwrap_err(), BootError::NO_MEMORY_MAP);
+        assert_eq!(read(&[]).unwrap_err(), BootError::NOT_MULTIBOOT2);
+        assert_eq!(read(&[0; 64]).unwrap_err(), BootError::NOT_MULTIBOOT2);
         let no_ram = information(&[map(&[(0, 0x1000, 2)])]);
-        assert_eq!(read(&no_ram).unwrap_err(), BootError::NoMemoryMap);
+        assert_eq!(read(&no_ram).unwrap_err(), BootError::NO_MEMORY_MAP);
         let mut many = vec![ram()];
         many.resize(MAX_MODULES + 2, module(0, 0, "/boot/x"));
         let many = information(&many);
-        assert_eq!(read(&many).unwrap_err(), BootError::TooManyModules);
+        assert_eq!(read(&many).unwrap_err(), BootError::TOO_MANY_MODULES);
     }
 
     proptest! {

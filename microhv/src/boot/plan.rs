@@ -17,7 +17,7 @@ pub const DOM0_DEFAULT: u64 = 64 << 20;
 /// # Errors
 /// The archive does not have it.
 pub fn loader_conf(archive: &Archive) -> Result<LoaderConf<'static>, BootError> {
-    let file = archive.file(LOADER_CONF).ok_or(BootError::NoLoaderConf)?;
+    let file = archive.file(LOADER_CONF).ok_or(BootError::NO_LOADER_CONF)?;
     Ok(LoaderConf::new(file))
 }
 
@@ -81,7 +81,7 @@ mod tests {
     fn an_archive_without_configuration_is_refused() {
         let open = |bytes| archive(&[("", bytes)]).unwrap();
         let empty = open(tar(&[("boot/console", b"")]));
-        assert_eq!(loader_conf(&empty).unwrap_err(), BootError::NoLoaderConf);
+        assert_eq!(loader_conf(&empty).unwrap_err(), BootError::NO_LOADER_CONF);
         let good = open(tar(&[("boot/loader.conf", b"boot_verbose=\"YES\"\n")]));
         assert!(loader_conf(&good).unwrap().boot_verbose().unwrap());
     }

@@ -23,18 +23,19 @@ pub fn parse<'a>(
     address: u64,
     memory: impl Fn(u64, usize) -> Option<&'a [u8]>,
 ) -> Result<BootInfo<'a>, BootError> {
-    let start = memory(address, START_INFO_SIZE).ok_or(BootError::NotPvh)?;
+    let start = memory(address, START_INFO_SIZE).ok_or(BootError::NOT_PVH)?;
     // Fields: magic 0, version 4, flags 8, nr_modules 12, modlist_paddr 16, cmdline_paddr 24,
     // rsdp_paddr 32, memmap_paddr 40, memmap_entries 48. The memory map is there from version 1 on.
     if u32_at(start, 0) != MAGIC {
-        return Err(BootError::NotPvh);
+        return Err(BootError::NOT_PVH);
     }
     let entries = (u32_at(start, 48) as usize).min(MAX_ENTRIES);
     if u32_at(start, 4) < 1 || entries == 0 {
-        return Err(BootError::NoMemoryMap);
+        return Err(BootError::NO_MEMORY_MAP);
     }
     let map_address = u64_at(start, 40);
-    let map = memory(map_address, entries * MEMORY_MAP_ENTRY_SIZE).ok_or(BootError::NoMemoryMap)?;
+    let map =
+        memory(map_address, entries * MEMORY_MAP_ENTRY_SIZE).ok_or(BootError::NO_MEMORY_MAP)?;
     let mut info = BootInfo {
         rsdp: Some(u64_at(start, 32)).filter(|rsdp| *rsdp != 0),
         ..BootInfo::default()
@@ -44,7 +45,7 @@ pub fn parse<'a>(
         (range, MemoryType(u32_at(entry, 16)))
     }))?;
     if info.ram.list().is_empty() {
-        return Err(BootError::NoMemoryMap);
+        return Err(BootError::NO_MEMORY_MAP);
     }
     let modules_address = u64_at(start, 16);
     let modules = (u32_at(start, 12) as usize).min(MAX_MODULES + 1);
@@ -113,10 +114,10 @@ mod tests {
     fn what_is_missing_is_named() {
         let mut bytes = image();
         bytes[0] = 0;
-        assert_eq!(read(&bytes).unwrap_err(), BootError::NotPvh);
+        assert_eq!(read(&bytes).unwrap_err(), BootError::NOT_PVH);
         let mut bytes = image();
         bytes[48] = 0;
-        assert_eq!(read(&bytes).unwrap_err(), BootError::NoMemoryMap);
+        assert_eq!(read(&bytes).unwrap_err(), BootError::NO_MEMORY_MAP);
         let mut bytes = image();
         bytes[12] = 0;
         assert!(read(&bytes).unwrap().modules.is_empty());

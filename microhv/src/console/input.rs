@@ -2,19 +2,12 @@
 
 use super::CONSOLE;
 use heapless::Deque;
-use spin::{Mutex, Once};
+use spin::Mutex;
 
 /// Characters that wait for Domain-0; more are lost.
 const WAITING: usize = 1024;
 
 static INPUT: Mutex<Deque<u8, WAITING>> = Mutex::new(Deque::new());
-static HOOK: Once<fn()> = Once::new();
-
-/// Says what to call when input has arrived. The first hook stays. It runs in the interrupt, with
-/// interrupts off.
-pub fn set_input_hook(hook: fn()) {
-    HOOK.call_once(|| hook);
-}
 
 /// Takes characters that were typed; returns how many.
 pub fn read_input(buf: &mut [u8]) -> usize {
@@ -44,7 +37,7 @@ pub fn poll() {
         });
     }
     drop(guard);
-    if arrived && let Some(hook) = HOOK.get() {
-        hook();
+    if arrived {
+        crate::domain::on_console_input();
     }
 }

@@ -27,7 +27,7 @@ pub fn step(domain: &PageArc<Domain>) -> bool {
         return false;
     }
     // From here on nothing executes in it. Its devices first: they do not obey the tables of the CPUs.
-    pci::release(&**domain);
+    pci::release(domain);
     if !evtchn::close_all(&Events(domain), domain.id) {
         return false;
     }

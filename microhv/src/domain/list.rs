@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU16, Ordering};
 
 use spin::RwLock;
+use xen_abi::Errno;
 
 use super::{Domain, P2m};
 use crate::mm::PageArc;
@@ -46,44 +47,34 @@ pub fn all() -> impl Iterator<Item = PageArc<Domain>> {
     })
 }
 
-/// Why a domain could not be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateError {
-    /// No memory, or no slot, for one more domain.
-    NoMemory,
-    /// A domain with that number exists.
-    Exists,
-    /// The number is none a domain can have.
-    BadNumber,
-}
-
 /// Creates an empty, paused domain; `wanted` names its number, else the next free one is taken.
 ///
 /// # Errors
-/// See [`CreateError`]; nothing is left behind.
+/// `ENOMEM` for no memory or no slot for one more, `EEXIST`, `EINVAL` for a number that none can have; nothing is left
+/// behind.
 pub fn create(
     wanted: Option<DomId>,
     handle: [u8; 16],
     privileged: bool,
-) -> Result<PageArc<Domain>, CreateError> {
+) -> Result<PageArc<Domain>, Errno> {
     let mut domains = DOMAINS.write();
     let id = match wanted {
-        Some(id) if id.0 >= FIRST_RESERVED => return Err(CreateError::BadNumber),
+        Some(id) if id.0 >= FIRST_RESERVED => return Err(Errno::EINVAL),
         Some(id) => match &domains[usize::from(id.0) % MAX_DOMAINS] {
-            Some(other) if other.id == id => return Err(CreateError::Exists),
-            Some(_) => return Err(CreateError::NoMemory),
+            Some(other) if other.id == id => return Err(Errno::EEXIST),
+            Some(_) => return Err(Errno::ENOMEM),
             None => id,
         },
-        None => next_free(&domains).ok_or(CreateError::NoMemory)?,
+        None => next_free(&domains).ok_or(Errno::ENOMEM)?,
     };
-    let shared_frame = mm::frames::alloc_zeroed(0).ok_or(CreateError::NoMemory)?;
+    let shared_frame = mm::frames::alloc_zeroed(0).ok_or(Errno::ENOMEM)?;
     mm::frame_table::assign(shared_frame, 0, id);
     let shared_info = mm::frame_table::FrameRef::from_raw(shared_frame);
-    let p2m = P2m::new(id).ok_or(CreateError::NoMemory)?;
-    let evtchn = evtchn::Table::new(id, shared_info.clone()).ok_or(CreateError::NoMemory)?;
-    let grant = grant::Table::new(id).ok_or(CreateError::NoMemory)?;
+    let p2m = P2m::new(id).ok_or(Errno::ENOMEM)?;
+    let evtchn = evtchn::Table::new(id, shared_info.clone()).ok_or(Errno::ENOMEM)?;
+    let grant = grant::Table::new(id).ok_or(Errno::ENOMEM)?;
     let domain = Domain::new(id, handle, privileged, p2m, evtchn, grant, shared_info);
-    let domain = PageArc::try_new(domain).ok_or(CreateError::NoMemory)?;
+    let domain = PageArc::try_new(domain).ok_or(Errno::ENOMEM)?;
     domains[usize::from(id.0) % MAX_DOMAINS] = Some(domain.clone());
     Ok(domain)
 }

@@ -26,9 +26,9 @@ use crate::mm::frame_table::FrameRef;
 use crate::types::DomId;
 use crate::vlapic::VLapic;
 
-pub use devices::{init as init_devices, on_console_input};
+pub use devices::on_console_input;
 pub use list::{create, find, next_from};
-pub use p2m::{P2m, P2mError};
+pub use p2m::P2m;
 pub use params::Params;
 pub use vcpu::Vcpu;
 
@@ -79,11 +79,13 @@ pub struct Domain {
     pub weight: AtomicU32,
     /// vCPUs that wait in `SCHEDOP_poll`, a bit each.
     pub pollers: AtomicU32,
-    handle: Mutex<[u8; 16]>,
+    /// The UUID that the creator gave (Xen: `xen_domain_handle_t`).
+    pub handle: Mutex<[u8; 16]>,
     name: Mutex<Name>,
     callback_vector: AtomicU8,
     vcpus: RwLock<heapless::Vec<PageArc<Vcpu>, MAX_VCPUS>>,
-    memory_map: Mutex<MemoryMap>,
+    /// The memory map that the domain is told of.
+    pub memory_map: Mutex<MemoryMap>,
     pauses: AtomicU32,
     shutdown: AtomicU32,
     dying: AtomicBool,
@@ -167,21 +169,6 @@ impl Domain {
         *self.name.lock() = short;
     }
 
-    /// The UUID that the creator gave (Xen: `xen_domain_handle_t`).
-    pub fn handle(&self) -> [u8; 16] {
-        *self.handle.lock()
-    }
-
-    /// Changes the UUID.
-    pub fn set_handle(&self, handle: [u8; 16]) {
-        *self.handle.lock() = handle;
-    }
-
-    /// The most pages it may have.
-    pub fn max_pages(&self) -> u64 {
-        self.max_pages.load(Ordering::Relaxed)
-    }
-
     /// The vector by which all its vCPUs get their upcalls, if it set one (`HVM_PARAM_CALLBACK_IRQ`).
     pub fn callback_vector(&self) -> Option<u8> {
         match self.callback_vector.load(Ordering::SeqCst) {
@@ -224,16 +211,6 @@ impl Domain {
         for vcpu in self.vcpus.read().iter() {
             f(vcpu);
         }
-    }
-
-    /// The memory map that the domain is told of.
-    pub fn memory_map(&self) -> MemoryMap {
-        self.memory_map.lock().clone()
-    }
-
-    /// Replaces the memory map that the domain is told of.
-    pub fn set_memory_map(&self, map: MemoryMap) {
-        *self.memory_map.lock() = map;
     }
 
     /// Stops all vCPUs at their next exit; counted, undone by [`Self::unpause`].

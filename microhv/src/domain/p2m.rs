@@ -3,31 +3,20 @@
 //! Each leaf that maps an assigned frame holds one count of it in the frame table, whoever owns the frame:
 //! so a frame lives until the last address space lets go. Device memory is never in the frame table.
 
+use xen_abi::Errno;
+
 use crate::iommu::IoDomain;
 use crate::mm::frame_table::{self, FrameRef};
 use crate::paging::{self, Access, Mapping, MemoryType, Table};
 use crate::types::{DomId, Gfn, Mfn};
 use crate::vcpu::backend;
 
-/// Why an address space could not be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum P2mError {
-    /// No frame for one more table.
-    NoMemory,
-    /// Nothing is mapped there.
-    NotMapped,
-    /// Something else is mapped there already.
-    Occupied,
-    /// The frame number is beyond what the tables can express.
-    OutOfRange,
-}
-
-impl From<paging::Error> for P2mError {
+/// What an address-space error is to a guest. (Besides, `ENOENT` is that nothing is mapped there.)
+impl From<paging::Error> for Errno {
     fn from(error: paging::Error) -> Self {
         match error {
-            paging::Error::NoMemory => Self::NoMemory,
-            paging::Error::BadRange => Self::OutOfRange,
-            paging::Error::Occupied => Self::Occupied,
+            paging::Error::NoMemory => Self::ENOMEM,
+            paging::Error::BadRange | paging::Error::Occupied => Self::EINVAL,
         }
     }
 }
@@ -110,18 +99,15 @@ impl P2m {
     /// Maps 2^`order` frames that were just assigned to the domain; their counts move into the table.
     ///
     /// # Errors
-    /// [`P2mError::Occupied`] if the first or last page is in use, [`P2mError::NoMemory`]; the caller keeps the frames then.
-    pub fn add_ram(&mut self, gfn: Gfn, mfn: Mfn, order: u32) -> Result<(), P2mError> {
-        let last = gfn
-            .0
-            .checked_add((1 << order) - 1)
-            .ok_or(P2mError::OutOfRange)?;
+    /// `EINVAL` if the first or last page is in use, `ENOMEM`; the caller keeps the frames then.
+    pub fn add_ram(&mut self, gfn: Gfn, mfn: Mfn, order: u32) -> Result<(), Errno> {
+        let last = gfn.0.checked_add((1 << order) - 1).ok_or(Errno::EINVAL)?;
         if last >= GFN_LIMIT {
-            return Err(P2mError::OutOfRange);
+            return Err(Errno::EINVAL);
         }
         for page in [gfn, Gfn(last)] {
             if self.table.lookup(page).is_some() {
-                return Err(P2mError::Occupied);
+                return Err(Errno::EINVAL);
             }
         }
         self.map(gfn, mfn, order, Access::ALL, MemoryType::WriteBack)?;
@@ -132,15 +118,15 @@ impl P2m {
     /// Maps one frame, replacing what was there; what was there is handed back (flush before dropping it).
     ///
     /// # Errors
-    /// [`P2mError::NoMemory`], [`P2mError::OutOfRange`]; the old mapping then stands.
+    /// `ENOMEM`, `EINVAL` beyond the address space; the old mapping then stands.
     pub fn add_frame(
         &mut self,
         gfn: Gfn,
         frame: FrameRef,
         access: Access,
-    ) -> Result<Option<FrameRef>, P2mError> {
+    ) -> Result<Option<FrameRef>, Errno> {
         if gfn.0 >= GFN_LIMIT {
-            return Err(P2mError::OutOfRange);
+            return Err(Errno::EINVAL);
         }
         // What something else holds as well is on the account already, or microhv's own (see `adopt`).
         let owned = frame.owner() == self.owner && frame.holders() == 1;
@@ -155,14 +141,14 @@ impl P2m {
     /// Maps device memory for the CPUs (never for DMA).
     ///
     /// # Errors
-    /// [`P2mError::NoMemory`], [`P2mError::OutOfRange`], [`P2mError::Occupied`].
-    pub fn add_device(&mut self, gfn: Gfn, mfn: Mfn, access: Access) -> Result<(), P2mError> {
+    /// `ENOMEM`, `EINVAL` beyond the address space or where something else is.
+    pub fn add_device(&mut self, gfn: Gfn, mfn: Mfn, access: Access) -> Result<(), Errno> {
         if gfn.0 >= GFN_LIMIT {
-            return Err(P2mError::OutOfRange);
+            return Err(Errno::EINVAL);
         }
         // Two small ranges of registers may share a page.
         if self.lookup(gfn).is_some_and(|there| there.mfn != mfn) {
-            return Err(P2mError::Occupied);
+            return Err(Errno::EINVAL);
         }
         self.table.map(gfn, mfn, 0, access, MemoryType::Uncached)?;
         Ok(())
@@ -181,25 +167,21 @@ impl P2m {
     /// mapping is recorded, and with the access that was granted.
     ///
     /// # Errors
-    /// [`P2mError::NotMapped`] for any other page too.
-    pub fn remove_own(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, P2mError> {
-        self.own_frame(gfn).ok_or(P2mError::NotMapped)?;
+    /// `ENOENT` for any other page too.
+    pub fn remove_own(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, Errno> {
+        self.own_frame(gfn).ok_or(Errno::ENOENT)?;
         self.remove(gfn)
     }
 
     /// Unmaps one page; the frame, if it was memory, is handed back. Flush the TLBs before dropping it.
     ///
     /// # Errors
-    /// [`P2mError::NotMapped`], or [`P2mError::NoMemory`] if a large leaf cannot be split.
-    pub fn remove(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, P2mError> {
+    /// `ENOENT`, or `ENOMEM` if a large leaf cannot be split.
+    pub fn remove(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, Errno> {
         if gfn.0 >= GFN_LIMIT {
-            return Err(P2mError::OutOfRange);
+            return Err(Errno::EINVAL);
         }
-        let mapping = self
-            .table
-            .unmap(gfn, 0)
-            .map_err(P2mError::from)?
-            .ok_or(P2mError::NotMapped)?;
+        let mapping = self.table.unmap(gfn, 0)?.ok_or(Errno::ENOENT)?;
         if let Some(io) = &mut self.io {
             io.unmap(gfn, 0);
         }
@@ -245,7 +227,7 @@ impl P2m {
         order: u32,
         access: Access,
         kind: MemoryType,
-    ) -> Result<Option<Mapping>, P2mError> {
+    ) -> Result<Option<Mapping>, Errno> {
         // Devices first: when the rest fails, what they could reach meanwhile is taken back before this returns, so
         // that the caller may free the frames. What CPUs remember could not be forgotten here.
         if let Some(io) = &mut self.io
@@ -254,7 +236,7 @@ impl P2m {
             if order > 0 {
                 self.restore_io(gfn, order);
             }
-            return Err(P2mError::NoMemory);
+            return Err(Errno::ENOMEM);
         }
         self.table
             .map(gfn, mfn, order, access, kind)

@@ -306,7 +306,7 @@ fn registers_of_a_device_take_no_memory_away() {
     let before = frame(&domain, 5);
     let mut p2m = domain.p2m.lock();
     let registers = Mfn(0xfebc1);
-    let occupied = Err(super::P2mError::Occupied);
+    let occupied = Err(xen_abi::Errno::EINVAL);
     assert_eq!(
         p2m.add_device(Gfn(5), registers, Access::READ_WRITE),
         occupied

@@ -13,7 +13,6 @@ use xen_abi::xen::XenctlBitmap;
 
 use super::{Caller, DONE, Outcome, Result, hvm_context};
 use crate::arch;
-use crate::domain::list::CreateError;
 use crate::domain::{self, Domain, MAX_VCPUS, Vcpu, destroy};
 use crate::guest_args::GuestArgs;
 use crate::mm::PageArc;
@@ -66,11 +65,7 @@ fn create(request: &mut Domctl) -> Result<()> {
     }
     let wanted = (request.domain != 0 && request.domain < xen_abi::xen::DOMID_FIRST_RESERVED)
         .then_some(DomId(request.domain));
-    let domain = domain::create(wanted, arm.handle, false).map_err(|error| match error {
-        CreateError::NoMemory => Errno::ENOMEM,
-        CreateError::Exists => Errno::EEXIST,
-        CreateError::BadNumber => Errno::EINVAL,
-    })?;
+    let domain = domain::create(wanted, arm.handle, false)?;
     domain.max_vcpus.store(arm.max_vcpus, Ordering::Relaxed);
     crate::timers::publish_wallclock(&domain);
     request.domain = domain.id.0;
@@ -144,7 +139,7 @@ fn on_domain(caller: &Caller<'_>, domain: &PageArc<Domain>, request: &mut Domctl
         }
         abi::XEN_DOMCTL_SETDOMAINHANDLE => {
             let arm: XenDomctlSetdomainhandle = request.get();
-            domain.set_handle(arm.handle);
+            *domain.handle.lock() = arm.handle;
         }
         abi::XEN_DOMCTL_SENDTRIGGER => {
             let arm: XenDomctlSendtrigger = request.get();
@@ -233,11 +228,11 @@ pub fn info(domain: &Domain) -> XenDomctlGetdomaininfo {
         domain: domain.id.0,
         flags,
         tot_pages: domain.p2m.lock().ram_pages(),
-        max_pages: domain.max_pages(),
+        max_pages: domain.max_pages.load(Ordering::Relaxed),
         cpu_time,
         nr_online_vcpus: online,
         max_vcpu_id: domain.vcpu_count().wrapping_sub(1),
-        handle: domain.handle(),
+        handle: *domain.handle.lock(),
         gpaddr_bits: 48,
         ..Default::default()
     }

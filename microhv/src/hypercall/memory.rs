@@ -1,5 +1,7 @@
 //! `memory_op`: how much memory a domain has, and where.
 
+use core::sync::atomic::Ordering;
+
 use xen_abi::Errno;
 use xen_abi::memory::{
     self as abi, E820Entry, ForeignMemoryMap, MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, MemoryDomain,
@@ -7,7 +9,7 @@ use xen_abi::memory::{
 };
 
 use super::{Caller, DONE, Outcome, Result, budget, physmap, target};
-use crate::domain::{Domain, MemoryRange, P2mError, flush};
+use crate::domain::{Domain, MemoryRange, flush};
 use crate::guest_args::GuestArgs;
 use crate::mm::{frame_table, frames};
 use crate::types::{Gfn, Mfn};
@@ -36,11 +38,15 @@ pub fn call(caller: &Caller<'_>) -> Result {
         }
         abi::XENMEM_MAXIMUM_RESERVATION => {
             let request: MemoryDomain = caller.read(argument)?;
-            Ok(Outcome::Value(target(caller, request.domid)?.max_pages()))
+            Ok(Outcome::Value(
+                target(caller, request.domid)?
+                    .max_pages
+                    .load(Ordering::Relaxed),
+            ))
         }
         abi::XENMEM_MAXIMUM_GPFN => {
             let request: MemoryDomain = caller.read(argument)?;
-            let map = target(caller, request.domid)?.memory_map();
+            let map = target(caller, request.domid)?.memory_map.lock().clone();
             let end = map
                 .iter()
                 .map(|range| range.start.saturating_add(range.size))
@@ -50,7 +56,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
         abi::XENMEM_MAXIMUM_RAM_PAGE => Ok(Outcome::Value(frames::total_frames())),
         abi::XENMEM_MEMORY_MAP => {
             let mut request: MemoryMap = caller.read(argument)?;
-            let map = caller.vcpu.domain.memory_map();
+            let map = caller.vcpu.domain.memory_map.lock().clone();
             let count = map.len().min(request.nr_entries as usize);
             let mut buffer = caller.memory(request.buffer);
             for (index, range) in map.iter().take(count).enumerate() {
@@ -119,7 +125,7 @@ pub fn populate(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(
 
 /// May `domain`, which has `held` pages, have 2^`order` more?
 fn has_room(domain: &Domain, held: u64, order: u32) -> bool {
-    held.saturating_add(1 << order) <= domain.max_pages()
+    held.saturating_add(1 << order) <= domain.max_pages.load(Ordering::Relaxed)
 }
 
 fn populate_pieces(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
@@ -158,14 +164,13 @@ fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<
         if has_room(domain, p2m.ram_pages(), order) {
             p2m.add_ram(gfn, mfn, order)
         } else {
-            Err(P2mError::NoMemory)
+            Err(Errno::ENOMEM)
         }
     };
-    added.map_err(|error| {
+    added.inspect_err(|_| {
         for page in 0..1u64 << order {
             drop(frame_table::FrameRef::from_raw(Mfn(mfn.0 + page)));
         }
-        errno(error)
     })
 }
 
@@ -190,7 +195,7 @@ fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), 
                     // Not full, as just looked.
                     Ok(frame) => drop(frames.push(frame)),
                     Err(error) => {
-                        result = Err(errno(error));
+                        result = Err(error);
                         break;
                     }
                 }
@@ -202,15 +207,6 @@ fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), 
         result?;
     }
     Ok(())
-}
-
-/// What an address-space error is to a guest.
-pub fn errno(error: P2mError) -> Errno {
-    match error {
-        P2mError::NoMemory => Errno::ENOMEM,
-        P2mError::NotMapped => Errno::ENOENT,
-        P2mError::Occupied | P2mError::OutOfRange => Errno::EINVAL,
-    }
 }
 
 /// `XENMEM_set_memory_map`: the creator says what the domain is to see.
@@ -235,6 +231,6 @@ fn set_memory_map(caller: &Caller<'_>, argument: u64) -> Result {
         // MAX_MAP is the vector's capacity.
         map.push(range).map_err(|_| Errno::EINVAL)?;
     }
-    domain.set_memory_map(map);
+    *domain.memory_map.lock() = map;
     Ok(DONE)
 }

@@ -26,7 +26,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
         }
         MICROHV_MSIX_BIND => {
             let mut request: MsixBind = caller.read(argument)?;
-            request.port = pci::msix_bind(&**domain, pci::Sbdf(request.sbdf), request.entry)?;
+            request.port = pci::msix_bind(domain, pci::Sbdf(request.sbdf), request.entry)?;
             caller.write(argument, &request)?;
         }
         MICROHV_EXITS => {

@@ -5,7 +5,6 @@ use xen_abi::memory::{
     self as abi, AddToPhysmap, AddToPhysmapBatch, MEMOP_EXTENT_SHIFT, XENMAPIDX_GRANT_TABLE_STATUS,
 };
 
-use super::memory::errno;
 use super::{Caller, DONE, Outcome, Result, budget, target};
 use crate::domain::{self, Domain, flush};
 use crate::guest_args::GuestArgs;
@@ -69,7 +68,7 @@ fn place(domain: &Domain, gfn: Gfn, frame: FrameRef, access: Access) -> Result<(
         if !domain.privileged && !p2m.is_own_or_free(gfn) {
             return Err(Errno::EINVAL);
         }
-        p2m.add_frame(gfn, frame, access).map_err(errno)?
+        p2m.add_frame(gfn, frame, access)?
     };
     if old.is_some() {
         flush::flush(domain);
@@ -90,7 +89,7 @@ fn special(domain: &Domain, space: u32, idx: u64) -> Result<FrameRef> {
             domain.grant.lock().frame(index)
         }
         abi::XENMAPSPACE_GMFN => {
-            let frame = domain.p2m.lock().remove_own(Gfn(idx)).map_err(errno)?;
+            let frame = domain.p2m.lock().remove_own(Gfn(idx))?;
             flush::flush(domain);
             frame.ok_or(Errno::EINVAL)
         }

@@ -53,7 +53,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
         }
         abi::XENVER_PAGESIZE => Ok(Outcome::Value(crate::types::PAGE_SIZE as u64)),
         abi::XENVER_GUEST_HANDLE => {
-            caller.write(argument, &caller.vcpu.domain.handle())?;
+            caller.write(argument, &*caller.vcpu.domain.handle.lock())?;
             Ok(DONE)
         }
         abi::XENVER_COMMANDLINE => {

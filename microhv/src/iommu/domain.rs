@@ -1,10 +1,11 @@
 //! What one domain's devices may reach: a second-level table and the units that use it.
 
-use super::remapper::{Error, Remapper};
+use super::remapper::Remapper;
 use super::{chosen, debug};
-use crate::paging::{Access, Error as TableError, MemoryType, Table};
+use crate::paging::{Access, MemoryType, Table};
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
+use xen_abi::Errno;
 
 /// Page-selective invalidations collected before the whole domain is invalidated instead.
 pub const PENDING: usize = 16;
@@ -28,11 +29,11 @@ impl IoDomain {
     /// An empty address space: every DMA faults.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub fn new() -> Result<Self, Error> {
-        let remapper = chosen().ok_or(Error::NoUnit)?;
-        let table = Table::new(remapper.format()).ok_or(Error::NoMemory)?;
-        let id = remapper.ids().lock().take().ok_or(Error::NoMemory)?;
+    /// `ENODEV` without an IOMMU, `ENOMEM`.
+    pub fn new() -> Result<Self, Errno> {
+        let remapper = chosen().ok_or(Errno::ENODEV)?;
+        let table = Table::new(remapper.format()).ok_or(Errno::ENOMEM)?;
+        let id = remapper.ids().lock().take().ok_or(Errno::ENOMEM)?;
         Ok(Self {
             remapper,
             table,
@@ -46,15 +47,11 @@ impl IoDomain {
     /// Lets devices reach `2^order` frames at `gfn`; in force when it returns.
     ///
     /// # Errors
-    /// See [`Error`]. After an error the range may be mapped in part: unmap it.
-    pub fn map(&mut self, gfn: Gfn, mfn: Mfn, order: u32, access: Access) -> Result<(), Error> {
+    /// `ENOMEM`, or `EINVAL` for what devices cannot address. After an error the range may be mapped in part: unmap it.
+    pub fn map(&mut self, gfn: Gfn, mfn: Mfn, order: u32, access: Access) -> Result<(), Errno> {
         let old = self
             .table
-            .map(gfn, mfn, order, access, MemoryType::WriteBack)
-            .map_err(|error| match error {
-                TableError::NoMemory => Error::NoMemory,
-                TableError::BadRange | TableError::Occupied => Error::BadRange,
-            })?;
+            .map(gfn, mfn, order, access, MemoryType::WriteBack)?;
         if old.is_some() || self.remapper.caches_absent() {
             // A replaced translation, or one whose absence may be cached.
             self.note(gfn, order);
@@ -132,12 +129,10 @@ impl IoDomain {
     ///
     /// # Errors
     /// No unit serves the device, or no memory.
-    pub fn attach(&mut self, sbdf: Sbdf, upstream: &[Sbdf]) -> Result<(), Error> {
-        let unit = self.remapper.unit_of(sbdf, upstream).ok_or(Error::NoUnit)?;
+    pub fn attach(&mut self, sbdf: Sbdf, upstream: &[Sbdf]) -> Result<(), Errno> {
+        let unit = self.remapper.unit_of(sbdf, upstream).ok_or(Errno::ENODEV)?;
         // First on the list, so that whatever gets attached is detached too.
-        self.devices
-            .push((sbdf, unit))
-            .map_err(|_| Error::NoMemory)?;
+        self.devices.push((sbdf, unit)).map_err(|_| Errno::ENOMEM)?;
         let attached = self.remapper.attach(unit, sbdf, self.table.root(), self.id);
         if debug() {
             let (id, root) = (self.id, self.table.root().address());

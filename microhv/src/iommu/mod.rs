@@ -14,7 +14,6 @@ pub mod table;
 
 pub use domain::{IoDomain, PENDING};
 pub use interrupt::{DeviceInterrupt, plain_message, remap_ioapic};
-pub use remapper::Error;
 
 use crate::arch::{irq, percpu};
 use crate::pci::Sbdf;

@@ -5,6 +5,7 @@ use crate::paging::Format;
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
 use spin::Mutex;
+use xen_abi::Errno;
 
 /// What the operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +16,6 @@ pub struct Wishes {
     pub superpages: bool,
     /// Say more.
     pub verbose: bool,
-}
-
-/// Why an [`super::IoDomain`] was not changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// No frame for a further table, or no domain id.
-    NoMemory,
-    /// A frame number that devices cannot address.
-    BadRange,
-    /// There is no IOMMU, or none that serves the device.
-    NoUnit,
 }
 
 /// Where an interrupt is to arrive.
@@ -66,8 +56,8 @@ pub trait Remapper: Sync {
     /// Lets the device's DMA through the table at `root`, whose translations are cached under `id`.
     ///
     /// # Errors
-    /// No memory, or no such unit.
-    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Error>;
+    /// `ENOMEM`, or `ENODEV` for no such unit.
+    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Errno>;
     /// Blocks the device's DMA; nothing of it is in flight when this returns, nothing cached under `id`.
     fn detach(&self, unit: usize, sbdf: Sbdf, id: u16);
     /// Forgets cached translations under `id`: all, or those of ranges of `2^order` frames.

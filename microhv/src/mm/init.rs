@@ -46,27 +46,27 @@ pub fn init(info: &BootInfo) -> Result<Taken, BootError> {
         room &= free.remove(*range);
     }
     if !room {
-        return Err(BootError::MemoryMapTooLong);
+        return Err(BootError::MEMORY_MAP_TOO_LONG);
     }
     let page = PAGE_SIZE as u64;
-    let low_page = free.take(page, page, 0, LOW).ok_or(BootError::NoMemory)?;
+    let low_page = free.take(page, page, 0, LOW).ok_or(BootError::NO_MEMORY)?;
     let root = paging::init(&image, info.ram.list(), info.firmware.list(), &mut || {
         let address = free.take(page, page, LOW, BOOT_LIMIT)?;
         clear(Range::new(address, page));
         Some(address)
     })
-    .ok_or(BootError::NoMemory)?;
+    .ok_or(BootError::NO_MEMORY)?;
 
     let mut segments = Segments::new();
     for range in info.ram.list() {
         if !segments.add(range.start / page, range.end / page) {
-            return Err(BootError::MemoryMapTooLong);
+            return Err(BootError::MEMORY_MAP_TOO_LONG);
         }
     }
     let bytes = (segments.entries() as u64 * size_of::<AtomicU32>() as u64).next_multiple_of(page);
     let address = free
         .take(bytes, page, LOW, u64::MAX)
-        .ok_or(BootError::NoMemory)?;
+        .ok_or(BootError::NO_MEMORY)?;
     clear(Range::new(address, bytes));
     let place = core::ptr::with_exposed_provenance::<AtomicU32>((DIRECT_MAP + address) as usize);
     // SAFETY: taken out of the free RAM for this, zeroed, and never given back.

@@ -1,5 +1,6 @@
 //! Giving a device to a domain, and taking it back.
 
+use super::Sbdf;
 use super::bar::{self, BARS, Bar};
 use super::binding::Bindings;
 use super::enumerate::{Function, Upstream};
@@ -7,11 +8,12 @@ use super::filter::Shadow;
 use super::msix::{Capability, Table};
 use super::reset::{self, Method, Saved};
 use super::space::{Space, command, register};
-use super::{Owner, Sbdf};
 use crate::arch::timer;
+use crate::domain::Domain;
 use crate::iommu;
 use crate::types::{DomId, Gfn, Mfn};
 use core::fmt;
+use xen_abi::Errno;
 
 /// Memory of one device that can be mapped, at most: 1 GiB, as pages one by one.
 const LARGEST_BAR: u64 = 1 << 30;
@@ -62,11 +64,11 @@ impl fmt::Display for AssignError {
     }
 }
 
-impl From<iommu::Error> for AssignError {
-    fn from(error: iommu::Error) -> Self {
-        match error {
-            iommu::Error::NoUnit => Self::NoIommu,
-            iommu::Error::NoMemory | iommu::Error::BadRange => Self::NoMemory,
+impl From<Errno> for AssignError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::ENODEV => Self::NoIommu,
+            _ => Self::NoMemory,
         }
     }
 }
@@ -133,7 +135,7 @@ pub(super) fn hand_over(
     space: &dyn Space,
     function: &Function,
     neighbours: &[Function],
-    owner: &dyn Owner,
+    owner: &Domain,
 ) -> Result<Assignment, AssignError> {
     let sbdf = function.sbdf;
     let bars = bar::probe(space, sbdf);
@@ -159,10 +161,10 @@ pub(super) fn hand_over(
     if let Some(table) = &msix {
         table.disable(space, sbdf);
     }
-    owner.with_io(&mut |io| io.attach(sbdf, &function.upstream))?;
+    owner.with_io(|io| io.attach(sbdf, &function.upstream))?;
     Ok(Assignment {
         sbdf,
-        domain: owner.domain_id(),
+        domain: owner.id,
         vendor: function.vendor,
         device: function.device,
         class: function.class,
@@ -182,7 +184,7 @@ fn map_bar(
     hidden: &core::ops::Range<u64>,
     sbdf: Sbdf,
     neighbours: &[Function],
-    owner: &dyn Owner,
+    owner: &Domain,
 ) -> Result<(), AssignError> {
     let end = bar
         .base
@@ -228,7 +230,7 @@ fn shares_page(space: &dyn Space, page: u64, sbdf: Sbdf, neighbours: &[Function]
 
 impl Assignment {
     /// Takes the device out of the domain's hands: no DMA, no interrupts, reset.
-    pub(super) fn take_back(mut self, space: &dyn Space, owner: &dyn Owner) -> Recovering {
+    pub(super) fn take_back(mut self, space: &dyn Space, owner: &Domain) -> Recovering {
         let sbdf = self.sbdf;
         let now = space.read16(sbdf, register::COMMAND);
         space.write16(
@@ -237,7 +239,7 @@ impl Assignment {
             now & !command::BUS_MASTER | command::INTX_DISABLE,
         );
         // The domain's tables stay valid until every request in flight is done.
-        let _ = owner.with_io(&mut |io| {
+        let _ = owner.with_io(|io| {
             io.detach(sbdf);
             Ok(())
         });

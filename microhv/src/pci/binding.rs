@@ -1,44 +1,30 @@
 //! Device interrupts on their way to event channels: vector → domain and port.
 
-use super::Owner;
 use crate::arch::{irq, percpu};
+use crate::domain::{self, Domain};
 use crate::iommu::DeviceInterrupt;
 use crate::pci::Sbdf;
 use crate::types::DomId;
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::{Mutex, Once};
+use spin::Mutex;
 use xen_abi::Errno;
 
 /// Interrupts of one device.
 pub const MAX_BINDINGS: usize = 32;
 
-/// What to do when a device raised the interrupt that is bound to `port` of the domain; `device` is the number given to
-/// [`Owner::bind_device_port`].
-pub type EventHook = fn(domain: DomId, port: u32, device: u32);
-
-static HOOK: Once<EventHook> = Once::new();
 /// By vector: 0, or [`BOUND`] with domain and port.
 static TARGETS: [AtomicU64; 256] = [const { AtomicU64::new(0) }; 256];
 const BOUND: u64 = 1 << 63;
 /// Vectors that were in use and are free again.
 static FREE: Mutex<heapless::Vec<u8, 256>> = Mutex::new(heapless::Vec::new());
 
-/// Says who delivers device interrupts to domains. Once, at boot.
-pub fn set_event_hook(hook: EventHook) {
-    HOOK.call_once(|| hook);
-}
-
 /// A device raised `vector`, or somebody on its behalf; called without locks held.
 pub(super) fn on_interrupt(vector: u8) {
     let target = TARGETS[usize::from(vector)].load(Ordering::Acquire);
     if target & BOUND != 0
-        && let Some(hook) = HOOK.get()
+        && let Some(domain) = domain::find(DomId((target >> 32) as u16))
     {
-        hook(
-            DomId((target >> 32) as u16),
-            target as u32,
-            u32::from(vector),
-        );
+        domain::events::raise_device(&domain, target as u32, u32::from(vector));
     }
 }
 
@@ -95,7 +81,7 @@ impl Bindings {
     /// `EBUSY`: bound already. `ENOSPC`: no vector, remapping entry or port is free.
     pub fn bind(
         &mut self,
-        owner: &dyn Owner,
+        owner: &Domain,
         sbdf: Sbdf,
         upstream: &[Sbdf],
         entry: u16,
@@ -124,7 +110,7 @@ impl Bindings {
                 return Err(errno);
             }
         };
-        let target = BOUND | u64::from(owner.domain_id().0) << 32 | u64::from(port);
+        let target = BOUND | u64::from(owner.id.0) << 32 | u64::from(port);
         TARGETS[usize::from(vector)].store(target, Ordering::Release);
         // Checked above.
         let _ = self.list.push(Binding {

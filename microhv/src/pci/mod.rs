@@ -13,13 +13,12 @@ mod sbdf;
 mod space;
 
 pub use assign::AssignError;
-pub use binding::set_event_hook;
 pub use fault::note_fault;
 pub use msi::set_message;
 pub use sbdf::Sbdf;
 
-use crate::iommu::IoDomain;
-use crate::types::{DomId, Gfn, Mfn};
+use crate::domain::Domain;
+use crate::types::DomId;
 use assign::{Assignment, Recovering};
 use enumerate::Functions;
 use filter::Written;
@@ -31,31 +30,6 @@ use xen_abi::microhv::{BarFlags, GetDevice};
 /// Devices assigned at one time.
 const MAX_ASSIGNED: usize = 16;
 
-/// What a domain does for its devices. Called with the PCI lock held: may lock the domain's address space and its event
-/// channels, and nothing of this module.
-pub trait Owner {
-    /// The domain's number.
-    fn domain_id(&self) -> DomId;
-    /// Calls `f` with what the domain's devices may reach, made at first use.
-    ///
-    /// # Errors
-    /// Those of `f`, and that it cannot be made.
-    fn with_io(
-        &self,
-        f: &mut dyn FnMut(&mut IoDomain) -> Result<(), crate::iommu::Error>,
-    ) -> Result<(), crate::iommu::Error>;
-    /// Lets the domain's CPUs (not its devices) reach a page of device registers, uncached.
-    ///
-    /// # Errors
-    /// No memory for tables, or something else is mapped there.
-    fn map_device_page(&self, gfn: Gfn, mfn: Mfn) -> Result<(), AssignError>;
-    /// A new event channel for device interrupt `device`.
-    ///
-    /// # Errors
-    /// Xen's, for the caller of the hypercall.
-    fn bind_device_port(&self, device: u32) -> Result<u32, Errno>;
-}
-
 struct Devices {
     functions: Functions,
     assigned: heapless::Vec<Assignment, MAX_ASSIGNED>,
@@ -63,6 +37,7 @@ struct Devices {
     faults: fault::Counts,
 }
 
+/// Locked before any domain's address space and event channels.
 static DEVICES: Mutex<Devices> = Mutex::new(Devices {
     functions: Functions::new(),
     assigned: heapless::Vec::new(),
@@ -97,7 +72,7 @@ pub fn init() {
 /// # Errors
 /// See [`AssignError`], whose text is meant for the operator. The domain may have some of the device's registers mapped
 /// then, but no DMA of it is let through.
-pub fn assign(owner: &dyn Owner, sbdf: Sbdf) -> Result<(), AssignError> {
+pub fn assign(owner: &Domain, sbdf: Sbdf) -> Result<(), AssignError> {
     let mut guard = DEVICES.lock();
     let devices = &mut *guard;
     let function = devices.functions.find(sbdf).ok_or(AssignError::NoDevice)?;
@@ -133,13 +108,13 @@ pub fn assign(owner: &dyn Owner, sbdf: Sbdf) -> Result<(), AssignError> {
 }
 
 /// Takes all devices of a dying domain back: DMA stopped and waited for, interrupts freed, reset.
-pub fn release(owner: &dyn Owner) {
+pub fn release(owner: &Domain) {
     let mut guard = DEVICES.lock();
     let devices = &mut *guard;
     while let Some(at) = devices
         .assigned
         .iter()
-        .position(|assigned| assigned.domain == owner.domain_id())
+        .position(|assigned| assigned.domain == owner.id)
     {
         let recovering = devices.assigned.swap_remove(at).take_back(&Ports, owner);
         // One place for each assigned device; a device is on one of the lists only.
@@ -251,9 +226,9 @@ pub fn describe(domain: DomId, index: u32) -> Result<GetDevice, Errno> {
 ///
 /// # Errors
 /// `ENODEV`: not its device. `EINVAL`: no such entry. `EBUSY`: bound already. `ENOSPC`: no vector or port is free.
-pub fn msix_bind(owner: &dyn Owner, sbdf: Sbdf, entry: u32) -> Result<u32, Errno> {
+pub fn msix_bind(owner: &Domain, sbdf: Sbdf, entry: u32) -> Result<u32, Errno> {
     let mut devices = DEVICES.lock();
-    let device = devices.of(owner.domain_id(), sbdf).ok_or(Errno::ENODEV)?;
+    let device = devices.of(owner.id, sbdf).ok_or(Errno::ENODEV)?;
     let table = device.msix.ok_or(Errno::EINVAL)?;
     let entry = u16::try_from(entry)
         .ok()

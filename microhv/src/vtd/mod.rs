@@ -11,7 +11,7 @@ mod unit;
 
 use crate::iommu::PENDING;
 use crate::iommu::ids::Ids;
-use crate::iommu::remapper::{Aim, Error, Remapped, Remapper, Wishes};
+use crate::iommu::remapper::{Aim, Remapped, Remapper, Wishes};
 use crate::paging::Format;
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
@@ -19,6 +19,7 @@ use dmar::Dmar;
 use entries::descriptor;
 use spin::{Mutex, Once};
 use unit::Unit;
+use xen_abi::Errno;
 
 /// All units of the machine, running.
 struct Vtd {
@@ -133,12 +134,12 @@ impl Remapper for Vtd {
         self.dmar.unit_of(sbdf, upstream)
     }
 
-    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Error> {
+    fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Errno> {
         // AW: 1 for 3 levels, 2 for 4.
         let context = entries::context(root, (self.levels - 2) as u8, id);
         self.with(unit, |unit| unit.attach(sbdf, context))
-            .ok_or(Error::NoUnit)?
-            .ok_or(Error::NoMemory)
+            .ok_or(Errno::ENODEV)?
+            .ok_or(Errno::ENOMEM)
     }
 
     fn detach(&self, unit: usize, sbdf: Sbdf, id: u16) {

@@ -119,7 +119,7 @@ fn fill(
     if plan.verbose {
         describe(plan, image, &layout, &start);
     }
-    domain.set_memory_map(memory_map(&layout));
+    *domain.memory_map.lock() = memory_map(&layout);
     connect_ring(domain, GNTTAB_RESERVED_CONSOLE, DomId(0), start.console_gfn)
         .and_then(|()| connect_ring(domain, GNTTAB_RESERVED_XENSTORE, store, start.store_gfn))
         .map_err(|errno| unexpected(plan, errno))?;
@@ -132,7 +132,7 @@ fn fill(
         );
     }
     for &device in plan.devices.iter().filter(|_| iommu::present()) {
-        pci::assign(&**domain, device).map_err(|error| {
+        pci::assign(domain, device).map_err(|error| {
             log::error!("{}: {device}: {error}", plan.cite_devices());
             Refused
         })?;
