@@ -190,8 +190,12 @@ extern "C" fn second_half() -> ! {
     log::info!("CPUs: {running} of {all} run");
     report_memory();
     let free = frames::free_frames() * PAGE_SIZE as u64;
-    if let Err(why) = plan::check_memory(&boot.orders.options, free) {
-        panic::stop(format_args!("{why}"));
+    let least = plan::least_memory(&boot.orders.options, free);
+    if least > free {
+        let (least, free) = (least >> 20, free >> 20);
+        panic::stop(format_args!(
+            "there is not enough memory: Domain-0 is to have {least} MiB (dom0_mem), and {free} MiB are free"
+        ));
     }
     if let Err(failure) = domain::build::boot_domains(boot.orders) {
         panic::stop(format_args!("Domain-0 is not built: {failure}"));

@@ -58,18 +58,12 @@ pub struct MsrState {
     mtrr_def_type: u64,
 }
 
-impl MsrState {
+impl Default for MsrState {
     /// As after reset, with the MTRRs as firmware leaves them.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self {
             mtrr_def_type: MTRR_DEF_TYPE_VALUE,
         }
-    }
-}
-
-impl Default for MsrState {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -4,9 +4,9 @@
 //! them are in use, and the mappings it holds of other domains' pages. The rules for the shared flags are those of
 //! Xen's `public/grant_table.h`.
 //!
-//! Only one table is locked at a time, and never while an address space is. So a grant is taken in three steps: look
-//! at the entry ([`Table::examine`]), look up the page in the granter's address space, then pin the entry if it still
-//! says the same ([`Table::pin`]).
+//! Only one table is locked at a time, and never while an address space is. So a grant is taken in three steps: look at
+//! the entry, look up the page in the granter's address space, then pin the entry if it still says the same
+//! ([`Table::pin`], twice).
 //!
 //! A page in use is held by a [`FrameRef`] in the record, and by the mapper's address space: it stays whole when its
 //! owner dies. Once pinned, a mapping names its entry by (domain, reference, frame): since the frame cannot be reused

@@ -28,13 +28,12 @@ pub struct Use {
     pub map: bool,
 }
 
-/// What an entry says before it is pinned.
-#[derive(Debug)]
-pub enum Examined {
-    /// It is in use already: the page is known.
-    InUse,
-    /// It grants this page, which is to be looked up.
-    Page(Gfn),
+/// How far [`Table::pin`] came.
+pub enum Pinned {
+    /// The entry is pinned; a hold on the page.
+    Done(FrameRef),
+    /// It grants this page, which is to be looked up first.
+    LookUp(Gfn),
 }
 
 /// A page that was looked up for a pin.
@@ -114,33 +113,23 @@ impl Table {
         self.dying = true;
     }
 
-    /// First step: what does the entry say?
+    /// Pins the entry, once with no `page` and then with the one that this asked for.
     ///
     /// # Errors
-    /// `GNTST_bad_domain` for a dying domain, `GNTST_bad_gntref`, `GNTST_general_error` if the entry does not permit it.
-    pub fn examine(&self, wanted: &Use) -> Result<Examined, Status> {
+    /// `GNTST_bad_domain` for a dying domain, `GNTST_bad_gntref`, `GNTST_general_error` if the entry does not permit it,
+    /// `GNTST_eagain` if it has changed since the look-up, others as Xen's.
+    pub fn pin(&mut self, wanted: &Use, page: Option<LookedUp>) -> Result<Pinned, Status> {
         if self.dying {
             return Err(Status(GNTST_BAD_DOMAIN));
         }
         if wanted.reference >= self.shared.entries() {
             return Err(Status(GNTST_BAD_GNTREF));
         }
-        if self.active.get(wanted.reference).is_some() {
-            return Ok(Examined::InUse);
-        }
-        self.shared
-            .granted(wanted.reference, wanted.grantee, wanted.map)
-            .map(Examined::Page)
-            .ok_or(Status(GNTST_GENERAL_ERROR))
-    }
-
-    /// Last step: pins the entry; `page` is what [`Self::examine`] asked for. Gives a hold on the page.
-    ///
-    /// # Errors
-    /// `GNTST_eagain` if the entry has changed since it was examined, others as Xen's.
-    pub fn pin(&mut self, wanted: &Use, page: Option<LookedUp>) -> Result<FrameRef, Status> {
-        if self.dying {
-            return Err(Status(GNTST_BAD_DOMAIN));
+        if page.is_none() && self.active.get(wanted.reference).is_none() {
+            let page = self
+                .shared
+                .granted(wanted.reference, wanted.grantee, wanted.map);
+            return page.map(Pinned::LookUp).ok_or(Status(GNTST_GENERAL_ERROR));
         }
         let no_space = |_| Status(GNTST_NO_SPACE);
         let slot = self.active.slot(wanted.reference).map_err(no_space)?;
@@ -173,7 +162,7 @@ impl Table {
                 in_use(true)?;
             }
             *count = more;
-            return Ok(frame);
+            return Ok(Pinned::Done(frame));
         }
         let page = page.ok_or(Status(GNTST_EAGAIN))?;
         // A page that is mapped in from elsewhere is not the domain's to grant.
@@ -194,7 +183,7 @@ impl Table {
             readers,
             writers,
         });
-        Ok(frame)
+        Ok(Pinned::Done(frame))
     }
 
     /// Undoes one [`Self::pin`] of the page `mfn`. Does nothing if the entry is not in use for that page: then this is not
@@ -237,37 +226,30 @@ impl Table {
     }
 }
 
-/// Times a grant is examined anew because its owner has changed it meanwhile.
-const RETRIES: usize = 4;
+/// Steps after which it is given up, because the owner changes the entry all the time: twice as many as attempts.
+const STEPS: usize = 8;
 
 /// Pins a grant, all steps; gives a hold on the page.
 ///
 /// # Errors
 /// Xen's status.
 pub fn acquire(env: &impl Environment, wanted: &Use) -> Result<FrameRef, Status> {
-    for _ in 0..RETRIES {
-        let examined = env
-            .with_table(wanted.granter, |table| table.examine(wanted))
-            .ok_or(Status(GNTST_BAD_DOMAIN))??;
-        let page = match examined {
-            Examined::InUse => None,
-            Examined::Page(gfn) => {
-                let (frame, writable) = env
-                    .frame(wanted.granter, gfn)
-                    .ok_or(Status(GNTST_BAD_PAGE))?;
-                Some(LookedUp {
+    let mut page = None;
+    for _ in 0..STEPS {
+        let pinned = env.with_table(wanted.granter, |table| table.pin(wanted, page.take()));
+        match pinned.unwrap_or(Err(Status(GNTST_BAD_DOMAIN))) {
+            Ok(Pinned::Done(frame)) => return Ok(frame),
+            Ok(Pinned::LookUp(gfn)) => {
+                let found = env.frame(wanted.granter, gfn);
+                let (frame, writable) = found.ok_or(Status(GNTST_BAD_PAGE))?;
+                page = Some(LookedUp {
                     gfn,
                     frame,
                     writable,
-                })
+                });
             }
-        };
-        let pinned = env
-            .with_table(wanted.granter, |table| table.pin(wanted, page))
-            .ok_or(Status(GNTST_BAD_DOMAIN))?;
-        match pinned {
             Err(Status(GNTST_EAGAIN)) => {}
-            done => return done,
+            Err(status) => return Err(status),
         }
     }
     Err(Status(GNTST_GENERAL_ERROR))

@@ -6,12 +6,8 @@ use crate::pci::Sbdf;
 
 /// A device's message-signalled interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceInterrupt {
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum DeviceInterrupt {
+    /// Through a unit's table.
     Remapped(Remapped),
     /// The device's message goes to the CPU as it is.
     Plain(Aim),
@@ -27,25 +23,23 @@ impl DeviceInterrupt {
     /// above the device. None: no remapping entry is free, or there is no remapping and the operator insists on it.
     pub fn new(sbdf: Sbdf, upstream: &[Sbdf], vector: u8, apic_id: u8) -> Option<Self> {
         let aim = Aim { vector, apic_id };
-        let kind = match chosen().filter(|_| intremap()) {
-            Some(remapper) => Kind::Remapped(remapper.interrupt(sbdf, upstream, aim)?),
-            None if accepts_no_intremap() => Kind::Plain(aim),
-            None => return None,
-        };
-        Some(Self { kind })
+        match chosen().filter(|_| intremap()) {
+            Some(remapper) => remapper.interrupt(sbdf, upstream, aim).map(Self::Remapped),
+            None => accepts_no_intremap().then_some(Self::Plain(aim)),
+        }
     }
 
     /// Address and data for the device's MSI or MSI-X entry.
     pub const fn message(&self) -> (u64, u32) {
-        match self.kind {
-            Kind::Remapped(entry) => entry.message,
-            Kind::Plain(aim) => plain_message(aim),
+        match self {
+            Self::Remapped(entry) => entry.message,
+            Self::Plain(aim) => plain_message(*aim),
         }
     }
 
     /// The interrupt no longer arrives.
     pub fn release(self) {
-        if let (Kind::Remapped(entry), Some(remapper)) = (self.kind, chosen()) {
+        if let (Self::Remapped(entry), Some(remapper)) = (self, chosen()) {
             remapper.release_interrupt(entry);
         }
     }

@@ -26,12 +26,6 @@ pub struct Buddy {
     free: u64,
 }
 
-impl Default for Buddy {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Buddy {
     /// An allocator without frames.
     pub const fn new() -> Self {

@@ -3,7 +3,7 @@
 //! There is no heap. Objects of the hypervisor live in frames of their own ([`PageBox`],
 //! [`PageArc`]); frames handed to domains are counted in the [`frame_table`].
 
-pub mod buddy;
+mod buddy;
 pub mod frame_table;
 pub mod frames;
 #[cfg(target_os = "none")]

@@ -20,15 +20,6 @@ pub struct Shadow {
     quarantined: bool,
 }
 
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It passed, or went to the shadow.
-    Yes,
-    /// It was dropped.
-    Dropped,
-}
-
 impl Shadow {
     /// The view in which every register holds what firmware wrote.
     pub fn new(bars: [Bar; BARS]) -> Self {
@@ -94,7 +85,7 @@ impl Shadow {
         }
     }
 
-    /// Writes `size` (1, 2, 4) bytes at `offset`, which is aligned to it.
+    /// Writes `size` (1, 2, 4) bytes at `offset`, which is aligned to it. False: dropped.
     pub fn write_register(
         &mut self,
         space: &dyn Space,
@@ -102,13 +93,13 @@ impl Shadow {
         offset: u8,
         size: u8,
         value: u32,
-    ) -> Written {
+    ) -> bool {
         if let Some(index) = Self::bar_index(offset) {
             if size != 4 {
-                return Written::Dropped;
+                return false;
             }
             self.write(index, value);
-            return Written::Yes;
+            return true;
         }
         match (offset, size) {
             (register::COMMAND, 2) => self.set_command(space, sbdf, value as u16),
@@ -117,9 +108,9 @@ impl Shadow {
                 space.write16(sbdf, register::STATUS, (value >> 16) as u16);
             }
             (register::STATUS, 2) => space.write16(sbdf, register::STATUS, value as u16),
-            _ => return Written::Dropped,
+            _ => return false,
         }
-        Written::Yes
+        true
     }
 
     /// Sets the domain's bits of the command register. Bits that stay at one: no legacy interrupts, which nobody would
@@ -179,7 +170,7 @@ mod tests {
         for offset in (0x10..0x28).step_by(4) {
             assert_eq!(
                 shadow.write_register(&space, DEVICE, offset, 4, u32::MAX),
-                Written::Yes
+                true
             );
         }
         assert_eq!(read(&shadow, 0x10), 0xffff_ffe1);
@@ -232,7 +223,7 @@ mod tests {
                 }
                 assert_eq!(
                     shadow.write_register(&space, DEVICE, offset, size, 0x5a5a_5a5a),
-                    Written::Dropped,
+                    false,
                     "{offset:#x} {size}"
                 );
             }

@@ -21,7 +21,6 @@ use crate::domain::Domain;
 use crate::types::DomId;
 use assign::{Assignment, Recovering};
 use enumerate::Functions;
-use filter::Written;
 use space::{Ports, Space, command, register};
 use spin::Mutex;
 use xen_abi::Errno;
@@ -179,7 +178,7 @@ pub fn config_write(domain: DomId, address: u32, offset: u8, size: u8, value: u3
         return;
     };
     let written = device.shadow.write_register(&Ports, sbdf, at, size, value);
-    if written == Written::Dropped && !device.drop_logged {
+    if !written && !device.drop_logged {
         device.drop_logged = true;
         log::info!(
             "PCI: {domain} wrote {value:#x} to register {at:#x} of {sbdf}: dropped, like all it may not write"

@@ -38,16 +38,18 @@ impl Times {
 /// One vCPU's run state.
 pub struct RunState(Mutex<Times>);
 
-impl RunState {
+impl Default for RunState {
     /// Offline since now.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self(Mutex::new(Times {
             state: OFFLINE,
             since: arch::timer::now_ns(),
             time: [0; 4],
         }))
     }
+}
 
+impl RunState {
     /// The times up to the last change.
     pub fn times(&self) -> Times {
         *self.0.lock()
@@ -80,11 +82,5 @@ impl RunState {
             *times
         };
         vcpu.areas.lock().publish_runstate(&times);
-    }
-}
-
-impl Default for RunState {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -44,9 +44,9 @@ static LISTS: EachCpu<List> = EachCpu::new(|| List {
     changed: AtomicBool::new(false),
 });
 
-impl Timers {
+impl Default for Timers {
     /// No timer armed.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self {
             singleshot: AtomicU64::new(NEVER),
             periodic_next: AtomicU64::new(NEVER),
@@ -55,7 +55,9 @@ impl Timers {
             list: AtomicUsize::new(NOWHERE),
         }
     }
+}
 
+impl Timers {
     /// Arms or stops the one-shot timer (`VCPUOP_{set,stop}_singleshot_timer`).
     pub fn set_singleshot(&self, deadline: Option<u64>) {
         self.singleshot
@@ -80,12 +82,6 @@ impl Timers {
             .load(Ordering::SeqCst)
             .min(self.periodic_next.load(Ordering::SeqCst))
             .min(self.poll.load(Ordering::SeqCst))
-    }
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

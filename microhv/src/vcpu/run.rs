@@ -27,7 +27,7 @@ impl VcpuRun {
         Some(Self {
             hw: backend::new_vcpu(root)?,
             fpu: fpu::State::new()?,
-            msrs: MsrState::new(),
+            msrs: MsrState::default(),
             halted: false,
             offline: true,
         })
