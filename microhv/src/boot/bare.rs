@@ -197,8 +197,8 @@ extern "C" fn second_half() -> ! {
             "there is not enough memory: Domain-0 is to have {least} MiB (dom0_mem), and {free} MiB are free"
         ));
     }
-    if let Err(failure) = domain::build::boot_domains(boot.orders) {
-        panic::stop(format_args!("Domain-0 is not built: {failure}"));
+    if domain::build::boot_domains(boot.orders).is_err() {
+        panic::stop(format_args!("Domain-0 is not built: for the reason above"));
     }
     let (own, guest) = boot.orders.options.levels(false);
     console::set_levels(own, guest);

@@ -21,9 +21,6 @@ impl From<paging::Error> for Errno {
     }
 }
 
-/// Guest-physical addresses have 48 bits at most (four table levels).
-const GFN_LIMIT: u64 = 1 << 36;
-
 /// One domain's address space.
 pub struct P2m {
     owner: DomId,
@@ -73,9 +70,6 @@ impl P2m {
 
     /// What is mapped at `gfn`; for a page inside a larger leaf, that page.
     pub fn lookup(&self, gfn: Gfn) -> Option<Mapping> {
-        if gfn.0 >= GFN_LIMIT {
-            return None;
-        }
         self.table.lookup(gfn)
     }
 
@@ -102,9 +96,6 @@ impl P2m {
     /// `EINVAL` if the first or last page is in use, `ENOMEM`; the caller keeps the frames then.
     pub fn add_ram(&mut self, gfn: Gfn, mfn: Mfn, order: u32) -> Result<(), Errno> {
         let last = gfn.0.checked_add((1 << order) - 1).ok_or(Errno::EINVAL)?;
-        if last >= GFN_LIMIT {
-            return Err(Errno::EINVAL);
-        }
         for page in [gfn, Gfn(last)] {
             if self.table.lookup(page).is_some() {
                 return Err(Errno::EINVAL);
@@ -125,9 +116,6 @@ impl P2m {
         frame: FrameRef,
         access: Access,
     ) -> Result<Option<FrameRef>, Errno> {
-        if gfn.0 >= GFN_LIMIT {
-            return Err(Errno::EINVAL);
-        }
         // What something else holds as well is on the account already, or microhv's own (see `adopt`).
         let owned = frame.owner() == self.owner && frame.holders() == 1;
         let old = self.map(gfn, frame.mfn(), 0, access, MemoryType::WriteBack)?;
@@ -143,9 +131,6 @@ impl P2m {
     /// # Errors
     /// `ENOMEM`, `EINVAL` beyond the address space or where something else is.
     pub fn add_device(&mut self, gfn: Gfn, mfn: Mfn, access: Access) -> Result<(), Errno> {
-        if gfn.0 >= GFN_LIMIT {
-            return Err(Errno::EINVAL);
-        }
         // Two small ranges of registers may share a page.
         if self.lookup(gfn).is_some_and(|there| there.mfn != mfn) {
             return Err(Errno::EINVAL);
@@ -178,9 +163,6 @@ impl P2m {
     /// # Errors
     /// `ENOENT`, or `ENOMEM` if a large leaf cannot be split.
     pub fn remove(&mut self, gfn: Gfn) -> Result<Option<FrameRef>, Errno> {
-        if gfn.0 >= GFN_LIMIT {
-            return Err(Errno::EINVAL);
-        }
         let mapping = self.table.unmap(gfn, 0)?.ok_or(Errno::ENOENT)?;
         if let Some(io) = &mut self.io {
             io.unmap(gfn, 0);
@@ -231,12 +213,12 @@ impl P2m {
         // Devices first: when the rest fails, what they could reach meanwhile is taken back before this returns, so
         // that the caller may free the frames. What CPUs remember could not be forgotten here.
         if let Some(io) = &mut self.io
-            && io.map(gfn, mfn, order, access).is_err()
+            && let Err(errno) = io.map(gfn, mfn, order, access)
         {
             if order > 0 {
                 self.restore_io(gfn, order);
             }
-            return Err(Errno::ENOMEM);
+            return Err(errno);
         }
         self.table
             .map(gfn, mfn, order, access, kind)

@@ -195,7 +195,7 @@ fn bind_interdomain(env: &impl Environment, remote: DomId, remote_port: u32) -> 
         table.accept_interdomain(remote_port, local, port)
     });
     if let Some(Ok(())) = accepted {
-        let notify = own(env, |table| Ok(table.finish_interdomain(port)))?;
+        let notify = own(env, |table| Ok(table.set_pending(port)))?;
         env.notify(local, notify);
         return Ok(port);
     }

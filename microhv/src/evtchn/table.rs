@@ -164,7 +164,7 @@ impl Table {
     }
 
     /// First step of binding to `port` of `remote`: a fresh port here. Then [`Self::accept_interdomain`] there, then
-    /// [`Self::finish_interdomain`] or [`Self::abort_interdomain`] here.
+    /// [`Self::set_pending`], for the event that may have been sent before, or [`Self::abort_interdomain`] here.
     ///
     /// # Errors
     /// As [`Self::alloc_unbound`].
@@ -191,11 +191,6 @@ impl Table {
             port: remote_port,
         };
         Ok(())
-    }
-
-    /// Last step, if the other side accepted: the event that may have been sent before is made up for.
-    pub fn finish_interdomain(&mut self, port: u32) -> Notify {
-        self.set_pending(port)
     }
 
     /// Last step, if the other side refused.

@@ -7,6 +7,7 @@ use crate::fpu;
 use crate::vcpu::VcpuRun;
 use core::sync::atomic::{AtomicU64, Ordering};
 use cpu::CpuidResult;
+pub use xen::XEN_VERSION;
 use xen::{XEN_FIRST, XEN_LAST};
 
 mod xen;

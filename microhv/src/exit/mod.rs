@@ -10,7 +10,7 @@ mod machine;
 mod msr;
 mod xcr;
 
-pub(crate) use cpuid::has_rdtscp;
+pub(crate) use cpuid::{XEN_VERSION, has_rdtscp};
 pub use events::{has_work, prepare};
 pub use machine::{After, Machine};
 pub use msr::MsrState;

@@ -19,13 +19,12 @@ const FIRST_VECTOR: u8 = 0x10;
 pub fn call(caller: &Caller<'_>) -> Result {
     let argument = caller.argument(1);
     match caller.argument(0) as u32 {
-        HVMOP_SET_PARAM => set_param(caller, &caller.read(argument)?),
+        HVMOP_SET_PARAM => return set_param(caller, &caller.read(argument)?),
         HVMOP_GET_PARAM => {
             let mut request: HvmParam = caller.read(argument)?;
             let domain = target(caller, request.domid)?;
             request.value = domain.params.get(request.index).ok_or(Errno::EINVAL)?;
             caller.write(argument, &request)?;
-            Ok(DONE)
         }
         HVMOP_SET_EVTCHN_UPCALL_VECTOR => {
             let request: HvmEvtchnUpcallVector = caller.read(argument)?;
@@ -34,21 +33,19 @@ pub fn call(caller: &Caller<'_>) -> Result {
             }
             let vcpu = caller.vcpu.domain.vcpu(request.vcpu).ok_or(Errno::ENOENT)?;
             vcpu.set_upcall_vector(request.vector);
-            Ok(DONE)
         }
         HVMOP_FLUSH_TLBS => {
             // Every vCPU of the caller starts with an empty TLB at its next entry.
             crate::domain::flush::flush(&caller.vcpu.domain);
-            Ok(DONE)
         }
         // Nested paging keeps no shadows: nothing to free, as in Xen with HAP.
-        HVMOP_PAGETABLE_DYING => Ok(DONE),
+        HVMOP_PAGETABLE_DYING => {}
         HVMOP_GET_TIME => {
             caller.write(argument, &crate::arch::timer::now_ns())?;
-            Ok(DONE)
         }
-        _ => Err(Errno::ENOSYS),
+        _ => return Err(Errno::ENOSYS),
     }
+    Ok(DONE)
 }
 
 fn set_param(caller: &Caller<'_>, request: &HvmParam) -> Result {

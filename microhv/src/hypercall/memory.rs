@@ -30,28 +30,22 @@ pub fn call(caller: &Caller<'_>) -> Result {
         op @ (abi::XENMEM_POPULATE_PHYSMAP
         | abi::XENMEM_INCREASE_RESERVATION
         | abi::XENMEM_DECREASE_RESERVATION) => reservation(caller, op, argument, start),
-        abi::XENMEM_CURRENT_RESERVATION => {
+        op @ (abi::XENMEM_CURRENT_RESERVATION
+        | abi::XENMEM_MAXIMUM_RESERVATION
+        | abi::XENMEM_MAXIMUM_GPFN) => {
             let request: MemoryDomain = caller.read(argument)?;
             let domain = target(caller, request.domid)?;
-            let pages = domain.p2m.lock().ram_pages();
-            Ok(Outcome::Value(pages))
-        }
-        abi::XENMEM_MAXIMUM_RESERVATION => {
-            let request: MemoryDomain = caller.read(argument)?;
-            Ok(Outcome::Value(
-                target(caller, request.domid)?
-                    .max_pages
-                    .load(Ordering::Relaxed),
-            ))
-        }
-        abi::XENMEM_MAXIMUM_GPFN => {
-            let request: MemoryDomain = caller.read(argument)?;
-            let map = target(caller, request.domid)?.memory_map.lock().clone();
-            let end = map
-                .iter()
-                .map(|range| range.start.saturating_add(range.size))
-                .max();
-            Ok(Outcome::Value((end.unwrap_or(0) >> 12).saturating_sub(1)))
+            Ok(Outcome::Value(match op {
+                abi::XENMEM_CURRENT_RESERVATION => domain.p2m.lock().ram_pages(),
+                abi::XENMEM_MAXIMUM_RESERVATION => domain.max_pages.load(Ordering::Relaxed),
+                _ => {
+                    let map = domain.memory_map.lock();
+                    let ends = map
+                        .iter()
+                        .map(|range| range.start.saturating_add(range.size));
+                    (ends.max().unwrap_or(0) >> 12).saturating_sub(1)
+                }
+            }))
         }
         abi::XENMEM_MAXIMUM_RAM_PAGE => Ok(Outcome::Value(frames::total_frames())),
         abi::XENMEM_MEMORY_MAP => {

@@ -21,22 +21,20 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
     let id = u32::try_from(caller.argument(1)).map_err(|_| Errno::ENOENT)?;
     let vcpu = caller.vcpu.domain.vcpu(id).ok_or(Errno::ENOENT)?;
     match caller.argument(0) as u32 {
-        abi::VCPUOP_INITIALISE => super::hvm_context::initialise(caller, &vcpu, argument),
+        abi::VCPUOP_INITIALISE => return super::hvm_context::initialise(caller, &vcpu, argument),
         abi::VCPUOP_UP => {
             if !vcpu.is_initialised() {
                 return Err(Errno::EINVAL);
             }
             vcpu.bring_up();
-            Ok(DONE)
         }
         abi::VCPUOP_DOWN => {
             vcpu.take_down();
-            Ok(Outcome::Yield)
+            return Ok(Outcome::Yield);
         }
-        abi::VCPUOP_IS_UP => Ok(Outcome::Value(u64::from(vcpu.is_online()))),
+        abi::VCPUOP_IS_UP => return Ok(Outcome::Value(u64::from(vcpu.is_online()))),
         abi::VCPUOP_GET_RUNSTATE_INFO => {
             caller.write(argument, &vcpu.runstate.now())?;
-            Ok(DONE)
         }
         abi::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA => {
             let request: VcpuRegisterArea = caller.read(argument)?;
@@ -44,7 +42,6 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             let mut areas = vcpu.areas.lock();
             areas.runstate = area;
             areas.publish_runstate(&vcpu.runstate.times());
-            Ok(DONE)
         }
         abi::VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA => {
             let request: VcpuRegisterArea = caller.read(argument)?;
@@ -56,9 +53,8 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             let mut areas = vcpu.areas.lock();
             areas.time = area;
             areas.publish_time(&timers::time_info());
-            Ok(DONE)
         }
-        abi::VCPUOP_REGISTER_VCPU_INFO => register_vcpu_info(caller, &vcpu, argument),
+        abi::VCPUOP_REGISTER_VCPU_INFO => return register_vcpu_info(caller, &vcpu, argument),
         abi::VCPUOP_SET_PERIODIC_TIMER => {
             let request: VcpuSetPeriodicTimer = caller.read(argument)?;
             if request.period_ns < MIN_PERIOD_NS {
@@ -66,11 +62,9 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             }
             vcpu.timers.set_periodic(Some(request.period_ns));
             timers::arm(&vcpu);
-            Ok(DONE)
         }
         abi::VCPUOP_STOP_PERIODIC_TIMER => {
             vcpu.timers.set_periodic(None);
-            Ok(DONE)
         }
         abi::VCPUOP_SET_SINGLESHOT_TIMER => {
             if vcpu.id != caller.vcpu.id {
@@ -83,19 +77,16 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             }
             vcpu.timers.set_singleshot(Some(request.timeout_abs_ns));
             timers::arm(&vcpu);
-            Ok(DONE)
         }
         abi::VCPUOP_STOP_SINGLESHOT_TIMER => {
             if vcpu.id != caller.vcpu.id {
                 return Err(Errno::EINVAL);
             }
             vcpu.timers.set_singleshot(None);
-            Ok(DONE)
         }
         abi::VCPUOP_SEND_NMI => {
             vcpu.vlapic().post_nmi();
             vcpu.kick();
-            Ok(DONE)
         }
         abi::VCPUOP_GET_PHYSID => {
             caller.write(
@@ -104,10 +95,10 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
                     phys_id: u64::from(vcpu.id),
                 },
             )?;
-            Ok(DONE)
         }
-        _ => Err(Errno::ENOSYS),
+        _ => return Err(Errno::ENOSYS),
     }
+    Ok(DONE)
 }
 
 /// `set_timer_op(timeout)`: the one-shot timer of the calling vCPU; zero stops it.

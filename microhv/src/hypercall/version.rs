@@ -6,9 +6,6 @@ use xen_abi::version::{self as abi, CompileInfo, FeatureInfo, Features, Platform
 use super::{Caller, DONE, Outcome, Result};
 use crate::guest_args::GuestArgs;
 
-/// The version of Xen whose ABI we speak; CPUID leaf 0x40000001 says the same.
-pub const XEN_VERSION: (u32, u32) = (4, 17);
-
 const FEATURES: Features = Features::WRITABLE_DESCRIPTOR_TABLES
     .union(Features::AUTO_TRANSLATED_PHYSMAP)
     .union(Features::SUPERVISOR_MODE_KERNEL)
@@ -20,9 +17,7 @@ const FEATURES: Features = Features::WRITABLE_DESCRIPTOR_TABLES
 pub fn call(caller: &Caller<'_>) -> Result {
     let argument = caller.argument(1);
     match caller.argument(0) as u32 {
-        abi::XENVER_VERSION => Ok(Outcome::Value(u64::from(
-            XEN_VERSION.0 << 16 | XEN_VERSION.1,
-        ))),
+        abi::XENVER_VERSION => Ok(Outcome::Value(u64::from(crate::exit::XEN_VERSION))),
         abi::XENVER_EXTRAVERSION => text::<{ abi::XEN_EXTRAVERSION_LEN }>(caller, ".0-microhv"),
         abi::XENVER_COMPILE_INFO => {
             let mut info = CompileInfo::default();

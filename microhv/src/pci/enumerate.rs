@@ -1,6 +1,7 @@
 //! Which functions the machine has, and the bridges above each.
 
 use super::Sbdf;
+use super::fault::Faults;
 use super::space::{Space, register};
 
 /// Functions kept; more are named in a warning and cannot be assigned.
@@ -30,6 +31,8 @@ pub struct Function {
     pub behind_conventional: bool,
     /// Bridges above it.
     pub upstream: Upstream,
+    /// What the IOMMU stopped of it.
+    pub faults: Faults,
 }
 
 /// All functions found.
@@ -123,6 +126,7 @@ impl Functions {
                     bridge: header & 0x7f != 0 || space.read8(sbdf, register::CLASS + 3) == 0x06,
                     behind_conventional,
                     upstream: upstream.clone(),
+                    faults: Faults::default(),
                 };
                 if self.list.push(found).is_err() {
                     self.overflow = true;

@@ -33,7 +33,6 @@ struct Devices {
     functions: Functions,
     assigned: heapless::Vec<Assignment, MAX_ASSIGNED>,
     recovering: heapless::Vec<Recovering, MAX_ASSIGNED>,
-    faults: fault::Counts,
 }
 
 /// Locked before any domain's address space and event channels.
@@ -41,7 +40,6 @@ static DEVICES: Mutex<Devices> = Mutex::new(Devices {
     functions: Functions::new(),
     assigned: heapless::Vec::new(),
     recovering: heapless::Vec::new(),
-    faults: fault::Counts::new(),
 });
 
 /// Finds the machine's devices. Once, at boot, before `iommu::init`.

@@ -26,12 +26,6 @@ const XENSTORE: &str = "xenstore";
 #[derive(Clone, Copy, Debug)]
 pub struct Refused;
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("for the reason above")
-    }
-}
-
 /// Builds Domain-0 and the domains of loader.conf, and lets them run.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ pub const XEN_FIRST: u32 = cpuid::XEN_CPUID_FIRST_LEAF;
 pub const XEN_LAST: u32 = cpuid::XEN_CPUID_LEAF_HVM;
 
 /// The version whose interface this is: 4.17.
-pub const VERSION: u32 = 4 << 16 | 17;
+pub const XEN_VERSION: u32 = 4 << 16 | 17;
 
 /// `XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD`.
 const FEAT1_MMU_PT_UPDATE_PRESERVE_AD: u32 = 1 << 0;
@@ -30,7 +30,7 @@ pub fn answer(leaf: u32, subleaf: u32, guest: &Guest) -> CpuidResult {
             edx: cpuid::XEN_CPUID_SIGNATURE_EDX,
         },
         1 => CpuidResult {
-            eax: VERSION,
+            eax: XEN_VERSION,
             ..NOTHING
         },
         2 => CpuidResult {
