@@ -172,7 +172,7 @@ extern "C" fn second_half() -> ! {
     if let Err(why) = vcpu::backend::init() {
         panic::stop(format_args!("{why}"));
     }
-    let threads = speculation::share_cores(machine.cpus.iter().copied());
+    let threads = speculation::share_cores(cpu::cpuid, machine.cpus.iter().copied());
     speculation::init(&boot.orders.options.spec_ctrl, threads);
     speculation::enable();
     for apic in &machine.io_apics {

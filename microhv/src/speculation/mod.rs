@@ -84,10 +84,17 @@ pub fn init(wish: &SpecCtrl, threads: bool) {
 }
 
 /// Whether some of these CPUs are threads of one core.
-pub fn share_cores(mut apic_ids: impl Iterator<Item = u32>) -> bool {
+pub fn share_cores(
+    cpuid: impl Fn(u32, u32) -> cpu::CpuidResult,
+    mut apic_ids: impl Iterator<Item = u32>,
+) -> bool {
     const TOPOLOGY: u32 = 0xb;
-    let there = cpu::cpuid(0, 0).eax >= TOPOLOGY;
-    let shift = u32::from(there) * (cpu::cpuid(TOPOLOGY, 0).eax & 31);
+    const OF_THREADS: u32 = 1;
+    let level = cpuid(TOPOLOGY, 0);
+    // The first level may be of something else, or a number for threads that are not there: Bochs.
+    let threads = level.ecx >> 8 & 0xff == OF_THREADS && level.ebx & 0xffff > 1;
+    let there = cpuid(0, 0).eax >= TOPOLOGY && threads;
+    let shift = u32::from(there) * (level.eax & 31);
     apic_ids.any(|id| id & ((1 << shift) - 1) != 0)
 }
 

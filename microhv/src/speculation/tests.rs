@@ -348,3 +348,25 @@ fn a_backend_whose_assembly_lacks_the_macros_is_said_to_have_no_means() {
         assert_eq!(late.standing[1..], by_default(cpu).standing[1..]);
     }
 }
+
+#[test]
+fn threads_are_told_from_cores() {
+    let share = |last, [eax, ebx, ecx]: [u32; 3], ids: &[u32]| {
+        let cpuid = |leaf, _| CpuidResult {
+            eax: if leaf == 0 { last } else { eax },
+            ebx,
+            ecx,
+            edx: 0,
+        };
+        share_cores(cpuid, ids.iter().copied())
+    };
+    assert!(share(22, [1, 2, 0x100], &[0, 2, 1, 3]), "EPYC 7742");
+    assert!(
+        !share(22, [1, 2, 0x100], &[0, 2, 4]),
+        "turned off in the firmware"
+    );
+    assert!(!share(16, [0, 1, 0x100], &[0, 1]), "EPYC 7763 without SMT");
+    assert!(!share(20, [1, 1, 0x100], &[0, 1]), "Bochs 3.0");
+    assert!(!share(20, [1, 2, 0x200], &[0, 1]), "a level of cores");
+    assert!(!share(10, [1, 2, 0x100], &[0, 1]), "there is no such leaf");
+}
