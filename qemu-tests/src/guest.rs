@@ -1,7 +1,7 @@
 //! The Debian guest in a scenario: its configuration, its disk, and its shell behind `xl console`.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::fat;
 use crate::machine::prompt::Answer;
 use crate::machine::serial::Running;
 use crate::scenario::{HANG, Stage};
+use crate::small_root;
 
 /// Ctrl-], which leaves `xl console`.
 const LEAVE: &str = "\x1d";
@@ -95,24 +96,26 @@ impl Stage<'_> {
     /// # Errors
     /// When the Debian guest was not built.
     pub fn disk_for(&self, guests: &[Guest]) -> Result<PathBuf> {
-        let root = self
-            .images()
-            .root
-            .as_ref()
-            .context("no Debian root file system")?;
-        let size = std::fs::metadata(root)?.len();
-        let mut partitions: Vec<_> = guests
-            .iter()
-            .map(|guest| Partition {
-                name: format!("{}-root", guest.name),
-                size,
-                content: Some(root.clone()),
-            })
-            .collect();
+        let root = self.images().root.as_deref();
+        let mut partitions = volumes(guests, root.context("no Debian root file system")?)?;
         let files = fat::partition(&self.folder().join("microhv.fat"))?;
         partitions.push(files);
         let target = self.folder().join("disk.img");
         disk::create(&target, &partitions)?;
+        Ok(target)
+    }
+
+    /// A fresh image with a small root file system for each of `guests`, to be a boot module.
+    ///
+    /// # Errors
+    /// When the Debian guest was not built.
+    pub fn module_for(&self, guests: &[Guest]) -> Result<PathBuf> {
+        let target = self.folder().join("module.img");
+        let built = self.images().root.as_ref();
+        let built = built.context("no Debian root file system")?;
+        let root = self.folder().join("small.ext4");
+        small_root::make(&built.with_file_name("root"), self.folder(), &root)?;
+        disk::create(&target, &volumes(guests, &root)?)?;
         Ok(target)
     }
 
@@ -128,6 +131,17 @@ impl Stage<'_> {
         running.wait_prompt(HANG)?;
         Ok(running)
     }
+}
+
+/// A partition with a copy of `root` for each of `guests`.
+fn volumes(guests: &[Guest], root: &Path) -> Result<Vec<Partition>> {
+    let size = std::fs::metadata(root)?.len();
+    let volume = |guest: &Guest| Partition {
+        name: format!("{}-root", guest.name),
+        size,
+        content: Some(root.to_owned()),
+    };
+    Ok(guests.iter().map(volume).collect())
 }
 
 impl Running {

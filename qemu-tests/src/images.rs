@@ -31,6 +31,8 @@ pub struct Images {
     pub root: Option<PathBuf>,
     /// The Debian guest's kernel as Debian ships it.
     pub bzimage: Option<PathBuf>,
+    /// Gets what machines need that run in Bochs; it may have to be downloaded.
+    pub bochs: fn() -> anyhow::Result<PathBuf>,
     /// Gets what machines need that boot from their disk; it may have to be downloaded.
     pub firmware: fn() -> anyhow::Result<Firmware>,
 }

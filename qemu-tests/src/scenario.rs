@@ -10,11 +10,12 @@ use anyhow::Result;
 
 use crate::archive::Archive;
 use crate::images::Images;
+use crate::machine::bochs;
 use crate::machine::qemu::{Iommu, Machine};
 use crate::machine::serial::Running;
 
 /// After this long something hangs: it says nothing about speed, machines are noisy.
-pub const HANG: Duration = Duration::from_secs(120);
+pub const HANG: Duration = Duration::from_secs(300);
 
 /// A user's story about a machine, told by a function that fails when the story is not true.
 #[derive(Clone, Copy, Debug)]
@@ -140,10 +141,23 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When QEMU does not start.
     pub fn start(&self, machine: &Machine) -> Result<Running> {
-        let number = self.logs.borrow().len() + 1;
-        let log = self.folder.join(format!("console-{number}.log"));
-        self.logs.borrow_mut().push(log.clone());
-        Running::start(machine, &log, false)
+        Running::start(machine, &self.new_log(), false)
+    }
+
+    /// Starts `machine` in Bochs.
+    ///
+    /// # Errors
+    /// When Bochs does not start.
+    pub fn start_bochs(&self, machine: &bochs::Machine) -> Result<Running> {
+        Running::start_bochs(machine, &self.new_log(), false)
+    }
+
+    /// A file for the console of the next machine.
+    fn new_log(&self) -> PathBuf {
+        let mut logs = self.logs.borrow_mut();
+        let log = self.folder.join(format!("console-{}.log", logs.len() + 1));
+        logs.push(log.clone());
+        log
     }
 
     /// Boots the default machine with `archive` and waits for the prompt.

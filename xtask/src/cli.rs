@@ -125,9 +125,9 @@ pub struct Run {
     /// The QEMU binary; trixie or sid: that of this suite of Debian, which is fetched.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,
-    /// Number of CPUs.
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub cpus: u32,
+    /// Number of CPUs [default: 2; 1 in Bochs].
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
     /// Memory of the machine.
     #[arg(long, value_name = "MiB", default_value_t = 2048)]
     pub memory: u32,
@@ -165,6 +165,9 @@ pub struct Xl {
 pub struct Test {
     /// Only what has this in its name.
     pub filter: Option<String>,
+    /// Only scenarios of this emulator [default: host tests and those of both].
+    #[arg(long, value_enum)]
+    pub emulator: Option<Emulator>,
     /// The QEMU binary; trixie or sid: that of this suite of Debian, which is fetched.
     #[arg(long, value_name = "BINARY", default_value = "qemu-system-x86_64")]
     pub qemu: OsString,

@@ -9,9 +9,10 @@ use qemu_tests::bootdisk::{self, Content, Loader};
 use qemu_tests::disk::{self, Partition};
 use qemu_tests::fat;
 use qemu_tests::images::Images;
+use qemu_tests::small_root;
 
 use crate::output::step;
-use crate::{build, debian, elf, firmware, paths};
+use crate::{bochs, build, debian, elf, firmware, paths};
 
 /// The loader.conf that a machine boots with unless another is put over it.
 const LOADER_CONF: &str = include_str!("../assets/loader.conf");
@@ -99,6 +100,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
         disk,
         root,
         bzimage,
+        bochs: bochs::get,
         firmware: firmware::get,
     })
 }
@@ -168,6 +170,24 @@ pub fn kept_boot_disk(images: &Images) -> Result<PathBuf> {
         }
         _ => boot_disk(images, &target)?,
     }
+    Ok(target)
+}
+
+/// The disk of the guest that Bochs's boot loader reads into memory.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn module(images: &Images) -> Result<PathBuf> {
+    let (folder, target) = (paths::image(), paths::image().join("module.img"));
+    let whole = images.root.as_ref().context("the Debian guest")?;
+    let root = folder.join("small.ext4");
+    small_root::make(&whole.with_file_name("root"), &folder, &root)?;
+    let volume = Partition {
+        name: debian::VOLUME.into(),
+        size: small_root::SIZE,
+        content: Some(root),
+    };
+    disk::create(&target, &[volume])?;
     Ok(target)
 }
 

@@ -48,7 +48,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
     }
     let mut machine = Machine::new(&images.microhv);
     machine.qemu = qemu;
-    machine.cpus = arguments.cpus;
+    machine.cpus = arguments.cpus.unwrap_or(2);
     machine.memory = arguments.memory;
     machine.iommu = arguments.iommu.unwrap_or(cli::Iommu::Vtd).into();
     choose_boot(arguments, &images, &mut machine)?;
@@ -100,7 +100,11 @@ fn in_bochs(arguments: &cli::Run, batch: Option<Vec<String>>) -> Result<ExitCode
     let bochs = bochs::get()?;
     build::all()?;
     let mut images = image::all(!arguments.no_guest)?;
-    machine::bochs::configure(&mut images.archive)?;
+    let module = match arguments.no_guest {
+        true => None,
+        false => Some(image::module(&images)?),
+    };
+    machine::bochs::configure(&mut images.archive, module.as_deref())?;
     for argument in &arguments.add {
         image::add(&mut images.archive, argument)?;
     }
@@ -116,7 +120,8 @@ fn in_bochs(arguments: &cli::Run, batch: Option<Vec<String>>) -> Result<ExitCode
     let socket = xl::Socket::new()?;
     let machine = machine::bochs::Machine {
         bochs,
-        cpus: arguments.cpus,
+        // With more of them Bochs loses guests' exceptions (docs/bochs.md).
+        cpus: arguments.cpus.unwrap_or(1),
         memory: arguments.memory,
         disk,
         folder: paths::log(),

@@ -21,26 +21,37 @@ pub fn test(arguments: &cli::Test) -> Result<ExitCode> {
             .as_deref()
             .is_none_or(|filter| name.contains(filter))
     };
+    let checks: &[Check] = match arguments.emulator {
+        Some(_) => &[],
+        None => &CHECKS,
+    };
+    let scenarios = match arguments.emulator {
+        Some(cli::Emulator::Qemu) => scenarios::all(),
+        Some(cli::Emulator::Bochs) => scenarios::bochs(),
+        None => [scenarios::all(), scenarios::bochs()].concat(),
+    };
     if arguments.list {
-        CHECKS
-            .iter()
-            .map(|check| check.0)
-            .chain(scenarios::all().iter().map(|s| s.name))
+        let checks = checks.iter().map(|check| check.0);
+        checks
+            .chain(scenarios.iter().map(|scenario| scenario.name))
             .for_each(|name| println!("{name}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let qemu = qemu::get(&arguments.qemu)?;
+    let qemu = match arguments.emulator {
+        Some(cli::Emulator::Bochs) => arguments.qemu.clone(),
+        _ => qemu::get(&arguments.qemu)?,
+    };
     // Host tests make and check file systems too.
     host::ensure(&host::TOOLS)?;
     build::ensure_components()?;
     build::all_for_tests()?;
     let mut score = Score::default();
-    for (name, command) in CHECKS {
+    for &(name, command) in checks {
         if wanted(name) {
             score.count(name, || host::quiet(&mut command()));
         }
     }
-    let scenarios: Vec<_> = scenarios::all()
+    let scenarios: Vec<_> = scenarios
         .into_iter()
         .filter(|scenario| wanted(scenario.name))
         .collect();

@@ -209,20 +209,36 @@ impl Machine {
     }
 }
 
-/// Makes the configuration in `archive` fit: no IOMMU, so no domain gets a device, and so none that is there for one.
+/// Where the disk is that the boot loader reads into memory.
+const MODULE: &str = "boot/disk.img";
+
+/// Makes the configuration in `archive` fit: no IOMMU, so no domain gets a device, and netback, which is there for one, is not.
+/// blkback has the image `disk` that the boot loader reads into memory, or is not there either.
 ///
 /// # Errors
 /// When the archive has no loader.conf.
-pub fn configure(archive: &mut Archive) -> Result<()> {
+pub fn configure(archive: &mut Archive, disk: Option<&Path>) -> Result<()> {
     archive.edit("boot/loader.conf", |text| {
-        let lines = text
-            .lines()
-            .filter(|line| !line.contains("_pptdevs=") && !line.starts_with("netback_"));
+        let lines = text.lines();
+        let lines =
+            lines.filter(|line| !line.contains("_pptdevs=") && !line.starts_with("netback_"));
         let text: String = lines.map(|line| line.to_owned() + "\n").collect();
-        text.replacen("xen_cmdline=\"", "xen_cmdline=\"iommu=off ", 1)
-            .replacen(" netback ", " ", 1)
+        let text = text
+            .replacen("xen_cmdline=\"", "xen_cmdline=\"iommu=off ", 1)
+            .replacen(" netback ", " ", 1);
+        match disk {
+            Some(_) => {
+                text + &format!(
+                    "mdroot_load=\"YES\"\nmdroot_type=\"md_image\"\nmdroot_name=\"/{MODULE}\"\n"
+                )
+            }
+            None => text.replacen(" blkback ", " ", 1),
+        }
     })?;
     archive.remove("boot/netback");
+    if let Some(disk) = disk {
+        archive.file(MODULE, disk);
+    }
     Ok(())
 }
 
@@ -415,17 +431,26 @@ mod tests {
 
     #[test]
     fn no_domain_is_there_for_a_device() {
-        let mut archive = Archive::new();
-        archive.bytes("boot/netback", "elf").bytes(
-            "boot/loader.conf",
-            "xen_cmdline=\"a=b\"\ndomains=\"xenstore netback blkback\"\nnetback_memory=\"1M\"\nblkback_pptdevs=\"0/2/0\"\nx=\"y\"\n",
-        );
-        configure(&mut archive).unwrap();
+        let configured = |disk: Option<&Path>| {
+            let mut archive = Archive::new();
+            archive.bytes("boot/netback", "elf").bytes(
+                "boot/loader.conf",
+                "xen_cmdline=\"a=b\"\ndomains=\"xenstore netback blkback bridge\"\nnetback_memory=\"1M\"\n\
+                 blkback_pptdevs=\"0/2/0\"\nx=\"y\"\n",
+            );
+            configure(&mut archive, disk).unwrap();
+            assert!(archive.read("boot/netback").is_err());
+            String::from_utf8(archive.read("boot/loader.conf").unwrap()).unwrap()
+        };
         assert_eq!(
-            archive.read("boot/loader.conf").unwrap(),
-            b"xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore blkback\"\nx=\"y\"\n"
+            configured(None),
+            "xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore bridge\"\nx=\"y\"\n"
         );
-        assert!(archive.read("boot/netback").is_err());
+        assert_eq!(
+            configured(Some(Path::new("/host/img"))),
+            "xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore blkback bridge\"\nx=\"y\"\n\
+             mdroot_load=\"YES\"\nmdroot_type=\"md_image\"\nmdroot_name=\"/boot/disk.img\"\n"
+        );
     }
 
     #[test]

@@ -173,9 +173,9 @@ fn runtime(stage: &Stage) -> Result<()> {
     running.power_off()
 }
 
-/// Two domains with the same image share one CPU, so that each sees what the other leaves in the registers. Says what the
-/// console said. `features` are added to the machine's CPU, `words` to `xen_cmdline`.
-fn cpu(stage: &Stage, features: &str, words: &str) -> Result<String> {
+/// What two domains with the same image check at once, that share one CPU, so that each sees what the other leaves in the
+/// registers. `words` are added to `xen_cmdline`.
+pub(super) fn two_cpu_checks(stage: &Stage, words: &str) -> Result<Archive> {
     let mut archive = archive(stage, "cpu")?;
     archive.edit("boot/loader.conf", |text| {
         text.replace(" faulty\"", " faulty second\"")
@@ -183,10 +183,15 @@ fn cpu(stage: &Stage, features: &str, words: &str) -> Result<String> {
             + "second_kernel=\"/boot/faulty\"\nsecond_memory=\"16M\"\nsecond_cmdline=\"do=cpu\"\n\
                faulty_vcpus=\"2\"\nsecond_vcpus=\"2\"\n"
     })?;
+    Ok(archive)
+}
+
+/// Plays them; says what the console said. `features` are added to the machine's CPU.
+fn cpu(stage: &Stage, features: &str, words: &str) -> Result<String> {
     let mut machine = stage.machine();
     machine.cpus = 1;
     machine.cpu += features;
-    let mut running = stage.boot(machine, &archive)?;
+    let mut running = stage.boot(machine, &two_cpu_checks(stage, words)?)?;
     running.wait_prompt(HANG)?;
     running.prints("CPU checks passed, domain 5")?;
     running.prints("CPU checks passed, domain 6")?;

@@ -184,7 +184,7 @@ fn only_once(stage: &Stage, running: &mut Running) -> Result<()> {
 }
 
 /// Gives the attached guest an address by hand: there is no DHCP server.
-fn address(running: &mut Running, address: &str) -> Result<()> {
+pub(super) fn address(running: &mut Running, address: &str) -> Result<()> {
     let there =
         "until [ -d /sys/class/net/eth0 ]; do usleep 20000; done; killall udhcpc; usleep 300000";
     let set = format!("ip link set eth0 up && ip addr replace {address} dev eth0");
@@ -192,7 +192,7 @@ fn address(running: &mut Running, address: &str) -> Result<()> {
 }
 
 /// The attached guest reaches the other one.
-fn ping(running: &mut Running) -> Result<()> {
+pub(super) fn ping(running: &mut Running) -> Result<()> {
     let said = running.guest("ping -c 3 10.9.0.1")?;
     check::contains(&said, &["3 packets received, 0% packet loss"])
 }

@@ -1,6 +1,7 @@
 //! The stories that are told about microhv, by subject.
 
 mod amdvi;
+mod bochs;
 mod boot;
 mod bootdisk;
 mod debian;
@@ -22,7 +23,13 @@ mod xl;
 
 use crate::scenario::Scenario;
 
-/// Every scenario, the quick ones first.
+/// The scenarios that are played in Bochs.
+#[must_use]
+pub fn bochs() -> Vec<Scenario> {
+    bochs::SCENARIOS.to_vec()
+}
+
+/// Every scenario that is played in QEMU, the quick ones first.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
     [
