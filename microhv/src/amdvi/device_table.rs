@@ -18,7 +18,8 @@ const DEVICES: usize = 1 << 16;
 /// A segment's table. Entries are independent of each other; an entry is changed under the lock of its device's unit.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceTable {
-    first: Mfn,
+    /// The first of its frames.
+    pub first: Mfn,
     /// A page without translations.
     empty: Mfn,
     intremap: bool,
@@ -43,11 +44,6 @@ impl DeviceTable {
             this.block(special.source_id, special.settings);
         }
         Some(this)
-    }
-
-    /// The first of the table's frames.
-    pub const fn first(&self) -> Mfn {
-        self.first
     }
 
     fn place(&self, source_id: u16, quarter: usize) -> (Mfn, usize) {

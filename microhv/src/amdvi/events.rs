@@ -108,7 +108,8 @@ impl fmt::Display for Event {
 /// A unit's log: one page.
 #[derive(Debug)]
 pub struct EventLog {
-    frame: Mfn,
+    /// Where it is.
+    pub frame: Mfn,
     head: usize,
 }
 
@@ -119,11 +120,6 @@ impl EventLog {
             frame: frames::alloc_zeroed(0)?,
             head: 0,
         })
-    }
-
-    /// Where it is.
-    pub const fn frame(&self) -> Mfn {
-        self.frame
     }
 
     /// The oldest event, which leaves the log. An entry counts once its code is there: the tail pointer may be ahead of
@@ -180,7 +176,7 @@ impl EventLog {
 
 /// Reports the events of a unit; bounded work.
 pub fn drain(unit: &Mutex<Unit>) {
-    let of = unit.lock().sbdf();
+    let of = unit.lock().sbdf;
     fault::drain(unit, Unit::take_events, |event| match event.source_id() {
         Some(id) => {
             let sbdf = Sbdf(of.0 & !0xffff | u32::from(id));

@@ -74,7 +74,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
             "AMD-Vi: unit {} at {:#x}, extended features {:#x}",
             described.sbdf,
             described.register_base,
-            unit.features()
+            unit.registers.features()
         );
         // MAX_UNITS of both lists is the same.
         let _ = units.push(Mutex::new(unit));

@@ -16,8 +16,10 @@ use crate::types::{Gfn, Mfn};
 /// A unit that runs.
 #[derive(Debug)]
 pub struct Unit {
-    registers: Registers,
-    sbdf: Sbdf,
+    /// Its registers.
+    pub registers: Registers,
+    /// Its PCI function, whose segment is that of its devices.
+    pub sbdf: Sbdf,
     table: DeviceTable,
     commands: Ring,
     events: EventLog,
@@ -37,7 +39,7 @@ impl Unit {
         if !wait_until(|| !registers.status().intersects(running)) {
             return Err(STUCK);
         }
-        registers.set_tables(table.first(), commands.frame(), events.frame());
+        registers.set_tables(table.first, commands.frame, events.frame);
         registers.clear_status(Status::all() - running);
         let control = Control::wanted(described.flags)
             | Control::COHERENT
@@ -63,16 +65,6 @@ impl Unit {
         };
         forgotten.map_err(|_| STUCK)?;
         Ok(this)
-    }
-
-    /// The unit's PCI function, whose segment is that of its devices.
-    pub const fn sbdf(&self) -> Sbdf {
-        self.sbdf
-    }
-
-    /// The extended feature register.
-    pub fn features(&self) -> u64 {
-        self.registers.features()
     }
 
     /// Carries out commands and waits for them.

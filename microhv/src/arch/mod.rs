@@ -33,7 +33,7 @@ pub const MAX_CPUS: usize = 64;
 
 /// This CPU's number, 0 for the one that booted.
 pub fn cpu_index() -> usize {
-    percpu::this().index()
+    percpu::this().index
 }
 
 /// How many CPUs run.

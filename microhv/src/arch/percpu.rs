@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 pub struct PerCpu {
     /// Points to this structure: what `gs:[0]` reads. Assembly relies on its place.
     this: AtomicUsize,
-    index: usize,
+    /// The CPU's number.
+    pub index: usize,
     /// The physical ID of the CPU's local APIC.
     pub apic_id: AtomicU32,
     /// Set by the RESCHEDULE interrupt; the scheduler clears it.
@@ -45,13 +46,6 @@ static CPUS: [PerCpu; MAX_CPUS] = {
 };
 
 static COUNT: AtomicUsize = AtomicUsize::new(1);
-
-impl PerCpu {
-    /// The CPU's number.
-    pub const fn index(&self) -> usize {
-        self.index
-    }
-}
 
 /// This CPU's data.
 #[cfg(target_os = "none")]

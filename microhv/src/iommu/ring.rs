@@ -37,7 +37,8 @@ pub trait Reader {
 /// A ring, empty between calls.
 #[derive(Debug)]
 pub struct Ring {
-    frame: Mfn,
+    /// Where it is.
+    pub frame: Mfn,
     status: Mfn,
     tail: usize,
     sequence: u32,
@@ -52,11 +53,6 @@ impl Ring {
             tail: 0,
             sequence: 0,
         })
-    }
-
-    /// Where it is.
-    pub const fn frame(&self) -> Mfn {
-        self.frame
     }
 
     fn push<R: Reader>(&mut self, order: Entry) {

@@ -94,7 +94,7 @@ fn cpu() -> usize {
     if crate::arch::cpu::rdmsr(0xc000_0101) == 0 {
         0
     } else {
-        percpu::this().index()
+        percpu::this().index
     }
 }
 

@@ -7,7 +7,7 @@ use spin::Mutex;
 
 /// Reports the faults of a unit recorded so far; bounded work.
 pub fn drain(unit: &Mutex<Unit>) {
-    let segment = u32::from(unit.lock().segment()) << 16;
+    let segment = u32::from(unit.lock().segment) << 16;
     fault::drain(unit, Unit::take_faults, |fault| {
         describe(Sbdf(segment | u32::from(fault.source_id)), fault);
     });

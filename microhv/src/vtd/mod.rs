@@ -68,8 +68,8 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
     let mut levels = u8::MAX;
     for described in &vtd.dmar.units {
         let unit = Unit::start(described, vtd.intremap)?;
-        let capabilities = unit.registers().capabilities();
-        let (major, minor) = unit.registers().version();
+        let capabilities = unit.registers.capabilities;
+        let (major, minor) = unit.registers.version();
         log::info!(
             "VT-d: unit at {:#x}, version {major}.{minor}, cap {:#x} ecap {:#x}",
             described.register_base,
@@ -83,7 +83,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
                 capabilities.domain_ids(),
                 capabilities.caching_mode(),
                 capabilities.coherent(),
-                unit.remaps_interrupts()
+                unit.interrupt_table.is_some()
             );
         }
         ids = ids.min(capabilities.domain_ids());
@@ -91,7 +91,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
         vtd.largest_leaf = vtd.largest_leaf.min(capabilities.largest_leaf());
         vtd.caching_mode |= capabilities.caching_mode();
         vtd.write_buffer_flush |= capabilities.write_buffer_flush();
-        vtd.intremap &= unit.remaps_interrupts();
+        vtd.intremap &= unit.interrupt_table.is_some();
         // MAX_UNITS of both lists is the same.
         let _ = vtd.units.push(Mutex::new(unit));
     }
@@ -148,7 +148,7 @@ impl Remapper for Vtd {
 
     fn invalidate(&self, unit: usize, id: u16, ranges: Option<&[(Gfn, u32)]>) {
         self.with(unit, |unit| {
-            let largest = unit.registers().capabilities().page_selective();
+            let largest = unit.registers.capabilities.page_selective();
             let mut batch: heapless::Vec<entries::Entry, PENDING> = heapless::Vec::new();
             let pages = ranges.is_some_and(|ranges| {
                 ranges.iter().all(|(gfn, order)| {
@@ -201,7 +201,8 @@ impl Remapper for Vtd {
 
     fn set_fault_event(&self, aim: Aim) {
         for unit in &self.units {
-            unit.lock().set_fault_event(aim.vector, aim.apic_id);
+            let registers = unit.lock().registers;
+            registers.set_fault_event(aim.vector, aim.apic_id);
         }
     }
 

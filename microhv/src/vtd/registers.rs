@@ -162,7 +162,8 @@ impl Reader for Registers {
 #[derive(Clone, Copy, Debug)]
 pub struct Registers {
     mmio: Mmio,
-    capabilities: Capabilities,
+    /// What the unit can do.
+    pub capabilities: Capabilities,
 }
 
 impl Registers {
@@ -190,11 +191,6 @@ impl Registers {
                 ecap: mmio.read_u64(offset::ECAP),
             },
         }
-    }
-
-    /// What the unit can do.
-    pub const fn capabilities(&self) -> Capabilities {
-        self.capabilities
     }
 
     /// The version register, major then minor.

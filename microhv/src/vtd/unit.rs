@@ -22,11 +22,14 @@ const ENTRY: usize = 16;
 /// A unit that runs.
 #[derive(Debug)]
 pub struct Unit {
-    registers: Registers,
-    segment: u16,
+    /// Its registers.
+    pub registers: Registers,
+    /// The PCI segment it serves.
+    pub segment: u16,
     root: Mfn,
     queue: Ring,
-    interrupt_table: Option<Mfn>,
+    /// Where interrupts are remapped, if they are.
+    pub interrupt_table: Option<Mfn>,
     /// Interrupt-remapping entries in use, a bit each.
     used: [u64; INTERRUPTS / 64],
 }
@@ -67,7 +70,7 @@ impl Unit {
     /// The unit is left as it was or with everything blocked.
     pub fn start(unit: &dmar::Unit, intremap: bool) -> Result<Self, &'static str> {
         let registers = Registers::map(unit.register_base).ok_or(NO_REGISTERS)?;
-        let capabilities = registers.capabilities();
+        let capabilities = registers.capabilities;
         if !capabilities.queued_invalidation() {
             return Err("IOMMU: the unit has no queued invalidation");
         }
@@ -94,7 +97,7 @@ impl Unit {
             let off = wait_until(|| !registers.status().contains(Global::QIE));
             off.then_some(()).ok_or(STUCK)?;
         }
-        registers.set_queue(this.queue.frame().address());
+        registers.set_queue(this.queue.frame.address());
         this.command(Global::QIE)?;
         registers.set_root_table(root.address());
         this.command(Global::SRTP)?;
@@ -129,24 +132,9 @@ impl Unit {
         done.then_some(()).ok_or(STUCK)
     }
 
-    /// The unit's registers.
-    pub const fn registers(&self) -> &Registers {
-        &self.registers
-    }
-
-    /// The unit remaps interrupts.
-    pub const fn remaps_interrupts(&self) -> bool {
-        self.interrupt_table.is_some()
-    }
-
-    /// The PCI segment it serves.
-    pub const fn segment(&self) -> u16 {
-        self.segment
-    }
-
     /// Makes changes of tables in memory visible to a unit with a write buffer (RWBF; old hardware).
     pub fn flush_write_buffer(&self) {
-        if self.registers.capabilities().write_buffer_flush() {
+        if self.registers.capabilities.write_buffer_flush() {
             self.registers.command(Global::WBF);
             if !wait_until(|| !self.registers.status().contains(Global::WBF)) {
                 panic!("IOMMU: the write buffer is never flushed");
@@ -227,14 +215,9 @@ impl Unit {
         }
     }
 
-    /// Directs the fault event at a vector of a CPU.
-    pub fn set_fault_event(&self, vector: u8, apic_id: u8) {
-        self.registers.set_fault_event(vector, apic_id);
-    }
-
     /// Takes recorded faults, oldest first, at most one batch; true if the unit lost some for lack of records.
     pub fn take_faults(&mut self, faults: &mut heapless::Vec<Fault, BATCH>) -> bool {
-        let (_, count) = self.registers.capabilities().fault_records();
+        let (_, count) = self.registers.capabilities.fault_records();
         let first = self.registers.first_fault();
         for step in 0..count {
             if faults.is_full() {

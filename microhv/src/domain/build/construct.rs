@@ -37,13 +37,13 @@ pub fn build(
     let Some(file) = archive.file(&plan.kernel) else {
         log::error!(
             "{}: the boot archive has no file {}",
-            plan.cite_kernel(),
+            plan.cite("_kernel"),
             plan.kernel
         );
         return Err(Refused);
     };
     let image = Image::parse(file).map_err(|error| {
-        log::error!("{}: {}: {error}", plan.cite_kernel(), plan.kernel);
+        log::error!("{}: {}: {error}", plan.cite("_kernel"), plan.kernel);
         Refused
     })?;
     let handle = pvh::boot_domain_handle(plan.name);
@@ -59,7 +59,7 @@ pub fn build(
 fn no_memory(plan: &Plan<'_>) -> Refused {
     log::error!(
         "{}: {} MiB do not fit, {} MiB are free",
-        plan.cite_memory(),
+        plan.cite("_memory"),
         plan.memory.div_ceil(1 << 20),
         (frames::free_frames() * PAGE_SIZE as u64) >> 20
     );
@@ -79,7 +79,7 @@ fn fill(
     store: DomId,
 ) -> Result<(), Refused> {
     let mut layout = Layout::new(plan.memory, plan.vcpus).map_err(|error| {
-        log::error!("{}: {error}", plan.cite_memory());
+        log::error!("{}: {error}", plan.cite("_memory"));
         Refused
     })?;
     let pages = plan.memory / PAGE_SIZE as u64 + Layout::extra_pages();
@@ -113,7 +113,7 @@ fn fill(
         modules: &modules,
     };
     let start = pvh::build(&mut Memory(domain), &layout, image, &parameters).map_err(|error| {
-        log::error!("{}: {error:#}", plan.cite_memory());
+        log::error!("{}: {error:#}", plan.cite("_memory"));
         Refused
     })?;
     if plan.verbose {
@@ -127,13 +127,13 @@ fn fill(
     if !plan.devices.is_empty() && !iommu::present() {
         log::warn!(
             "{}: not assigned: {}",
-            plan.cite_devices(),
+            plan.cite("_pptdevs"),
             pci::AssignError::NoIommu
         );
     }
     for &device in plan.devices.iter().filter(|_| iommu::present()) {
         pci::assign(domain, device).map_err(|error| {
-            log::error!("{}: {device}: {error}", plan.cite_devices());
+            log::error!("{}: {device}: {error}", plan.cite("_pptdevs"));
             Refused
         })?;
     }

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use config::LoaderConf;
-use config::loader_conf::{DomainConf, Value};
+use config::loader_conf::DomainConf;
 use xen_abi::hvm::params::HVM_PARAM_STORE_EVTCHN;
 
 use super::{Cite, Refused, XENSTORE};
@@ -45,9 +45,7 @@ pub struct Plan<'a> {
     pub command_line: CommandLine,
     /// The devices assigned to it.
     pub devices: heapless::Vec<Sbdf, MAX_DEVICES>,
-    kernel_value: Option<Value<'a>>,
-    memory_value: Option<Value<'a>>,
-    devices_value: Option<Value<'a>>,
+    conf: LoaderConf<'a>,
 }
 
 impl<'a> Plan<'a> {
@@ -88,9 +86,7 @@ impl<'a> Plan<'a> {
             privileged: true,
             command_line,
             devices: heapless::Vec::new(),
-            kernel_value: conf.get("console_kernel"),
-            memory_value: None,
-            devices_value: None,
+            conf: *conf,
         })
     }
 
@@ -107,11 +103,6 @@ impl<'a> Plan<'a> {
             return Err(Refused); // Named with the rest of loader.conf.
         }
         let name = domain.name.text;
-        let setting = |suffix: &str| {
-            let mut key = heapless::String::<64>::new();
-            write!(key, "{name}{suffix}").ok()?;
-            conf.get(&key)
-        };
         let mut kernel = Path::new();
         match domain.kernel().map_err(|_| Refused)? {
             Some(path) => kernel.push_str(path.text).map_err(|_| too_long(name)),
@@ -142,36 +133,23 @@ impl<'a> Plan<'a> {
             privileged: false,
             command_line: command_line(conf, domain, dom0).map_err(|_| too_long(name))?,
             devices,
-            kernel_value: setting("_kernel"),
-            memory_value: setting("_memory"),
-            devices_value: setting("_pptdevs"),
+            conf: *conf,
         })
     }
 
-    /// For a message about the image.
-    pub fn cite_kernel(&self) -> impl core::fmt::Display {
-        self.cite("_kernel", self.kernel_value)
-    }
-
-    /// For a message about the memory.
-    pub fn cite_memory(&self) -> impl core::fmt::Display {
-        self.cite("_memory", self.memory_value)
-    }
-
-    /// For a message about devices.
-    pub fn cite_devices(&self) -> impl core::fmt::Display {
-        self.cite("_pptdevs", self.devices_value)
-    }
-
-    fn cite(&self, suffix: &'static str, value: Option<Value<'a>>) -> Cite<'a> {
+    /// For a message about the setting `<name><suffix>`.
+    pub fn cite(&self, suffix: &'static str) -> Cite<'_> {
+        let domain = if self.privileged {
+            "console"
+        } else {
+            self.name
+        };
+        let mut key = heapless::String::<64>::new();
+        let key = write!(key, "{domain}{suffix}").map(|()| key);
         Cite {
             suffix,
-            domain: if self.privileged {
-                "console"
-            } else {
-                self.name
-            },
-            value,
+            domain,
+            value: key.ok().and_then(|key| self.conf.get(&key)),
         }
     }
 }
