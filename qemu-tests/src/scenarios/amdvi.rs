@@ -50,7 +50,7 @@ fn remapping(stage: &Stage) -> Result<()> {
         if !said.contains(&format!("interrupt remapping {state}")) {
             bail!("interrupt remapping is not {state}:\n{said}");
         }
-        check::contains(&said, &["blkback::run: partition 1:"])?;
+        check::contains(&said, &[": partition 1:"])?;
         running.power_off()?;
     }
     Ok(())
