@@ -161,6 +161,26 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn a_guest_that_reboots_meanwhile_waits_for_the_disks_place() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    let more = "'name=\"first\"' 'disk=[\"/dev/gpt/first,raw,xvda,rw\"]'";
+    let (said, status) = create(&mut app, &RamDisk::new(debian(GRUB)), more);
+    assert_eq!(status, 0, "{said}");
+    app.host.now += 5_000_000_000;
+    app.host.reboots_at_offer = Some(5);
+    let disk = RamDisk::new(debian(GRUB));
+    app.host.disks.push_back((disk.boxed(), disk.sectors()));
+    // The second one's disk, then the first one's when it is its turn.
+    let (said, status) = create(&mut app, &RamDisk::new(debian(GRUB)), "");
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(type_line(&mut app, "xl domid own"), ("6".into(), 0));
+    // Made anew, with the number that is free.
+    assert_eq!(type_line(&mut app, "xl domid first"), ("5".into(), 0));
+    assert!(app.host.disks.is_empty());
+}
+
+#[test]
 fn a_disk_that_is_never_done_with_is_given_up() {
     let archive = archive(CFG);
     // Each condition reads the folder's block and its inode again.

@@ -58,6 +58,7 @@ impl<H: Host> App<'_, H> {
             vbd: device,
             disk: None,
         };
+        self.lent = true;
         match self.look(&mut lent, &entries, &wish, &config.name) {
             Ok(kernel) => Ok((kernel, lent)),
             Err(reason) => {
@@ -116,6 +117,7 @@ impl<H: Host> App<'_, H> {
         // Its pages are ours again when the backend has closed.
         drop(disk);
         self.forget_device(&vbd, false);
+        self.lent = false;
     }
 }
 

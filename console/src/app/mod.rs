@@ -66,6 +66,10 @@ pub struct App<'a, H> {
     pub(crate) ending: bool,
     /// Whether the steps of what is being done are shown: `-v`.
     pub(crate) verbose: bool,
+    /// Domains have changed, and nobody has looked at them yet.
+    pub(crate) changed: bool,
+    /// Domain-0 has a guest's disk. It has one at a time: no guest is restarted meanwhile.
+    pub(crate) lent: bool,
     /// Some guest has said too much and is listened to again then.
     pub(crate) throttled: Option<u64>,
     /// Commands from the host.
@@ -90,6 +94,8 @@ impl<'a, H: Host> App<'a, H> {
             at_prompt: false,
             ending: false,
             verbose: false,
+            changed: false,
+            lent: false,
             throttled: None,
             remote: remote::Line::default(),
         }
@@ -97,7 +103,8 @@ impl<'a, H: Host> App<'a, H> {
 
     /// Waits for something to happen and deals with it; typed bytes are only collected.
     pub(crate) fn pump(&mut self, deadline: Option<u64>) {
-        let own = [self.log_deadline(), self.throttled];
+        let late = (self.changed && !self.lent).then_some(0);
+        let own = [self.log_deadline(), self.throttled, late];
         let deadline = own.into_iter().chain([deadline]).flatten().min();
         let events = self.host.wait(deadline);
         // What happens meanwhile is the operator's business, whoever waits.
@@ -115,7 +122,9 @@ impl<'a, H: Host> App<'a, H> {
         if events.consoles || self.throttled.is_some() {
             self.serve_consoles();
         }
-        if events.domains {
+        self.changed |= events.domains;
+        if self.changed && !self.lent {
+            self.changed = false;
             self.domains_changed();
         }
         self.serve_logs();

@@ -60,6 +60,8 @@ pub struct Pretend {
     pub log: Vec<u8>,
     /// A node that says `poweroff` as soon as a guest runs.
     pub ends_at_once: Option<String>,
+    /// A guest that reboots as soon as Domain-0 asks for a disk.
+    pub reboots_at_offer: Option<DomId>,
     /// The second serial port.
     pub line_in: Vec<u8>,
     pub line_out: Vec<u8>,
@@ -301,6 +303,7 @@ impl Control for Pretend {
         Ok(domid)
     }
     fn destroy_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.step("destroy")?;
         let domain = self.domains.remove(&domid).ok_or(Errno::ESRCH)?;
         self.free_pages += domain.info.tot_pages;
         Ok(())
@@ -368,6 +371,9 @@ impl console::host::Logging for Pretend {
     fn disk_offer(&mut self, _: DomId) -> Result<DiskOffer, Errno> {
         let (disk, sectors) = self.disks.pop_front().ok_or(Errno::ENODEV)?;
         self.sectors = sectors;
+        if let Some(domid) = self.reboots_at_offer.take() {
+            self.shut_down(domid, 1);
+        }
         Ok(DiskOffer {
             ring: 9,
             port: 9,
@@ -390,6 +396,12 @@ impl Store for Pretend {
         self.step("store")?;
         for entry in entries {
             let value = entry.value.clone();
+            let own = entry.path.contains("/backend/vbd/0/") && entry.path.ends_with("/params");
+            assert!(
+                !own || !self.store.contains_key(&entry.path),
+                "{} is in use",
+                entry.path
+            );
             match value {
                 Some(value) => drop(self.store.insert(entry.path.clone(), value)),
                 None => drop(self.store.entry(entry.path.clone()).or_default()),
