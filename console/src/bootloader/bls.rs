@@ -16,7 +16,7 @@ pub fn read(
     environment: &[(String, String)],
 ) -> Result<Menu, String> {
     let mut names = files.list(folder, 4 * ENTRIES_MAX)?;
-    names.retain(|name| name.ends_with(".conf"));
+    names.retain(|name| name.ends_with(".conf") && !name.contains(char::is_control));
     names.sort_by(|a, b| by_version(b, a));
     names.truncate(ENTRIES_MAX);
     let mut menu = Menu::default();

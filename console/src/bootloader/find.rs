@@ -128,6 +128,10 @@ pub fn choose(
         return Err(format!("{}: more than {INITRDS_MAX} RAM disks", found.path));
     }
     let named = |path: &str| {
+        // It is shown on the operator's terminal, and in logs.
+        if path.contains(char::is_control) {
+            return Err(format!("{}: bad path {path:?}", found.path));
+        }
         path_of(files, path)?
             .ok_or_else(|| format!("{}: {path}: No such file or directory", found.path))
     };

@@ -285,6 +285,27 @@ fn what_a_configuration_makes_of_little_is_little() {
 }
 
 #[test]
+fn what_a_guest_writes_does_not_command_the_terminal() {
+    let files = |path| [("/boot/grub/grub.cfg", path), ("/k\x1b[2J", ""), ("/k", "")];
+    for text in [
+        "menuentry x { linux '/k\x1b[2J' }",
+        "menuentry x { linux /none\u{9b}2J }",
+        "menuentry x { linux '/no\n[42] line' }",
+        "menuentry x { linux /k; initrd /k\x1b[2J }",
+    ] {
+        let said = chosen(&files(text), &Wish::default()).unwrap_err();
+        assert!(said.contains("bad path \"/"), "{said}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+    let files = [
+        ("/loader/entries/\x1b[2J.conf", "linux /k"),
+        ("/vmlinuz", ""),
+        ("/k", ""),
+    ];
+    assert_eq!(found(&files).1.kernel, "/vmlinuz");
+}
+
+#[test]
 fn what_is_cut_is_not_booted() {
     let refused = |path: &str, text: &str| {
         let files = [(path, text), ("/k", ""), ("/i", "")];
