@@ -341,6 +341,16 @@ fn shutdown_reboot_and_destroy() {
         said.contains("small                                        5   128     1"),
         "{said}"
     );
+    // What was not destroyed has its devices still, and they go with it the next time.
+    let before = app.host.store.clone();
+    assert_eq!(type_line(&mut app, "xl create /etc/xen/debian.cfg").1, 0);
+    app.host.refuse = Some("destroy");
+    let (said, status) = type_line(&mut app, "xl destroy debian");
+    assert!(said.contains("cannot be destroyed: "), "{said}");
+    assert_eq!(status, 1);
+    app.host.refuse = None;
+    assert_eq!(type_line(&mut app, "xl destroy debian").1, 0);
+    assert_eq!(app.host.store, before);
     let (said, status) = type_line(&mut app, "xl destroy Domain-0");
     assert!(said.contains("Not destroying domain 0"));
     assert_eq!(status, 1);

@@ -198,6 +198,10 @@ impl<H: Host> App<'_, H> {
             self.notice(&format!(
                 "{name} (domain {domid}) cannot be destroyed: {errno}"
             ));
+            // Whoever tries again finds what there is to remove.
+            if let Some(guest) = self.guests.get_mut(&domid) {
+                guest.devices = devices;
+            }
             return false;
         }
         self.detach_from(domid);
