@@ -181,6 +181,42 @@ fn a_guest_has_a_file_and_an_iso_until_it_ends() {
 }
 
 #[test]
+fn a_log_that_is_a_guests_disk_is_left_alone_and_the_others_go_on() {
+    let disk = RamDisk::formatted();
+    let volume = mount(&disk);
+    volume
+        .append("var/log/xen/xl-debian.log", &[7; 4096])
+        .unwrap();
+    volume.commit().unwrap();
+    drop(volume);
+    let cfg = CFG.replace("rw' ]", "rw', '/var/log/xen/xl-debian.log,raw,xvdb,w!' ]");
+    let archive = archive(&cfg);
+    let mut app = booted(&archive, &disk);
+    let (said, status) = type_line(&mut app, "xl create /etc/xen/debian.cfg");
+    assert_eq!(status, 0, "{said}");
+    let mut all = said;
+    for _ in 0..3 {
+        app.host.now += 1_000_000_000;
+        app.turn();
+    }
+    all += &app.host.seen();
+    assert_eq!(all.matches("Text file busy").count(), 1, "{all}");
+    assert!(!all.contains("no more logs"), "{all}");
+    let (list, _) = type_line(&mut app, "xl list -l debian");
+    assert_eq!(list.matches("\"readwrite\": 1").count(), 2, "{list}");
+    let guest = app.host.domains.get_mut(&5).unwrap();
+    guest.says.extend(b"something else\n");
+    app.turn();
+    app.host.now += 1_000_000_000;
+    app.turn();
+    let volume = mount(&disk);
+    assert_eq!(volume.read("var/log/xen/xl-debian.log").unwrap(), [7; 4096]);
+    let log = volume.read("var/log/xen/console/guest-debian.log");
+    let log = log.unwrap();
+    assert!(String::from_utf8(log).unwrap().contains("something else"));
+}
+
+#[test]
 fn without_a_disk_files_are_refused_by_name() {
     let archive = archive(&CFG.replace("rw' ]", "rw', '/srv/disk.img,raw,xvdb,rw' ]"));
     let mut app = typing::booted(&archive);

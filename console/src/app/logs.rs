@@ -18,7 +18,7 @@ use crate::volume::{FileExtents, Volume, VolumeError, set_wall_clock};
 const TICK: u64 = 400_000_000;
 /// A line without an end is written as it is after this long.
 const PARTIAL: u64 = 400_000_000;
-/// That the disk is full is said again after this long, if it still is.
+/// That the disk is full, or a log in use, is said again after this long, if it still is.
 const FULL_AGAIN: u64 = 600_000_000_000;
 
 /// The file system and what is to be written to it.
@@ -37,7 +37,7 @@ pub(crate) struct Book {
     /// When to write.
     due: u64,
     urgent: bool,
-    /// When it was said last that the disk is full.
+    /// When it was said last that the disk is full, or a log in use.
     full: Option<u64>,
 }
 
@@ -89,22 +89,30 @@ impl<H: Host> App<'_, H> {
         let Some(volume) = &self.book.volume else {
             return Ok(());
         };
+        let mut busy = Ok(());
         for (path, bytes) in self.book.logs.take(at) {
-            if rotates(volume.size(&path)?, bytes.len()) {
-                volume.replace(&path, &format!("{path}.1"))?;
+            let old = format!("{path}.1");
+            let size = volume.size(&path)?;
+            let room = match rotates(size, bytes.len()) {
+                true => volume.replace(&path, &old),
+                false => Ok(()),
+            };
+            match room.and_then(|()| volume.append(&path, &bytes)) {
+                // Some guest's disk: only this log's lines are lost.
+                Err(error @ VolumeError::Busy) => busy = Err(error),
+                written => written?,
             }
-            volume.append(&path, &bytes)?;
         }
         if volume.is_dirty() {
             volume.commit()?;
         }
-        Ok(())
+        busy
     }
 
-    /// A full disk may be emptied again; one that fails is not used any more.
+    /// A full disk may be emptied again, and a file in use is free some day; a disk that fails is not used any more.
     fn log_failed(&mut self, error: &VolumeError) {
         let full = matches!(error, VolumeError::Fat(hadris_fat::Error::NoFreeSpace));
-        if full {
+        if full || matches!(error, VolumeError::Busy) {
             if let Some(volume) = &self.book.volume {
                 let _ = volume.commit();
             }

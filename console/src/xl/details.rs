@@ -241,7 +241,7 @@ fn attached_disk<H: Host>(app: &mut App<'_, H>, device: &Device) -> Json {
         members.push(("removable", 1_u32.into()));
         members.push(("is_cdrom", 1_u32.into()));
     }
-    if mode.as_deref() == Some("w") {
+    if mode.is_some_and(|mode| mode.starts_with('w')) {
         members.push(("readwrite", 1_u32.into()));
     }
     Json::Map(members)
