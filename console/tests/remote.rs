@@ -106,6 +106,27 @@ fn a_guest_is_created_from_a_file_of_the_host() {
 }
 
 #[test]
+fn a_file_of_the_host_is_nobody_elses() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    let name = "/etc/xen/debian.cfg";
+    let mine = CFG.replace("\"debian\"", "\"mine\"");
+    let request = Request::Run {
+        id: 1,
+        words: ["xl", "create", "-c", name].map(String::from).to_vec(),
+        file: Some(File {
+            name: name.into(),
+            bytes: mine.into_bytes(),
+        }),
+    };
+    assert_eq!(ask(&mut app, &request).2, None, "it is at the console");
+    let (said, _) = type_line(&mut app, &format!("cat {name}"));
+    assert!(said.contains("\"debian\""), "{said}");
+    assert_eq!(type_line(&mut app, &format!("xl create {name}")).1, 0);
+    assert_eq!(type_line(&mut app, "xl domid debian"), ("6".into(), 0));
+}
+
+#[test]
 fn requests_wait_for_the_operators_command_and_are_accepted_meanwhile() {
     let archive = archive(CFG);
     let mut app = booted(&archive);

@@ -68,7 +68,10 @@ impl<'a, H: Host> App<'a, H> {
 
     /// Bytes of the file at `path`. Kernels are larger than Domain-0's memory: nothing above [`FILE_MAX`] is copied.
     pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        if let Some(bytes) = self.remote.line.file(path) {
+        // The host's file is there for the host's command alone, not for what others do while it lasts.
+        if self.remote.speaks
+            && let Some(bytes) = self.remote.line.file(path)
+        {
             return Ok(bytes.to_vec());
         }
         let path = plain(path);
