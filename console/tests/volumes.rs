@@ -338,6 +338,29 @@ fn tables_that_are_not_understood_are_left_alone() {
     }
 }
 
+/// As `sgdisk -j` leaves it: the entries are not behind the header. All sums are right.
+#[test]
+fn a_table_that_is_meant_to_be_unusual_is_left_alone() {
+    let window = usual();
+    {
+        let mut image = window.image.borrow_mut();
+        let mut header = image.sector(1);
+        header[72] = 40;
+        header[16..20].fill(0);
+        let sum = !header[..92].iter().fold(!0_u32, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+                sum >> 1 ^ (sum & 1) * 0xedb8_8320
+            })
+        });
+        header[16..20].copy_from_slice(&sum.to_le_bytes());
+        image.written.insert(1, header);
+    }
+    let before = window.image.borrow().clone();
+    let said = window.open().unwrap_err().to_string();
+    assert!(said.contains("bad position"), "{said}");
+    assert!(*window.image.borrow() == before, "it was written to");
+}
+
 /// The power fails after any sector, in any of two orders: the table is the old or the new one, and whole again at once.
 #[test]
 fn power_may_fail_between_any_two_sectors() {
@@ -452,7 +475,7 @@ fn the_operators_commands() {
             0
         )
     );
-    let attach = "xl block-attach debian /dev/vd0p4,raw,xvdb,rw";
+    let attach = "xl block-attach debian /dev/vd0p04,raw,xvdb,rw";
     assert_eq!(type_line(&mut app, attach).1, 0);
     for (line, text, code) in [
         (

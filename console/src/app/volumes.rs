@@ -101,11 +101,11 @@ impl<H: Host> App<'_, H> {
     /// Names of the domains that have a partition, or the whole disk.
     pub(crate) fn users(&mut self, volume: &Partition) -> Vec<String> {
         let by_name = format!("/dev/gpt/{}", volume.name);
-        let names = [
-            by_name.clone(),
-            format!("/dev/vd0p{}", volume.number),
-            "/dev/vd0".to_string(),
-        ];
+        // As blkback reads them: a number may have zeros before it.
+        let has = |params: &str| match params.strip_prefix("/dev/vd0p") {
+            Some(number) => number.parse() == Ok(volume.number),
+            None => params == by_name || params == "/dev/vd0",
+        };
         let devices = self.guests.values().flat_map(|guest| {
             let disks = guest.devices.iter().filter(|device| device.kind == "vbd");
             disks.map(|device| (guest.name.clone(), device.backend_path()))
@@ -115,7 +115,7 @@ impl<H: Host> App<'_, H> {
             .into_iter()
             .filter(|(_, back)| {
                 let params = self.host.store_read(&format!("{back}/params"));
-                params.is_ok_and(|params| names.contains(&params))
+                params.is_ok_and(|params| has(&params))
             })
             .map(|(name, _)| name)
             .collect();

@@ -27,6 +27,10 @@ pub const WINDOW: u64 = 2 * COPY;
 /// The header's bytes that there are.
 const HEADER: usize = size_of::<GptHeader>();
 
+/// What is wrong with a copy that was not written as a whole.
+const HEADER_SUM: &str = "header checksum";
+const TABLE_SUM: &str = "table checksum";
+
 /// Where a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copy {
@@ -92,7 +96,7 @@ pub fn open(window: &mut dyn Disk, sectors: u64) -> Result<Opened, TableError> {
             write(window, &table, Copy::Backup)?;
             (table, Some("the backup partition table was damaged"))
         }
-        (Err(TableError::Disk(error)), _) => return Err(error.into()),
+        (Err(error), Ok(_)) if !is_torn(&error) => return Err(error),
         (Err(_), Ok((table, _))) => {
             write(window, &table, Copy::Primary)?;
             (table, Some("the primary partition table was damaged"))
@@ -100,6 +104,15 @@ pub fn open(window: &mut dyn Disk, sectors: u64) -> Result<Opened, TableError> {
         (Err(error), Err(_)) => return Err(error),
     };
     Ok(Opened { table, mended })
+}
+
+/// Whether what was read may be what a power failure left. Everything else was meant, if not by us: a table that is whole and
+/// elsewhere, or of another size.
+fn is_torn(error: &TableError) -> bool {
+    matches!(
+        error,
+        TableError::None | TableError::Bad(HEADER_SUM | TABLE_SUM)
+    )
 }
 
 /// Writes a changed table; both copies must have been whole.
@@ -125,7 +138,7 @@ fn read(window: &mut dyn Disk, sectors: u64, copy: Copy) -> Result<(Table, bool)
         return bad("header size");
     }
     if header.calculate_header_crc32() != header.header_crc32 {
-        return bad("header checksum");
+        return bad(HEADER_SUM);
     }
     let (here, entries) = copy.place(sectors);
     if header.my_lba.to_u64() != here || header.partition_entry_lba.to_u64() != entries {
@@ -139,7 +152,7 @@ fn read(window: &mut dyn Disk, sectors: u64, copy: Copy) -> Result<(Table, bool)
     let mut bytes = vec![0; TABLE_SECTORS as usize * SECTOR];
     window.read(table_at, &mut bytes)?;
     if checksum(&mut bytes)? != header.partition_entry_array_crc32 {
-        return bad("table checksum");
+        return bad(TABLE_SUM);
     }
     let entries: Vec<GptPartitionEntry> = bytes
         .chunks_exact(size_of::<GptPartitionEntry>())
