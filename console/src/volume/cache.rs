@@ -39,6 +39,20 @@ pub struct Areas {
     pub clusters: u64,
 }
 
+impl Areas {
+    fn class(self, block: &Block, sector: u64) -> Class {
+        if sector < self.table {
+            Class::Info
+        } else if sector < self.clusters {
+            Class::Table
+        } else if block.folder & 1 << (sector % SECTORS) != 0 {
+            Class::Folder
+        } else {
+            Class::Data
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     Info,
@@ -207,7 +221,7 @@ impl Cache {
         for (&number, block) in self.blocks.iter().filter(|(_, block)| block.dirty != 0) {
             for (index, bytes) in block.bytes.chunks(SECTOR).enumerate() {
                 let sector = number * SECTORS + index as u64;
-                let class = self.class(block, sector);
+                let class = self.areas.class(block, sector);
                 if block.dirty & 1 << index == 0 || !classes.contains(&class) {
                     continue;
                 }
@@ -243,34 +257,13 @@ impl Cache {
         Some(bytes)
     }
 
-    fn class(&self, block: &Block, sector: u64) -> Class {
-        if sector < self.areas.table {
-            Class::Info
-        } else if sector < self.areas.clusters {
-            Class::Table
-        } else if block.folder & 1 << (sector % SECTORS) != 0 {
-            Class::Folder
-        } else {
-            Class::Data
-        }
-    }
-
     fn written(&mut self, classes: &[Class]) {
         let areas = self.areas;
         for (&number, block) in &mut self.blocks {
             for index in 0..SECTORS {
                 let sector = number * SECTORS + index;
                 let bit = 1 << index;
-                let class = if sector < areas.table {
-                    Class::Info
-                } else if sector < areas.clusters {
-                    Class::Table
-                } else if block.folder & bit != 0 {
-                    Class::Folder
-                } else {
-                    Class::Data
-                };
-                if classes.contains(&class) {
+                if classes.contains(&areas.class(block, sector)) {
                     block.dirty &= !bit;
                     block.folder &= !bit;
                 }
@@ -295,7 +288,7 @@ impl Cache {
         if self.blocks.len() >= BLOCKS_MAX {
             self.forget();
         }
-        let end = self.sectors / SECTORS;
+        let end = self.sectors.div_ceil(SECTORS);
         if number >= end {
             return Err(DiskError::Outside);
         }
@@ -304,7 +297,11 @@ impl Cache {
             .take_while(|number| !self.blocks.contains_key(number))
             .count();
         let mut bytes = vec![0; count * BLOCK];
-        self.disk.read(number * SECTORS, &mut bytes)?;
+        // The last block may have fewer sectors.
+        let left = usize::try_from(self.sectors - number * SECTORS).unwrap_or(usize::MAX);
+        let there = bytes.len().min(left.saturating_mul(SECTOR));
+        let there = bytes.get_mut(..there).unwrap_or_default();
+        self.disk.read(number * SECTORS, there)?;
         for (number, bytes) in (number..).zip(bytes.chunks(BLOCK)) {
             let block = Block {
                 bytes: bytes.into(),
@@ -338,4 +335,50 @@ fn overlap(ranges: &[(u64, u64)], first: u64, count: u64) -> bool {
 /// Block and offset in it of a byte.
 fn place(at: u64) -> (u64, usize) {
     (at / BLOCK as u64, (at % BLOCK as u64) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::rc::Rc;
+    use core::cell::RefCell;
+
+    use super::*;
+
+    struct Bytes(Rc<RefCell<Vec<u8>>>);
+
+    impl Disk for Bytes {
+        fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), DiskError> {
+            let start = sector as usize * SECTOR;
+            into.copy_from_slice(&self.0.borrow()[start..start + into.len()]);
+            Ok(())
+        }
+
+        fn write(&mut self, writes: &[(u64, &[u8])]) -> Result<(), DiskError> {
+            for (sector, bytes) in writes {
+                let start = *sector as usize * SECTOR;
+                self.0.borrow_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+            }
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_last_sectors_are_there_though_they_fill_no_block() {
+        for sectors in 1..20 {
+            let bytes = Rc::new(RefCell::new(vec![7; sectors * SECTOR]));
+            let mut cache = Cache::new(Box::new(Bytes(bytes.clone())), sectors as u64);
+            let last = (sectors - 1) * SECTOR;
+            let mut read = [0; 2 * SECTOR];
+            assert_eq!(cache.read(last as u64, &mut read).unwrap(), SECTOR);
+            assert_eq!(read[..SECTOR], [7; SECTOR]);
+            cache.write(last as u64, &[8; SECTOR]).unwrap();
+            cache.commit(Order::Grow).unwrap();
+            assert_eq!(bytes.borrow()[last..], [8; SECTOR]);
+            assert!(cache.write(last as u64, &[8; SECTOR + 1]).is_err());
+        }
+    }
 }
