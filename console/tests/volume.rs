@@ -77,27 +77,77 @@ fn power_may_fail_between_any_two_writes() {
     let journal = disk.0.borrow().journal.clone();
     assert!(journal.len() > 150, "{} writes", journal.len());
     let mut before: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (number, (sector, bytes)) in journal.iter().enumerate() {
-        let start = *sector as usize * 512;
-        image[start..start + bytes.len()].copy_from_slice(bytes);
-        let files = check(&image).unwrap_or_else(|error| panic!("after write {number}: {error}"));
-        for (path, content) in &files {
-            let text = String::from_utf8(content.clone()).unwrap_or_default();
-            assert!(
-                content.is_empty() || text.ends_with('\n'),
-                "after write {number} {path} has {} bytes of something",
-                content.len()
-            );
-        }
-        // A log that was there is still there, under its name or as the old one; only old ones go.
-        for path in before.keys().filter(|path| path.ends_with(".log")) {
-            assert!(
-                files.contains_key(path) || files.contains_key(&format!("{path}.1")),
-                "after write {number} {path} is gone"
-            );
-        }
-        before = files;
+    for (number, write) in journal.iter().enumerate() {
+        apply(&mut image, write);
+        before = whole(&image, &before, &format!("after write {number}"));
     }
+}
+
+/// A disk has its writes in whatever order it likes until it is flushed.
+#[test]
+fn power_may_fail_with_any_of_the_writes_since_the_last_flush() {
+    let disk = RamDisk::formatted();
+    let mut image = disk.0.borrow().bytes.clone();
+    day(&mount(&disk));
+    let (journal, flushes) = {
+        let ram = disk.0.borrow();
+        (ram.journal.clone(), ram.flushes.clone())
+    };
+    assert_eq!(
+        flushes.last(),
+        Some(&journal.len()),
+        "the last writes are flushed"
+    );
+    let (mut before, mut from, mut random) = (BTreeMap::new(), 0, 1_u32);
+    for to in flushes {
+        let group = &journal[from..to];
+        for _ in 0..if group.len() > 1 { 3 } else { 0 } {
+            let mut cut = image.clone();
+            for write in group {
+                // Numerical Recipes' generator; its high bits are good.
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if random >> 31 == 1 {
+                    apply(&mut cut, write);
+                }
+            }
+            whole(&cut, &before, &format!("some of the writes {from}..{to}"));
+        }
+        for write in group {
+            apply(&mut image, write);
+        }
+        before = whole(&image, &before, &format!("after write {to}"));
+        from = to;
+    }
+}
+
+fn apply(image: &mut [u8], (sector, bytes): &(u64, Vec<u8>)) {
+    let start = *sector as usize * 512;
+    image[start..start + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Looks for damage; gives the files. `before` is what there was.
+fn whole(
+    image: &[u8],
+    before: &BTreeMap<String, Vec<u8>>,
+    when: &str,
+) -> BTreeMap<String, Vec<u8>> {
+    let files = check(image).unwrap_or_else(|error| panic!("{when}: {error}"));
+    for (path, content) in &files {
+        let text = String::from_utf8(content.clone()).unwrap_or_default();
+        assert!(
+            content.is_empty() || text.ends_with('\n'),
+            "{when} {path} has {} bytes of something",
+            content.len()
+        );
+    }
+    // A log that was there is still there, under its name or as the old one; only old ones go.
+    for path in before.keys().filter(|path| path.ends_with(".log")) {
+        assert!(
+            files.contains_key(path) || files.contains_key(&format!("{path}.1")),
+            "{when} {path} is gone"
+        );
+    }
+    files
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub const SIZE: usize = 34 << 20;
 pub struct Ram {
     pub bytes: Vec<u8>,
     pub journal: Vec<(u64, Vec<u8>)>,
+    /// How long the journal was at each flush: what is before is on the disk, what is behind may be in any part.
+    pub flushes: Vec<usize>,
     pub requests: usize,
     pub fail: bool,
     /// Reads that succeed; then they fail.
@@ -80,7 +82,9 @@ impl Disk for RamDisk {
     }
 
     fn flush(&mut self) -> Result<(), DiskError> {
-        self.0.borrow_mut().requests += 1;
+        let ram = &mut *self.0.borrow_mut();
+        ram.requests += 1;
+        ram.flushes.push(ram.journal.len());
         Ok(())
     }
 }
