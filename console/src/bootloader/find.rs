@@ -340,3 +340,37 @@ impl Source for Chain {
         Ok(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+
+    #[test]
+    fn files_in_a_row_begin_at_multiples_of_four() {
+        let files: [&'static [u8]; 5] = [b"one", b"", b"four", b"seven ", b"end"];
+        for step in 1..12 {
+            let sources = files.map(|file| (file.len() as u64, Box::new(file) as Box<dyn Source>));
+            let mut chain = Chain {
+                sources: sources.into(),
+                done: 0,
+            };
+            let mut bytes = Vec::new();
+            let mut piece = vec![0xee; step];
+            loop {
+                match chain.read(&mut piece).unwrap() {
+                    0 => break,
+                    count => bytes.extend_from_slice(&piece[..count]),
+                }
+            }
+            assert_eq!(bytes, b"one\0fourseven \0\0end\0", "{step}");
+        }
+        let mut short = Chain {
+            sources: [(4, Box::new(&b"one"[..]) as Box<dyn Source>)].into(),
+            done: 0,
+        };
+        assert_eq!(short.read(&mut [0; 9]), Ok(3));
+        assert_eq!(short.read(&mut [0; 9]), Err("truncated".to_string()));
+    }
+}

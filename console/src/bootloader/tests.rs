@@ -339,120 +339,7 @@ fn what_is_cut_is_not_booted() {
     }
 }
 
-/// A disk of `sectors` sectors with these bytes.
-fn places_on(sectors: usize, bytes: &[(usize, &[u8])]) -> Vec<Place> {
-    let mut disk = vec![0; sectors * 512];
-    for (at, bytes) in bytes {
-        disk[*at..at + bytes.len()].copy_from_slice(bytes);
-    }
-    let size = disk.len() as u64;
-    places(size, |offset, into| {
-        let start = offset as usize;
-        into.copy_from_slice(&disk[start..start + into.len()]);
-        Ok(())
-    })
-    .unwrap()
-}
-
-fn partition(number: u32, start: u64, size: u64) -> Place {
-    Place {
-        number: Some(number),
-        start: start * 512,
-        size: size * 512,
-    }
-}
-
-#[test]
-fn partitions_of_both_kinds() {
-    let whole = |sectors: u64| Place {
-        number: None,
-        start: 0,
-        size: sectors * 512,
-    };
-    let magic = (510, &[0x55, 0xaa][..]);
-    let mbr = |kind: u8, start: u8, count: u8| {
-        [0, 0, 0, 0, kind, 0, 0, 0, start, 0, 0, 0, count, 0, 0, 0]
-    };
-    assert_eq!(places_on(1, &[]), [whole(1)]);
-    assert_eq!(places_on(100, &[(446, &mbr(0x83, 10, 20))]), [whole(100)]);
-    let entries: [(usize, &[u8]); 4] = [
-        (446, &mbr(0x83, 10, 20)),
-        (462, &mbr(0x05, 40, 20)),
-        (478, &mbr(0x83, 90, 20)),
-        (494, &mbr(0x82, 40, 50)),
-    ];
-    assert_eq!(
-        places_on(100, &[&entries[..], &[magic]].concat()),
-        [whole(100), partition(1, 10, 20), partition(4, 40, 50)]
-    );
-    let entry = |first: u8, last: u8| {
-        let mut entry = vec![7; 128];
-        entry[32..48].fill(0);
-        entry[32] = first;
-        entry[40] = last;
-        entry
-    };
-    let header = |table: u8, count: u8, step: u8| {
-        let mut header = b"EFI PART".to_vec();
-        header.resize(512, 0);
-        header[72] = table;
-        header[80] = count;
-        header[84] = step;
-        header
-    };
-    let gpt = |header: &[u8]| {
-        places_on(
-            100,
-            &[
-                (446, &mbr(0xee, 1, 99)),
-                magic,
-                (512, header),
-                (1024, &entry(34, 40)),
-                (1024 + 256, &entry(50, 99)),
-                (1024 + 384, &entry(50, 100)),
-                (1024 + 512, &entry(60, 50)),
-            ],
-        )
-    };
-    assert_eq!(
-        gpt(&header(2, 128, 128)),
-        [whole(100), partition(1, 34, 7), partition(3, 50, 50)]
-    );
-    // The same sectors twice are looked at once.
-    let same = entry(34, 40);
-    let all = [
-        (446, &mbr(0xee, 1, 99)[..]),
-        magic,
-        (512, &header(2, 128, 128)),
-        (1024, &same),
-        (1024 + 128, &same),
-    ];
-    assert_eq!(places_on(100, &all), [whole(100), partition(1, 34, 7)]);
-    for header in [
-        header(2, 128, 0),
-        header(99, 128, 128),
-        header(0xff, 128, 128),
-    ] {
-        assert_eq!(gpt(&header).first(), Some(&whole(100)));
-    }
-}
-
 proptest! {
-    #[test]
-    fn no_partition_table_makes_it_panic(
-        mut mbr in prop::collection::vec(any::<u8>(), 512),
-        header in prop::collection::vec(any::<u8>(), 24),
-        table in prop::collection::vec(any::<u8>(), 1024),
-        gpt in any::<bool>(),
-    ) {
-        mbr[510..].copy_from_slice(&[0x55, 0xaa]);
-        mbr[450] = if gpt { 0xee } else { mbr[450] };
-        let found = places_on(64, &[(0, &mbr), (512, b"EFI PART"), (512 + 72, &header), (1024, &table)]);
-        for place in found {
-            prop_assert!(place.start.checked_add(place.size).is_some_and(|end| end <= 64 * 512));
-        }
-    }
-
     #[test]
     fn no_configuration_makes_it_panic(
         name in prop::sample::select(vec!["/boot/extlinux/extlinux.conf", "/boot/grub/menu.lst", "/boot/loader/entries/a.conf", "/boot/grub/grubenv"]),
@@ -461,8 +348,17 @@ proptest! {
             "menu default", "menu", "initrd ,", "initrd", "options $a", "=", "é", "",
         ]), 0..60),
         any in any::<String>(),
+        environment in any::<bool>(),
     ) {
         let text = lines.join("\n") + &any;
-        let _ = chosen(&[(name, &text), ("/k", ""), ("/boot/k", "")], &Wish::default());
+        let mut files = vec![(name, text.as_str()), ("/k", ""), ("/boot/k", "")];
+        if environment {
+            // So that variables in the others are something.
+            files.push(("/boot/grub/grubenv", "a=k b\nsaved_entry=1>x"));
+            files.push(("/boot/grub/grub.cfg", "load_env\nset default=$saved_entry\nblscfg"));
+        }
+        if let Ok(Some((_, entry))) = chosen(&files, &Wish::default()) {
+            prop_assert!(entry.cmdline.len() <= CMDLINE_MAX && entry.initrds.len() <= INITRDS_MAX);
+        }
     }
 }
