@@ -349,7 +349,7 @@ fn a_table_that_is_meant_to_be_unusual_is_left_alone() {
         header[16..20].fill(0);
         let sum = !header[..92].iter().fold(!0_u32, |sum, byte| {
             (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
-                sum >> 1 ^ (sum & 1) * 0xedb8_8320
+                (sum >> 1) ^ ((sum & 1) * 0xedb8_8320)
             })
         });
         header[16..20].copy_from_slice(&sum.to_le_bytes());
