@@ -69,6 +69,11 @@ struct Play {
 
 impl Play {
     fn new() -> Self {
+        Self::with(&["vd0"])
+    }
+
+    /// With disks of these names; the first has a partition.
+    fn with(names: &[&str]) -> Self {
         let guest = Rc::new(Guest::default());
         let limits = Limits {
             sectors: 4096,
@@ -82,17 +87,20 @@ impl Play {
             segments: 40,
             segment_bytes: 4096,
         };
-        let disk = FakeDisk {
-            limits,
-            content: vec![0; 4096 * 512],
-            guest: guest.clone(),
-            room: 64,
-            queue: vec![],
-            log: vec![],
-            broken: HashSet::new(),
-            ready: 0,
-            pick: Box::new(|_| 0),
-            kicks: 0,
+        let disk = |name: &&str| {
+            let disk = FakeDisk {
+                limits,
+                content: vec![0; 4096 * 512],
+                guest: guest.clone(),
+                room: 64,
+                queue: vec![],
+                log: vec![],
+                broken: HashSet::new(),
+                ready: 0,
+                pick: Box::new(|_| 0),
+                kicks: 0,
+            };
+            (name.to_string(), disk)
         };
         let extent = Extent {
             start: 2052,
@@ -105,7 +113,7 @@ impl Play {
         }];
         let store = FakeStore::default();
         let mut client = store.client();
-        let mut backends = Backends::new([("vd0".into(), disk)], FakeGrants(guest.clone()));
+        let mut backends = Backends::new(names.iter().map(disk), FakeGrants(guest.clone()));
         backends.units()[0].partitions = partitions;
         backends.watch(&mut client).unwrap();
         let mut play = Self {

@@ -173,3 +173,70 @@ fn the_table_itself_is_domain_0s() {
     assert_eq!(get("disk-sectors").as_deref(), Some("4096"));
     assert_eq!(get("feature-discard"), None);
 }
+
+#[test]
+fn each_disk_has_its_own_names_and_sectors() {
+    let mut play = Play::with(&["vd0", "md0"]);
+    play.backends.units()[1].engine.disk().content = crate::gpt::tests::disk(4096, &["data"]);
+    // Somebody has the same sectors of the other disk, to write.
+    for (key, value) in [
+        ("frontend", "/local/domain/0/device/vbd/51712"),
+        ("frontend-id", "0"),
+        ("params", "/dev/vd0"),
+        ("mode", "w"),
+        ("state", "1"),
+    ] {
+        let path = format!("/local/domain/3/backend/vbd/0/51712/{key}");
+        play.store.set(&path, value);
+    }
+    play.run();
+    for name in ["/dev/md1", "/dev/vd0p2", "/dev/md0p2", "/dev/gpt/nothing"] {
+        play.create(name, "w");
+        assert_eq!(play.state(), "6", "{name}");
+        play.store.remove(BACK);
+        play.run();
+    }
+    play.create("/dev/md0p1", "w");
+    let page = play.guest.grant(8, false);
+    let mut front: FrontRing<BlkifRequest, BlkifResponse, Page> = FrontRing::init(page).unwrap();
+    play.publish(RING);
+    assert_eq!(play.back("sectors").as_deref(), Some("100"));
+    play.guest.grant(9, false).fill(0xee);
+    let mut seg = [BlkifRequestSegment::default(); 11];
+    seg[0] = crate::fake::page(9);
+    let request = BlkifRequest {
+        operation: BLKIF_OP_WRITE,
+        nr_segments: 1,
+        seg,
+        ..Default::default()
+    };
+    front.push_request(&request).unwrap();
+    front.flush();
+    play.backends.serve(1012);
+    for unit in play.backends.units() {
+        unit.engine.disk().ready = 9;
+        unit.engine.complete();
+    }
+    assert_eq!(front.next_response().unwrap().unwrap().status, 0);
+    let written = |unit: usize, play: &mut Play| {
+        let content = &play.backends.units()[unit].engine.disk().content;
+        content[2048 * 512..][..4096] == [0xee; 4096]
+    };
+    assert_eq!(
+        (written(0, &mut play), written(1, &mut play)),
+        (false, true)
+    );
+    // A name in either table is found.
+    for name in [
+        "/dev/gpt/data",
+        "/dev/md0",
+        "/dev/gpt/debian-root",
+        "/dev/vd0",
+    ] {
+        play.store.remove(BACK);
+        play.run();
+        play.create(name, "w");
+        let taken = name.starts_with("/dev/vd0") || name.contains("debian");
+        assert_eq!(play.state(), if taken { "6" } else { "2" }, "{name}");
+    }
+}

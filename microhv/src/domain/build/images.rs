@@ -149,3 +149,103 @@ pub fn give(
     }
     Ok(modules)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::archive::tests::archive;
+    use crate::domain::tests::{alone, destroy, domain};
+
+    fn found(conf: &'static str) -> Vec<&'static str> {
+        let archive = archive(&[
+            ("/boot/loader.conf", b"conf"),
+            ("/boot/microhv.sym", b"symbols"),
+            ("/boot/a", b"a"),
+            ("/boot/b", b"b"),
+            ("/boot/empty", b""),
+        ]);
+        let images = find(&LoaderConf::new(conf.as_bytes()), &archive.unwrap());
+        images.iter().map(|image| image.path).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_a_disk_is_left_out() {
+        let conf = |names: &[&str]| -> &'static str {
+            let names = names.iter().enumerate();
+            let lines = names.map(|(index, name)| {
+                format!(
+                    "i{index}_load=\"YES\"\ni{index}_type=\"md_image\"\ni{index}_name=\"{name}\"\n"
+                )
+            });
+            lines.collect::<String>().leak()
+        };
+        assert_eq!(found(conf(&["/boot/b", "boot/a"])), ["/boot/b", "boot/a"]);
+        assert_eq!(found(conf(&["/boot/none", "/boot/a"])), ["/boot/a"]);
+        let twice = ["/boot/a", "./boot/a", "/boot/b"];
+        assert_eq!(found(conf(&twice)), ["/boot/a", "/boot/b"]);
+        // What microhv reads later stays its own, however it is written.
+        let own = [
+            "/boot/loader.conf",
+            "./boot/microhv.sym",
+            "//boot/loader.conf",
+        ];
+        assert_eq!(found(conf(&own)), [""; 0]);
+    }
+
+    #[test]
+    fn whole_pages_are_given_and_the_rest_is_copied() {
+        let _alone = alone();
+        let domain = domain(100);
+        let first = frames::alloc(2).unwrap();
+        let at = first.address();
+        // From the second sector of the first page to the first sector of the last.
+        let bytes: Vec<u8> = (0..3 * 4096_u32)
+            .map(|byte| (byte / 512) as u8 + 1)
+            .collect();
+        for page in 0..4 {
+            phys::write(Mfn(first.0 + page), 0, &[0xee; 4096]);
+        }
+        let image = Image {
+            path: "/boot/disk.img",
+            range: Range::new(at + 512, 3 * 4096),
+            bytes: bytes.leak(),
+        };
+        let pages = (0..4).map(|page| holds(&[image], at + page * 4096));
+        assert_eq!(pages.collect::<Vec<_>>(), [false, true, true, false]);
+        let mut layout = Layout::new(16 << 20, 1).unwrap();
+        let modules = give(&domain, &mut layout, &[image]).unwrap();
+        let ModuleSource::Present { gpa, size } = modules[0].source else {
+            panic!("a copy");
+        };
+        assert_eq!((gpa, size), ((16 << 20) + 512, 3 * 4096));
+        let map = layout.memory_map();
+        let reserved = |entry: &pvh::MemoryMapEntry| entry.range.start == 16 << 20;
+        assert!(map.iter().any(reserved));
+        assert_eq!(domain.p2m.lock().ram_pages(), 4);
+        let page = |number: u64| {
+            let frame = domain
+                .p2m
+                .lock()
+                .own_frame(Gfn((gpa >> 12) + number))
+                .unwrap();
+            let mut bytes = [0; 4096];
+            frame.read(0, &mut bytes);
+            (frame.mfn(), bytes)
+        };
+        // In place, whatever is there.
+        for number in [1, 2] {
+            assert_eq!(page(number), (Mfn(first.0 + number), [0xee; 4096]));
+        }
+        // Copies, with nothing of the neighbours'.
+        let (mfn, head) = page(0);
+        assert_ne!(mfn, first);
+        assert_eq!((&head[..512], head[512], head[4095]), (&[0; 512][..], 1, 7));
+        let (mfn, tail) = page(3);
+        assert_ne!(mfn, Mfn(first.0 + 3));
+        assert_eq!((tail[0], tail[511], &tail[512..]), (24, 24, &[0; 3584][..]));
+        destroy(&domain);
+        for mfn in [first, Mfn(first.0 + 3)] {
+            frames::free(mfn, 0);
+        }
+    }
+}
