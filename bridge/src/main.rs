@@ -39,7 +39,7 @@ fn main(boot: &'static domain::Boot) {
     };
     let mut engine = Engine::default();
     let mut vifs = vifs::Vifs::default();
-    let mut interface = own_interface::OwnInterface::new(boot.cmdline);
+    let mut interface = own_interface::OwnInterface::new(boot.cmdline, &mut engine);
     if let Err(errno) = vifs.start(&mut store) {
         return log::error!("the store refuses: {errno}");
     }

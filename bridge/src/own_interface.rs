@@ -1,4 +1,4 @@
-//! bridge0's own interface, from the moment there is an uplink.
+//! bridge0's own interface.
 
 use crate::domain_host::{DomainHost, now};
 use bridge::engine::Engine;
@@ -11,26 +11,37 @@ use core::time::Duration;
 pub struct OwnInterface {
     address: Address,
     running: Option<Interface>,
+    has_uplink: bool,
 }
 
 impl OwnInterface {
-    /// As the command line wants it; nothing happens until there is an uplink, for a lease cannot come from elsewhere.
-    pub fn new(cmdline: &str) -> Self {
+    /// As the command line wants it. Until there is an uplink only an address that is written there works: a lease cannot come from
+    /// elsewhere.
+    pub fn new(cmdline: &str, engine: &mut Engine) -> Self {
         let address = settings::address(cmdline);
         if address == Address::None {
             log::info!("bridge0 has no address (ifconfig_bridge0 names none)");
         }
-        Self {
+        let mut interface = Self {
             address,
             running: None,
+            has_uplink: false,
+        };
+        if matches!(address, Address::Fixed { .. }) {
+            interface.run(None, engine);
         }
+        interface
     }
 
     /// There is an uplink, whose NIC has the address `uplink`.
     pub fn start(&mut self, uplink: Option<Mac>, engine: &mut Engine) {
-        if self.running.is_some() || self.address == Address::None {
-            return;
+        if !self.has_uplink && self.address != Address::None {
+            self.has_uplink = true;
+            self.run(uplink, engine);
         }
+    }
+
+    fn run(&mut self, uplink: Option<Mac>, engine: &mut Engine) {
         let now = now();
         let [.., a, b, c] = uplink.map_or([0, 0, 0, 0, 0, 1], |mac| mac.0);
         // A locally administered address of its own, the same at every boot of the same machine.

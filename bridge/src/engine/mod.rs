@@ -78,6 +78,7 @@ impl Engine {
 
     /// bridge0's own interface has the address `mac`.
     pub fn set_local_address(&mut self, mac: Mac) {
+        self.switch.remove_port(LOCAL);
         self.switch.table.add_static(mac, LOCAL);
     }
 

@@ -52,6 +52,7 @@ fn without_devices(text: String) -> String {
         "\"xenstore blkback bridge\"",
     )
     .replace("loglvl=all\"", "loglvl=all iommu=off\"")
+    .replace("addm em0 SYNCDHCP", "inet 10.9.0.254/24")
 }
 
 /// An image with the roots of `guests`, and random data as the partitions `data`, for them, and `mark`, which nobody reads.
@@ -145,6 +146,8 @@ fn alone(stage: &Stage) -> Result<()> {
     running.attach_when_up("two")?;
     address(&mut running, "10.9.0.2/24")?;
     ping(&mut running)?;
+    // bridge0 itself.
+    reaches(&mut running, "10.9.0.254")?;
     running.detach()?;
     let vifs = running.xl("xl network-list one")?;
     if !vifs
@@ -193,7 +196,11 @@ pub(super) fn address(running: &mut Running, address: &str) -> Result<()> {
 
 /// The attached guest reaches the other one.
 pub(super) fn ping(running: &mut Running) -> Result<()> {
-    let said = running.guest("ping -c 3 10.9.0.1")?;
+    reaches(running, "10.9.0.1")
+}
+
+fn reaches(running: &mut Running, address: &str) -> Result<()> {
+    let said = running.guest(&format!("ping -c 3 {address}"))?;
     check::contains(&said, &["3 packets received, 0% packet loss"])
 }
 
