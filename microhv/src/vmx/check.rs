@@ -267,8 +267,8 @@ mod tests {
         let mut vcpu = super::super::Vcpu::new(Mfn(5)).unwrap();
         vcpu.set_state(&CpuState::pvh(0x10_0000, 0));
         vcpu.write_registers();
-        change(vcpu.vmcs());
-        rejected(vcpu.vmcs(), 0x8000_0021, 0x2000)
+        change(&vcpu.vmcs);
+        rejected(&vcpu.vmcs, 0x8000_0021, 0x2000)
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
         let mut vcpu = super::super::Vcpu::new(Mfn(5)).unwrap();
         vcpu.set_state(&CpuState::startup(0x9a));
         vcpu.write_registers();
-        assert_eq!(rejected(vcpu.vmcs(), 0x8000_0021, 0x2000), None);
+        assert_eq!(rejected(&vcpu.vmcs, 0x8000_0021, 0x2000), None);
     }
 
     #[test]

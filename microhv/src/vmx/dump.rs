@@ -7,11 +7,11 @@ use x86::vmx::vmcs::{control, guest, ro};
 
 /// Logs everything, and the field that made the CPU refuse the entry, if one is to blame.
 pub(super) fn dump(vcpu: &Vcpu, capabilities: &Capabilities) {
-    vcpu.vmcs().with(|| log_state(vcpu, capabilities));
+    vcpu.vmcs.with(|| log_state(vcpu, capabilities));
 }
 
 fn log_state(vcpu: &Vcpu, capabilities: &Capabilities) {
-    let vmcs = vcpu.vmcs();
+    let vmcs = &vcpu.vmcs;
     let read = |field| vmcs.read(field);
     if let Some(rule) = check::rejected(vmcs, capabilities.cr0_one, capabilities.cr4_one) {
         log::error!("vmcs: the CPU would refuse this state: {rule}");

@@ -53,6 +53,7 @@ pub fn init() -> Result<(), &'static str> {
         );
         Ok((capabilities, Bitmaps::new().ok_or(NO_MEMORY)?))
     }))?;
+    crate::speculation::cover();
     let region = frames::alloc_zeroed(0).ok_or(NO_MEMORY)?;
     phys::write_u32(region, 0, capabilities.revision);
     set_fixed_bits();

@@ -1,6 +1,7 @@
 //! The way into a guest and back.
 #![allow(unsafe_code, reason = "the way into a guest")]
 
+use crate::speculation;
 use crate::vcpu::Registers;
 use core::arch::naked_asm;
 use core::mem::offset_of;
@@ -26,6 +27,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, launched: bool) -
         "lea rdx, [rip + 2f]",
         "mov eax, {host_rip}",
         "vmwrite rax, rdx",
+        speculation::before_entry!(),
         "test sil, sil",
         "mov rax, [rdi + {rax}]",
         "mov rbx, [rdi + {rbx}]",
@@ -70,6 +72,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, launched: bool) -
         "mov [rdi + {r14}], r14",
         "mov [rdi + {r15}], r15",
         "pop qword ptr [rdi + {rdi}]",
+        speculation::after_exit!(),
         "mov eax, 1",
         "5:",
         "pop r15",
@@ -79,6 +82,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, launched: bool) -
         "pop rbx",
         "pop rbp",
         "ret",
+        switch = sym speculation::SWITCH,
         host_rsp = const host::RSP,
         host_rip = const host::RIP,
         rax = const offset_of!(Registers, rax),

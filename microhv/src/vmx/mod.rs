@@ -13,6 +13,7 @@ mod host;
 mod instructions;
 mod segments;
 mod switched;
+mod turn;
 mod vcpu;
 mod vmcs;
 

@@ -2,12 +2,10 @@
 #![allow(unsafe_code, reason = "registers of the CPU")]
 
 use super::capability::Capabilities;
-use super::decode::{self, Fields, reason};
-use super::event::{Information, Interrupted};
+use super::event::Information;
 use super::switched::{self, Switched};
 use super::vmcs::Vmcs;
-use super::{control_registers, enable, entry, host, instructions, segments};
-use crate::arch::{self, timer};
+use super::{control_registers, enable, host, segments};
 use crate::ept;
 use crate::mm::PageBox;
 use crate::types::Mfn;
@@ -26,56 +24,52 @@ const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
 const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
 /// Interruptibility state: blocking by STI or by MOV SS, and by NMI.
-const SHADOW: u32 = 3;
-const NMI_BLOCKED: u32 = 1 << 3;
+pub(super) const SHADOW: u32 = 3;
+pub(super) const NMI_BLOCKED: u32 = 1 << 3;
 /// Where the task priority is in the virtual-APIC page, in bits 4-7.
 const VTPR: usize = 0x80;
-/// Bit 12 of interruption information and of an EPT violation's qualification: the exit undid an IRET that had let NMIs in.
-const NMI_UNBLOCKED: u32 = 1 << 12;
-/// DR7.GD.
-const DR7_GD: u64 = 1 << 13;
 
 /// The page that holds the task priority while TPR shadow is on.
 #[repr(C, align(4096))]
-struct ApicPage([u8; 4096]);
+pub(super) struct ApicPage([u8; 4096]);
 
 // SAFETY: bytes.
 unsafe impl crate::mm::Zeroable for ApicPage {}
 
 /// One virtual CPU on VMX.
 pub struct Vcpu {
-    vmcs: Vmcs,
-    capabilities: Capabilities,
+    pub(super) vmcs: Vmcs,
+    pub(super) capabilities: Capabilities,
     apic: PageBox<ApicPage>,
-    registers: Registers,
-    switched: Switched,
+    pub(super) registers: Registers,
+    pub(super) switched: Switched,
     /// An exception or NMI for the next entry.
-    event: Option<Information>,
+    pub(super) event: Option<Information>,
     /// The vector of the interrupt to deliver as soon as the guest can take it.
-    interrupt: Option<u8>,
+    pub(super) interrupt: Option<u8>,
     /// An interrupt waits for the guest to lower its task priority.
-    held_by_priority: bool,
+    pub(super) held_by_priority: bool,
     /// What the guest's interrupts wait for, as of the last exit.
-    interruptibility: u32,
+    pub(super) interruptibility: u32,
     /// The processor-based controls as they should be, and as they are in the structure.
-    primary: u32,
-    primary_written: u32,
+    pub(super) primary: u32,
+    pub(super) primary_written: u32,
     /// The task priority threshold as it is in the structure.
-    threshold: u8,
+    pub(super) threshold: u8,
     /// The preemption timer's value as it is in the structure.
-    timer: u64,
+    pub(super) timer: u64,
     /// It is this CPU's current structure; it has been entered since it became so.
-    loaded: bool,
-    launched: bool,
+    pub(super) loaded: bool,
+    pub(super) launched: bool,
     /// `switched` was changed while the vCPU was on no CPU.
-    switched_changed: bool,
+    pub(super) switched_changed: bool,
     /// The CPU whose cached translations are known to be good.
-    flushed_on: Option<usize>,
-    pointer: u64,
+    pub(super) flushed_on: Option<usize>,
+    pub(super) pointer: u64,
     /// rip at the last exit, and behind its instruction.
-    exit_rip: u64,
-    next_rip: u64,
-    tsc_aux: u64,
+    pub(super) exit_rip: u64,
+    pub(super) next_rip: u64,
+    pub(super) tsc_aux: u64,
 }
 
 impl Vcpu {
@@ -144,11 +138,6 @@ impl Vcpu {
         Some(vcpu)
     }
 
-    /// For [`super::check`] and [`super::dump`].
-    pub(super) fn vmcs(&self) -> &Vmcs {
-        &self.vmcs
-    }
-
     /// Writes the registers that every entry writes.
     pub(super) fn write_registers(&self) {
         self.vmcs.write(guest::RIP, self.registers.rip);
@@ -156,179 +145,12 @@ impl Vcpu {
         self.vmcs.write(guest::RFLAGS, self.registers.rflags);
     }
 
-    fn set_primary(&mut self, bits: PrimaryControls, on: bool) {
+    pub(super) fn set_primary(&mut self, bits: PrimaryControls, on: bool) {
         if on {
             self.primary |= bits.bits();
         } else {
             self.primary &= !bits.bits();
         }
-    }
-
-    fn set_interruptibility(&mut self, state: u32) {
-        if self.interruptibility != state {
-            self.interruptibility = state;
-            self.vmcs.write(guest::INTERRUPTIBILITY_STATE, state.into());
-        }
-    }
-
-    /// Gives the hardware what is to be delivered, and asks for a window for what has to wait.
-    fn offer_events(&mut self) {
-        let deliverable = self.interrupts_enabled() && self.interruptibility & SHADOW == 0;
-        let now = self.event.take().or_else(|| {
-            let vector = self.interrupt.filter(|_| deliverable)?;
-            self.interrupt = None;
-            Some(Information::interrupt(vector))
-        });
-        if let Some(event) = now {
-            if event.is_nmi() {
-                // The hardware sets it when the NMI is delivered, and refuses the entry if it is set already.
-                self.set_interruptibility(self.interruptibility & !NMI_BLOCKED);
-            }
-            self.vmcs
-                .write(control::VMENTRY_INTERRUPTION_INFO_FIELD, event.info.into());
-            self.vmcs
-                .write(control::VMENTRY_EXCEPTION_ERR_CODE, event.code.into());
-        }
-        let mut primary = self.primary;
-        if self.interrupt.is_some() {
-            primary |= PrimaryControls::INTERRUPT_WINDOW_EXITING.bits();
-        }
-        if primary != self.primary_written {
-            self.primary_written = primary;
-            self.vmcs
-                .write(control::PRIMARY_PROCBASED_EXEC_CONTROLS, primary.into());
-        }
-    }
-
-    /// Asks for an exit when the guest lowers its task priority, if an interrupt waits for that.
-    fn offer_threshold(&mut self) {
-        let threshold = if self.held_by_priority { self.cr8() } else { 0 };
-        if self.threshold != threshold {
-            self.threshold = threshold;
-            self.vmcs.write(control::TPR_THRESHOLD, threshold.into());
-        }
-    }
-
-    /// Bounds how long the guest runs with interrupts off. On hardware the host's interrupts end guest mode whatever the
-    /// guest's IF; Bochs 3.0 holds them back until IF changes if it was clear at the entry (docs/cpu.md).
-    fn offer_timer(&mut self) {
-        let Some(shift) = self.capabilities.timer_shift else {
-            return;
-        };
-        let timer = if self.interrupts_enabled() {
-            u32::MAX.into()
-        } else {
-            (timer::tsc_khz() >> shift).max(1)
-        };
-        if self.timer != timer {
-            self.timer = timer;
-            self.vmcs.write(guest::VMX_PREEMPTION_TIMER_VALUE, timer);
-        }
-    }
-
-    /// Forgets this CPU's translations if it may hold old ones.
-    fn flush_if_needed(&mut self) {
-        let cpu = arch::cpu_index();
-        if self.flushed_on != Some(cpu) {
-            instructions::invept(self.capabilities.invept_single, self.pointer);
-            self.flushed_on = Some(cpu);
-        }
-    }
-
-    #[cfg(target_os = "none")]
-    fn enter(&mut self) -> bool {
-        debug_assert!(self.loaded);
-        // SAFETY: `new` and `load` filled the structure; the caller keeps the second-level table alive, and the
-        // hypervisor runs with interrupts off.
-        unsafe { entry::enter(&raw mut self.registers, self.launched) }
-    }
-
-    #[cfg(test)]
-    fn enter(&mut self) -> bool {
-        let _ = entry::enter;
-        self.vmcs
-            .write(ro::EXIT_REASON, reason::TRIPLE_FAULT.into());
-        true
-    }
-
-    /// Reads what an exit says, after it was seen that it is one.
-    fn take_exit(&mut self) -> Exit {
-        let vmcs = &self.vmcs;
-        self.registers.rip = vmcs.read(guest::RIP);
-        self.registers.rsp = vmcs.read(guest::RSP);
-        self.registers.rflags = vmcs.read(guest::RFLAGS);
-        self.interruptibility = vmcs.read(guest::INTERRUPTIBILITY_STATE) as u32;
-        let reason = vmcs.read(ro::EXIT_REASON) as u32;
-        let fields = Fields {
-            reason,
-            qualification: vmcs.read(ro::EXIT_QUALIFICATION),
-            guest_physical: match reason as u16 {
-                reason::EPT_VIOLATION => vmcs.read(ro::GUEST_PHYSICAL_ADDR_FULL),
-                _ => 0,
-            },
-            interruption: vmcs.read(ro::VMEXIT_INTERRUPTION_INFO) as u32,
-            error_code: vmcs.read(ro::VMEXIT_INTERRUPTION_ERR_CODE) as u32,
-            instruction: vmcs.read(ro::VMEXIT_INSTRUCTION_INFO) as u32,
-        };
-        let vectoring = vmcs.read(ro::IDT_VECTORING_INFO) as u32;
-        let vectoring_code = vmcs.read(ro::IDT_VECTORING_ERR_CODE) as u32;
-        self.exit_rip = self.registers.rip;
-        let next = self
-            .exit_rip
-            .wrapping_add(vmcs.read(ro::VMEXIT_INSTRUCTION_LEN));
-        self.next_rip = if self.is_64bit() {
-            next
-        } else {
-            next & 0xffff_ffff
-        };
-        let interrupted = Information::interrupted(vectoring, vectoring_code);
-        match interrupted {
-            Some(Interrupted::Interrupt(vector)) => self.interrupt = Some(vector),
-            Some(Interrupted::Nmi) => self.event = Some(Information::of(Event::Nmi)),
-            Some(Interrupted::Exception(event)) => self.event = Some(event),
-            None if self.undid_iret(&fields) => {
-                self.set_interruptibility(self.interruptibility | NMI_BLOCKED)
-            }
-            None => {}
-        }
-        self.settle(&fields)
-    }
-
-    /// The exit was a fault of an IRET that had already let NMIs in; the guest will execute it again.
-    fn undid_iret(&self, fields: &Fields) -> bool {
-        match fields.reason as u16 {
-            reason::EXCEPTION_OR_NMI => {
-                fields.interruption & 1 << 31 != 0 && fields.interruption & NMI_UNBLOCKED != 0
-            }
-            reason::EPT_VIOLATION => fields.qualification as u32 & NMI_UNBLOCKED != 0,
-            _ => false,
-        }
-    }
-
-    /// Does what is the backend's own part of an exit.
-    fn settle(&mut self, fields: &Fields) -> Exit {
-        let exit = decode::decode(fields, &self.registers);
-        match exit {
-            Exit::HostNmi => instructions::take_nmi(),
-            Exit::ControlRegister
-                if !control_registers::retry(&self.vmcs, fields.qualification, &self.registers) =>
-            {
-                self.inject(Event::GENERAL_PROTECTION);
-            }
-            Exit::InterruptWindow if fields.reason as u16 == reason::NMI_WINDOW => {
-                self.set_primary(PrimaryControls::NMI_WINDOW_EXITING, false);
-            }
-            Exit::Exception(1, _) => {
-                // The CPU leaves DR6 and DR7 as they were and tells in the qualification what it would have set.
-                let mut dr6 = switched::read_dr6() & !0xf;
-                dr6 |= fields.qualification & 0xe00f;
-                switched::write_dr6(dr6);
-                self.vmcs
-                    .write(guest::DR7, self.vmcs.read(guest::DR7) & !DR7_GD);
-            }
-            _ => {}
-        }
-        exit
     }
 }
 
