@@ -38,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The machine with a boot disk that holds `archive`, and disks of `guests` as a boot module.
-fn machine(stage: &Stage, archive: &Archive, guests: &[Guest]) -> Result<Machine> {
+pub(super) fn machine(stage: &Stage, archive: &Archive, guests: &[Guest]) -> Result<Machine> {
     let images = stage.images();
     let loader = (images.firmware)()?.loader;
     let mut archive = archive.clone();

@@ -6,6 +6,7 @@ mod boot;
 mod bootdisk;
 mod debian;
 mod disk;
+mod exits;
 mod faults;
 mod flags;
 mod handles;
@@ -26,7 +27,7 @@ use crate::scenario::Scenario;
 /// The scenarios that are played in Bochs.
 #[must_use]
 pub fn bochs() -> Vec<Scenario> {
-    bochs::SCENARIOS.to_vec()
+    [bochs::SCENARIOS, exits::SCENARIOS].concat()
 }
 
 /// Every scenario that is played in QEMU, the quick ones first.

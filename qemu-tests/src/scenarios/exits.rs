@@ -1,0 +1,106 @@
+//! The exits of one workload, by reason: SVM in QEMU beside VMX in Bochs.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+
+use super::bochs;
+use crate::guest::Guest;
+use crate::machine::bochs::configure;
+use crate::machine::qemu::Iommu;
+use crate::machine::serial::Running;
+use crate::scenario::{HANG, Scenario, Stage};
+
+/// The scenarios of this subject.
+pub const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "Bochs: exits by reason, SVM in QEMU beside VMX",
+    debian: true,
+    play: side_by_side,
+}];
+
+/// Processes that come and go, pages that are written first, reads of the disk one at a time.
+const WORK: &str = "i=0; while [ $i -lt 100 ]; do cat /proc/cpuinfo >/dev/null; i=$((i+1)); done; \
+                    dd if=/dev/xvda of=/dev/null bs=4k count=1000 iflag=direct 2>/dev/null";
+/// What follows from the work alone, and may differ by a tenth. The rest follows from the time that it takes, or from the
+/// vendor (docs/cpu.md).
+const BY_WORK: [&str; 3] = ["exit cpuid", "exit io-port", "exit msr-read"];
+
+type Counters = BTreeMap<String, u64>;
+
+fn side_by_side(stage: &Stage) -> Result<()> {
+    let guests = [Guest {
+        vcpus: 1,
+        memory: 192,
+        more: "",
+        ..Guest::new("one", None)
+    }];
+    let mut archive = stage.archive_with(&guests)?;
+    let mut machine = bochs::machine(stage, &archive, &guests)?;
+    machine.cpus = 1;
+    let mut running = stage.start_bochs(&machine)?;
+    let vmx = work(&mut running)?;
+    let module = stage.module_for(&guests)?;
+    configure(&mut archive, Some(&module))?;
+    let mut machine = stage.machine();
+    (machine.iommu, machine.disk, machine.nic, machine.cpus) = (Iommu::None, None, None, 1);
+    let mut running = stage.boot(machine, &archive)?;
+    let svm = work(&mut running)?;
+    println!(
+        "\n{:<32} {:>20} {:>20}",
+        "", "boot: SVM     VMX", "work: SVM     VMX"
+    );
+    let names: std::collections::BTreeSet<&String> =
+        svm.iter().chain(&vmx).flat_map(BTreeMap::keys).collect();
+    for name in names {
+        let of = |counters: &Counters| counters.get(name).copied().unwrap_or(0);
+        println!(
+            "{name:<32} {:>10}{:>10} {:>10}{:>10}",
+            of(&svm[0]),
+            of(&vmx[0]),
+            of(&svm[1]),
+            of(&vmx[1])
+        );
+    }
+    for name in BY_WORK {
+        let of = |counters: &[Counters; 2]| {
+            counters
+                .iter()
+                .filter_map(|part| part.get(name))
+                .sum::<u64>()
+        };
+        let (svm, vmx) = (of(&svm), of(&vmx));
+        ensure!(
+            svm.abs_diff(vmx) * 10 <= svm.max(vmx),
+            "{name}: {svm} with SVM and {vmx} with VMX"
+        );
+    }
+    Ok(())
+}
+
+/// The guest's counters when it is up, and what the work adds to them.
+fn work(running: &mut Running) -> Result<[Counters; 2]> {
+    running.wait_prompt(HANG)?;
+    running.attach_when_up("one")?;
+    running.detach()?;
+    let boot = counters(running)?;
+    running.attach("one")?;
+    running.guest(WORK)?;
+    running.detach()?;
+    let mut work = counters(running)?;
+    for (name, count) in &mut work {
+        *count -= boot.get(name).copied().unwrap_or(0).min(*count);
+    }
+    running.power_off()?;
+    Ok([boot, work])
+}
+
+fn counters(running: &mut Running) -> Result<Counters> {
+    let said = running.xl("xl debug-exits one")?;
+    let rows = said.lines().skip(1).filter_map(|line| {
+        let rest = line.strip_prefix("one")?.trim_start();
+        let (_, rest) = rest.split_once(' ')?;
+        let (name, count) = rest.trim().rsplit_once(' ')?;
+        Some((name.trim().to_owned(), count.parse().ok()?))
+    });
+    Ok(rows.collect())
+}
