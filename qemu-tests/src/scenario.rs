@@ -35,6 +35,8 @@ pub struct Emulator {
     pub qemu: OsString,
     /// The IOMMU of a machine that does not ask for a certain one.
     pub iommu: Iommu,
+    /// The host's CPU executes the machine's instructions.
+    pub kvm: bool,
 }
 
 /// Where a scenario is played: the images, and a folder of its own.
@@ -118,6 +120,7 @@ impl<'a> Stage<'a> {
         let mut machine = Machine::new(&self.images.microhv);
         machine.qemu.clone_from(&self.emulator.qemu);
         machine.iommu = self.iommu.get();
+        machine.kvm = self.emulator.kvm;
         machine.disk = Some(self.images.disk.clone());
         machine.snapshot = true;
         machine.nic = Some(Vec::new());

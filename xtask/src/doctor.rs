@@ -81,7 +81,7 @@ fn bochs() -> &'static str {
 fn acceleration() -> &'static str {
     match kvm::offer() {
         Offer::Svm => "KVM offers nested SVM: cargo xtask run uses it",
-        Offer::Vmx => "KVM offers nested VMX, which microhv cannot use yet: QEMU emulates the CPU",
+        Offer::Vmx => "KVM offers nested VMX: cargo xtask run uses it",
         Offer::Plain => "KVM offers no nested virtualisation: QEMU emulates the CPU",
         Offer::Nothing if Path::new("/dev/kvm").exists() => {
             "no access to /dev/kvm: QEMU emulates the CPU"

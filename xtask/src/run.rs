@@ -69,7 +69,7 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         machine.nic = Some(vec![forward]);
     }
     machine.kvm = match arguments.accel {
-        cli::Accel::Auto => kvm::offer() == Offer::Svm,
+        cli::Accel::Auto => matches!(kvm::offer(), Offer::Svm | Offer::Vmx),
         cli::Accel::Tcg => false,
         cli::Accel::Kvm => true,
     };

@@ -14,6 +14,8 @@ mod instructions;
 mod segments;
 mod switched;
 mod turn;
+#[cfg(test)]
+mod turn_tests;
 mod vcpu;
 mod vmcs;
 

@@ -13,7 +13,7 @@ use x86::vmx::vmcs::{guest, ro};
 /// Bit 12 of interruption information and of an EPT violation's qualification: the exit undid an IRET that had let NMIs in.
 const NMI_UNBLOCKED: u32 = 1 << 12;
 /// DR7.GD.
-const DR7_GD: u64 = 1 << 13;
+pub(super) const DR7_GD: u64 = 1 << 13;
 
 impl Vcpu {
     pub(super) fn set_interruptibility(&mut self, state: u32) {
