@@ -24,8 +24,9 @@ pub fn report(sbdf: Sbdf, what: fmt::Arguments<'_>) {
 
 /// Faults that a unit hands out at one time.
 pub const BATCH: usize = 8;
-/// Batches handled per call: more wait for the next event.
-const BATCHES: usize = 4;
+/// Batches handled per call: twice what a unit's log or records hold. What stays behind once they are full is never
+/// signalled again.
+const BATCHES: usize = 2 * 256 / BATCH + 1;
 
 /// Reports the faults of `unit`, which `take` takes, oldest first, as many as fit, and says whether some were lost.
 pub fn drain<U, F>(
