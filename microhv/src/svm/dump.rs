@@ -48,17 +48,5 @@ pub(super) fn dump(vmcb: &Vmcb, registers: &Registers) {
             segment.base
         );
     }
-    log::error!(
-        "rip {:#x} rsp {:#x} rflags {:#x} rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi {:#x} rdi {:#x} rbp {:#x}",
-        registers.rip,
-        registers.rsp,
-        registers.rflags,
-        registers.rax,
-        registers.rbx,
-        registers.rcx,
-        registers.rdx,
-        registers.rsi,
-        registers.rdi,
-        registers.rbp
-    );
+    log::error!("{registers}");
 }

@@ -58,18 +58,5 @@ fn log_state(vcpu: &Vcpu, capabilities: &Capabilities) {
             read(guest::ES_BASE + step)
         );
     }
-    let registers = &state.registers;
-    log::error!(
-        "rip {:#x} rsp {:#x} rflags {:#x} rax {:#x} rbx {:#x} rcx {:#x} rdx {:#x} rsi {:#x} rdi {:#x} rbp {:#x}",
-        registers.rip,
-        registers.rsp,
-        registers.rflags,
-        registers.rax,
-        registers.rbx,
-        registers.rcx,
-        registers.rdx,
-        registers.rsi,
-        registers.rdi,
-        registers.rbp
-    );
+    log::error!("{}", state.registers);
 }

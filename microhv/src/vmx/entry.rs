@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "the way into a guest")]
 
 use crate::speculation;
-use crate::vcpu::Registers;
+use crate::vcpu::registers::{self, Registers};
 use core::arch::naked_asm;
 use core::mem::offset_of;
 use x86::vmx::vmcs::host;
@@ -30,20 +30,7 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, launched: bool) -
         speculation::before_entry!(),
         "test sil, sil",
         "mov rax, [rdi + {rax}]",
-        "mov rbx, [rdi + {rbx}]",
-        "mov rcx, [rdi + {rcx}]",
-        "mov rdx, [rdi + {rdx}]",
-        "mov rsi, [rdi + {rsi}]",
-        "mov rbp, [rdi + {rbp}]",
-        "mov r8, [rdi + {r8}]",
-        "mov r9, [rdi + {r9}]",
-        "mov r10, [rdi + {r10}]",
-        "mov r11, [rdi + {r11}]",
-        "mov r12, [rdi + {r12}]",
-        "mov r13, [rdi + {r13}]",
-        "mov r14, [rdi + {r14}]",
-        "mov r15, [rdi + {r15}]",
-        "mov rdi, [rdi + {rdi}]",
+        registers::load_registers!(),
         "jnz 3f",
         "vmlaunch",
         "jmp 4f",
@@ -56,22 +43,8 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, launched: bool) -
         "jmp 5f",
         // The exit.
         "2:",
-        "xchg rdi, [rsp]",
+        registers::save_registers!(),
         "mov [rdi + {rax}], rax",
-        "mov [rdi + {rbx}], rbx",
-        "mov [rdi + {rcx}], rcx",
-        "mov [rdi + {rdx}], rdx",
-        "mov [rdi + {rsi}], rsi",
-        "mov [rdi + {rbp}], rbp",
-        "mov [rdi + {r8}], r8",
-        "mov [rdi + {r9}], r9",
-        "mov [rdi + {r10}], r10",
-        "mov [rdi + {r11}], r11",
-        "mov [rdi + {r12}], r12",
-        "mov [rdi + {r13}], r13",
-        "mov [rdi + {r14}], r14",
-        "mov [rdi + {r15}], r15",
-        "pop qword ptr [rdi + {rdi}]",
         speculation::after_exit!(),
         "mov eax, 1",
         "5:",
@@ -86,19 +59,5 @@ pub unsafe extern "sysv64" fn enter(registers: *mut Registers, launched: bool) -
         host_rsp = const host::RSP,
         host_rip = const host::RIP,
         rax = const offset_of!(Registers, rax),
-        rbx = const offset_of!(Registers, rbx),
-        rcx = const offset_of!(Registers, rcx),
-        rdx = const offset_of!(Registers, rdx),
-        rsi = const offset_of!(Registers, rsi),
-        rdi = const offset_of!(Registers, rdi),
-        rbp = const offset_of!(Registers, rbp),
-        r8 = const offset_of!(Registers, r8),
-        r9 = const offset_of!(Registers, r9),
-        r10 = const offset_of!(Registers, r10),
-        r11 = const offset_of!(Registers, r11),
-        r12 = const offset_of!(Registers, r12),
-        r13 = const offset_of!(Registers, r13),
-        r14 = const offset_of!(Registers, r14),
-        r15 = const offset_of!(Registers, r15),
     );
 }
