@@ -25,11 +25,11 @@ const X2APIC_LAST: u32 = 0x8ff;
 pub const HYPERCALL_PAGE: u32 = 0x4000_0000;
 const EFER: u32 = 0xc000_0080;
 const TSC_AUX: u32 = 0xc000_0103;
-const AMD_SYSCFG: u32 = 0xc001_0010;
-const AMD_HWCR: u32 = 0xc001_0015;
+const SYSCFG: u32 = 0xc001_0010;
+const HWCR: u32 = 0xc001_0015;
 /// Read on every CPU of family 0xf to see whether its C1E state stops the local APIC's timer.
-const AMD_INT_PENDING: u32 = 0xc001_0055;
-const AMD_DE_CFG: u32 = 0xc001_1029;
+const INT_PENDING: u32 = 0xc001_0055;
+const DE_CFG: u32 = 0xc001_1029;
 
 /// The local APIC is on, in x2APIC mode (bits 11 and 10), at its usual place.
 const APIC_BASE_VALUE: u64 = 0xfee0_0c00;
@@ -121,10 +121,10 @@ fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> 
         MTRR_DEF_TYPE => run.msrs.mtrr_def_type,
         MISC_ENABLE => MISC_ENABLE_VALUE,
         FEATURE_CONTROL => FEATURE_CONTROL_VALUE,
-        AMD_DE_CFG => DE_CFG_VALUE,
+        DE_CFG => DE_CFG_VALUE,
         // No variable and no fixed ranges, no machine-check banks, no microcode revision.
-        MTRR_CAP | MCG_CAP | MCG_STATUS | PLATFORM_ID | BIOS_SIGNATURE | DEBUG_CONTROL
-        | AMD_SYSCFG | AMD_HWCR | AMD_INT_PENDING => 0,
+        MTRR_CAP | MCG_CAP | MCG_STATUS | PLATFORM_ID | BIOS_SIGNATURE | DEBUG_CONTROL | SYSCFG
+        | HWCR | INT_PENDING => 0,
         _ => return Err(Fault),
     })
 }
@@ -158,7 +158,7 @@ fn write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) -> Re
             Ok(())
         }
         TSC | BIOS_UPDATE_TRIGGER | BIOS_SIGNATURE | MCG_STATUS | MISC_ENABLE | DEBUG_CONTROL
-        | AMD_SYSCFG | AMD_HWCR | AMD_DE_CFG => Ok(()),
+        | SYSCFG | HWCR | DE_CFG => Ok(()),
         _ => Err(Fault),
     }
 }

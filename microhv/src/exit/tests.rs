@@ -1,8 +1,8 @@
 //! The handlers against a domain that is only data.
 
 use super::*;
-use crate::svm;
 use crate::types::{DomId, Mfn};
+use crate::vcpu::backend;
 use crate::vcpu::guest_memory::GuestPhysical;
 use crate::vcpu::{CpuState, ExitReason, FaultAccess, IoAccess};
 use crate::vlapic::VLapic;
@@ -117,7 +117,7 @@ impl Machine for Fake {
 
 /// A running vCPU with interrupts on.
 fn running() -> VcpuRun {
-    svm::prepare_for_tests();
+    backend::prepare_for_tests();
     let mut run = VcpuRun::new(Mfn(0)).unwrap();
     run.start(&CpuState::pvh(0x1000, 0));
     run.hw.registers_mut().rflags |= 1 << 9;
@@ -140,7 +140,7 @@ fn port(run: &mut VcpuRun, machine: &Fake, port: u16, size: u8, input: bool, val
 
 #[test]
 fn an_offline_vcpu_waits_for_init_and_startup() {
-    svm::prepare_for_tests();
+    backend::prepare_for_tests();
     let machine = Fake::new();
     let mut run = VcpuRun::new(Mfn(0)).unwrap();
     assert_eq!(prepare(&machine, &mut run), After::Block);

@@ -13,8 +13,8 @@ use crate::domain::tests::{alone, destroy, domain};
 use crate::domain::{Domain, Vcpu};
 use crate::hypercall::populate;
 use crate::mm::PageArc;
-use crate::svm;
 use crate::types::Gfn;
+use crate::vcpu::backend;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
 use crate::vcpu::{CpuState, Segment};
 
@@ -45,7 +45,7 @@ fn state() -> CpuState {
 impl Guest {
     /// Its vCPU runs as if a start-up IPI had started it.
     fn new() -> Self {
-        svm::prepare_for_tests();
+        backend::prepare_for_tests();
         let domain = domain(64);
         for gfn in 0..16 {
             populate(&domain, Gfn(gfn), 0).unwrap();

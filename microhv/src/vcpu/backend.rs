@@ -93,3 +93,9 @@ pub fn page_format() -> &'static dyn Format {
 pub fn hypercall_instruction() -> [u8; 3] {
     chosen().hypercall
 }
+
+/// What [`init`] does that needs no such CPU.
+#[cfg(test)]
+pub fn prepare_for_tests() {
+    svm::prepare_for_tests();
+}
