@@ -13,14 +13,22 @@ const CR4_GUEST: u64 = 0x3f | 0xf << 7 | 1 << 11 | 7 << 16 | 7 << 20;
 /// Everything else in CR4. Whatever a later CPU has there, guests do not.
 pub const CR4_MASK: u64 = !CR4_GUEST;
 
-/// The bits of CR0 that are the hypervisor's: NE, with unrestricted guests.
+/// CR0.CD and NW: neither entry nor exit changes them (SDM 27.3.2.1, 28.5.1), so a guest that set them would take the
+/// cache from the whole CPU. They stay clear.
+const CACHING: u64 = 3 << 29;
+
+/// The bits of CR0 that are the hypervisor's: those that VMX wants set (NE, with unrestricted guests), and [`CACHING`].
 pub fn cr0_mask(capabilities: &Capabilities) -> u64 {
+    cr0_one(capabilities) | CACHING
+}
+
+fn cr0_one(capabilities: &Capabilities) -> u64 {
     capabilities.cr0_one & !(CR0_PE | CR0_PG)
 }
 
 /// Gives the guest these values.
 pub fn write(vmcs: &Vmcs, capabilities: &Capabilities, cr0: u64, cr4: u64) {
-    vmcs.write(guest::CR0, cr0 | cr0_mask(capabilities));
+    vmcs.write(guest::CR0, cr0 & !CACHING | cr0_one(capabilities));
     vmcs.write(control::CR0_READ_SHADOW, cr0);
     vmcs.write(guest::CR4, cr4 & CR4_GUEST | capabilities.cr4_one | MCE);
     vmcs.write(control::CR4_READ_SHADOW, cr4);
@@ -74,7 +82,21 @@ mod tests {
         assert_eq!(vmcs.read(guest::CR0), 0x31, "NE");
         assert_eq!(vmcs.read(guest::CR4), 0x2040, "VMXE and MCE");
         assert_eq!((cr0(&vmcs, &capabilities), cr4(&vmcs)), (0x11, 0));
-        assert_eq!(cr0_mask(&capabilities), 0x20);
+        assert_eq!(cr0_mask(&capabilities), 0x6000_0020);
+    }
+
+    #[test]
+    fn a_guest_that_turns_its_cache_off_does_not_turn_off_the_cpus() {
+        let (vmcs, capabilities) = started();
+        write(&vmcs, &capabilities, 0x6000_0010, 0);
+        assert_eq!(vmcs.read(guest::CR0), 0x30);
+        assert_eq!(cr0(&vmcs, &capabilities), 0x6000_0010);
+        let registers = Registers {
+            rax: 0x11,
+            ..Registers::default()
+        };
+        assert!(retry(&vmcs, 0, &registers), "mov cr0, rax");
+        assert_eq!(cr0(&vmcs, &capabilities), 0x10, "the CPU writes PE itself");
     }
 
     #[test]
