@@ -173,6 +173,9 @@ impl Uart {
         }
         self.fill(queue);
         self.request(queue);
+        // Only edges interrupt. What came in while the line was still up for what was sent made none: now it does.
+        outb(self.base + INTERRUPTS, 0);
+        outb(self.base + INTERRUPTS, self.requested);
     }
 
     /// Lets the port interrupt.
