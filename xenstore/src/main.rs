@@ -37,6 +37,10 @@ fn main(boot: &'static domain::Boot) {
         return;
     }
     log::info!("up, with {} KiB for nodes", memory / 1024);
+    // Now, and not when a client happens to be slow: what this domain holds is compared before and after guests.
+    if let Err(errno) = event::bind_timer() {
+        log::warn!("no timer: {errno}");
+    }
     loop {
         // Which port it was does not matter: looking at a ring costs less than finding out whose the port is.
         event::take_pending().for_each(drop);

@@ -339,12 +339,19 @@ fn sched<T>(cmd: u32, op: &mut T) -> Result<u64, Errno> {
     unsafe { hypercall::sched_op(cmd, op) }
 }
 
-#[expect(unsafe_code, reason = "hypercall with a structure of plain numbers")]
-fn arm_timer(deadline: Instant) -> Result<(), Errno> {
+/// Takes the timer's channel, which otherwise the first wait with a deadline does.
+pub fn bind_timer() -> Result<(), Errno> {
     let mut timer = TIMER.lock();
     if timer.port.is_none() {
         timer.port = Some(Port::bind_virq(VIRQ_TIMER)?);
     }
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "hypercall with a structure of plain numbers")]
+fn arm_timer(deadline: Instant) -> Result<(), Errno> {
+    bind_timer()?;
+    let mut timer = TIMER.lock();
     // A timer that fired is not armed any more, whatever we last asked for.
     if timer
         .armed
