@@ -39,10 +39,10 @@ static TABLES: Mutex<Option<AcpiTables<Handler>>> = Mutex::new(None);
 
 /// Reads what microhv wants to know.
 pub fn read(rsdp: Option<u64>) -> Result<Machine, &'static str> {
-    // SAFETY: the loader's word, checked by signature and checksum; or a search where a BIOS puts it.
     let found = rsdp
+        // SAFETY: the loader's word, checked by signature and checksum.
         .and_then(|address| unsafe { AcpiTables::from_rsdp(Handler, address as usize) }.ok())
-        // SAFETY: as above: the first MiB of a PC can be read.
+        // SAFETY: a search where a BIOS puts it: the first MiB of a PC can be read.
         .or_else(|| unsafe { AcpiTables::search_for_rsdp_bios(Handler) }.ok());
     let tables = found.ok_or("this machine has no ACPI tables")?;
     let mut kept = TABLES.lock();

@@ -56,14 +56,25 @@ fn count(sbdf: Sbdf, space: &dyn Space) -> heapless::Vec<u8, MAX_BINDINGS> {
         );
         return device.bindings.vectors();
     }
-    let now = space.read16(sbdf, register::COMMAND);
-    space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
-    log::warn!("PCI: {sbdf} keeps faulting; it may not master the bus any more");
+    if stop_mastering(space, sbdf) {
+        log::warn!("PCI: {sbdf} keeps faulting; it may not master the bus any more");
+    }
     heapless::Vec::new()
+}
+
+/// Takes `sbdf`, which is nobody's, off the bus. False if it was off: its faults were told late.
+fn stop_mastering(space: &dyn Space, sbdf: Sbdf) -> bool {
+    let now = space.read16(sbdf, register::COMMAND);
+    let masters = now & command::BUS_MASTER != 0;
+    if masters {
+        space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
+    }
+    masters
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::space::fake::{Fake, Function as Registers};
     use super::*;
 
     #[test]
@@ -77,5 +88,16 @@ mod tests {
     fn a_fault_now_and_then_is_not() {
         let mut faults = Faults::default();
         assert!(!(0..1000).any(|at| faults.add(at * 2_000_000_000)));
+    }
+
+    #[test]
+    fn a_device_that_nobody_has_is_taken_off_the_bus_once() {
+        let (space, sbdf) = (Fake::default(), Sbdf(0x10));
+        let mut registers = Registers::new(0x1af4, 0x1041, 0x0200_0000);
+        registers.put16(4, 0x6);
+        space.add(sbdf, registers);
+        assert!(stop_mastering(&space, sbdf));
+        assert_eq!(space.read16(sbdf, register::COMMAND), 0x2);
+        assert!(!stop_mastering(&space, sbdf), "faults that are told late");
     }
 }
