@@ -6,6 +6,7 @@ use super::event::Information;
 use super::switched::{self, Switched};
 use super::vmcs::Vmcs;
 use super::{control_registers, enable, host, segments};
+use crate::arch;
 use crate::ept;
 use crate::mm::PageBox;
 use crate::types::Mfn;
@@ -63,6 +64,8 @@ pub struct Vcpu {
     pub(super) launched: bool,
     /// `switched` was changed while the vCPU was on no CPU.
     pub(super) switched_changed: bool,
+    /// The CPU whose registers the host fields hold.
+    host_of: Option<usize>,
     /// The CPU whose cached translations are known to be good.
     pub(super) flushed_on: Option<usize>,
     pub(super) pointer: u64,
@@ -94,6 +97,7 @@ impl Vcpu {
             loaded: false,
             launched: false,
             switched_changed: false,
+            host_of: None,
             flushed_on: None,
             pointer: ept::pointer(root),
             exit_rip: 0,
@@ -164,7 +168,12 @@ fn next_vpid() -> u16 {
 impl VirtualCpu for Vcpu {
     fn load(&mut self, switch: bool) {
         self.vmcs.load();
-        host::write(&self.vmcs);
+        // They are the same for as long as the machine runs, and stay in the structure when it is cleared.
+        let cpu = arch::cpu_index();
+        if self.host_of != Some(cpu) {
+            host::write(&self.vmcs);
+            self.host_of = Some(cpu);
+        }
         if switch || self.switched_changed {
             self.switched.load();
             self.switched_changed = false;
