@@ -112,6 +112,12 @@ impl BootError {
     pub const MEMORY_MAP_TOO_LONG: Self = Self("the boot loader's memory map has too many ranges");
     /// No module.
     pub const NO_ARCHIVE: Self = Self("there is no boot archive (give it to QEMU with -initrd)");
+    /// A module where the boot page tables do not reach.
+    pub const OUT_OF_REACH: Self =
+        Self("a file that the boot loader passed lies above 4 GiB, where it cannot be read");
+    /// A module cannot stay, and no RAM is free for it.
+    pub const NO_ROOM: Self =
+        Self("there is no free RAM for a file that the boot loader passed in other memory");
     /// More than [`MAX_MODULES`] modules.
     pub const TOO_MANY_MODULES: Self =
         Self("the boot loader passed more than 64 files: /boot and /etc/xen hold too many");

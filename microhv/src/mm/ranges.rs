@@ -67,6 +67,12 @@ impl<const N: usize> Ranges<N> {
         self.list.iter().map(Range::len).sum()
     }
 
+    /// Whether all of `range` is in the set.
+    pub fn covers(&self, range: Range) -> bool {
+        let mut list = self.list.iter();
+        range.is_empty() || list.any(|part| part.start <= range.start && range.end <= part.end)
+    }
+
     /// Adds a range; what is there already is joined with it. False if there is no room.
     pub fn insert(&mut self, range: Range) -> bool {
         if range.is_empty() {
@@ -166,6 +172,7 @@ mod tests {
                 let ok = if insert { ranges.insert(new) } else { ranges.remove(new) };
                 prop_assert!(ok);
                 model[new.start as usize..new.end as usize].fill(insert);
+                prop_assert_eq!(ranges.covers(new), insert || new.is_empty());
                 let list = ranges.list();
                 prop_assert!(list.iter().all(|r| !r.is_empty()));
                 prop_assert!(list.windows(2).all(|w| w[0].end < w[1].start));

@@ -26,6 +26,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |stage| boot(stage, 4),
     },
     Scenario {
+        name: "boot with five disks, for which SeaBIOS keeps memory where QEMU puts the archive",
+        debian: false,
+        play: many_disks,
+    },
+    Scenario {
         name: "image and memory stay within their limits",
         debian: false,
         play: limits,
@@ -66,6 +71,12 @@ pub(super) fn boot(stage: &Stage, cpus: u32) -> Result<()> {
     machine.cpus = cpus;
     let mut running = stage.boot(machine, &stage.archive()?)?;
     running.wait_prompt(HANG)?;
+    all_there(&mut running, cpus)?;
+    running.power_off()
+}
+
+/// Every domain runs, and `cpus` are counted.
+fn all_there(running: &mut Running, cpus: u32) -> Result<()> {
     let list = running.xl("xl list")?;
     for (number, name) in DOMAINS.iter().enumerate() {
         let columns = check::row(&list, name)?;
@@ -81,6 +92,25 @@ pub(super) fn boot(stage: &Stage, cpus: u32) -> Result<()> {
     if counted.trim_matches([' ', ':']) != cpus.to_string() {
         bail!("xl info does not count {cpus} CPUs:\n{info}");
     }
+    Ok(())
+}
+
+/// The archive's end is in no RAM of the memory map then: it moves.
+fn many_disks(stage: &Stage) -> Result<()> {
+    let mut machine = stage.machine();
+    for slot in 4..8 {
+        let disk = stage.folder().join(format!("disk-{slot}.img"));
+        std::fs::File::create(&disk)?.set_len(1 << 20)?;
+        let drive = format!("if=none,id=disk{slot},format=raw,file={}", disk.display());
+        let device = format!("virtio-blk-pci,addr={slot},drive=disk{slot},disable-legacy=on");
+        for word in ["-drive", &drive, "-device", &device] {
+            machine.extra.push(word.into());
+        }
+    }
+    let mut running = stage.boot(machine, &stage.archive()?)?;
+    running.wait_prompt(HANG)?;
+    check::contains(&running.transcript(), &["\"\" moves to 0x"])?;
+    all_there(&mut running, 2)?;
     running.power_off()
 }
 
