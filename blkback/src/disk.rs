@@ -1,5 +1,7 @@
 //! What the backend needs of a disk, whatever drives it.
 
+use crate::extents::Extents;
+
 /// A piece of memory for a transfer: contiguous for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -35,6 +37,13 @@ pub enum Command<'a> {
         /// How many, at most [`Discard::sectors`].
         count: u32,
     },
+    /// Makes the sectors zeros.
+    Zero {
+        /// First sector.
+        sector: u64,
+        /// How many, at most [`Limits::zeroes`].
+        count: u32,
+    },
 }
 
 /// A disk's size and abilities.
@@ -50,10 +59,23 @@ pub struct Limits {
     pub flush: bool,
     /// How it discards, if it can.
     pub discard: Option<Discard>,
+    /// Sectors that one [`Command::Zero`] may have, not zero; if it can do that.
+    pub zeroes: Option<u32>,
     /// Segments of one command, at least one.
     pub segments: usize,
     /// Bytes of one segment, at least a page.
     pub segment_bytes: u32,
+}
+
+impl Limits {
+    /// Can it do what a discard on a frontend's disk means?
+    #[must_use]
+    pub fn discards(&self, extents: &Extents) -> bool {
+        match extents.zeroes {
+            true => self.zeroes.is_some(),
+            false => self.discard.is_some(),
+        }
+    }
 }
 
 /// What a disk says about discarding.

@@ -42,6 +42,8 @@ pub struct Extents {
     pub read_only: bool,
     /// The frontend may give sectors back to the disk.
     pub discard: bool,
+    /// What it gives back becomes zeros.
+    pub zeroes: bool,
 }
 
 impl From<Extent> for Extents {
@@ -51,6 +53,7 @@ impl From<Extent> for Extents {
             sectors: extent.sectors,
             read_only: false,
             discard: true,
+            zeroes: false,
         }
     }
 }
@@ -99,6 +102,7 @@ impl Extents {
             sectors,
             read_only: false,
             discard: false,
+            zeroes: false,
         })
     }
 

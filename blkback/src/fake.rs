@@ -115,6 +115,7 @@ pub enum Kept {
     Write(u64, Vec<Segment>),
     Flush,
     Discard(u64, u32),
+    Zero(u64, u32),
 }
 
 /// A disk in memory; commands wait until the test lets them complete.
@@ -144,6 +145,10 @@ impl FakeDisk {
             Kept::Flush => return true,
             Kept::Discard(sector, count) => {
                 self.content[*sector as usize * 512..][..*count as usize * 512].fill(0xdd);
+                return true;
+            }
+            Kept::Zero(sector, count) => {
+                self.content[*sector as usize * 512..][..*count as usize * 512].fill(0);
                 return true;
             }
         };
@@ -180,6 +185,7 @@ impl Disk for FakeDisk {
             Command::Write { sector, segments } => Kept::Write(sector, segments.to_vec()),
             Command::Flush => Kept::Flush,
             Command::Discard { sector, count } => Kept::Discard(sector, count),
+            Command::Zero { sector, count } => Kept::Zero(sector, count),
         };
         if let Kept::Read(_, segments) | Kept::Write(_, segments) = &kept {
             assert!((1..=self.limits.segments).contains(&segments.len()));
@@ -256,6 +262,8 @@ pub struct Options {
     pub protocol: Protocol,
     pub persistent: bool,
     pub read_only: bool,
+    /// What is discarded becomes zeros.
+    pub zeroes: bool,
     pub room: usize,
 }
 
@@ -263,6 +271,7 @@ pub const DEFAULT: Options = Options {
     protocol: Protocol::X86_64,
     persistent: false,
     read_only: false,
+    zeroes: false,
     room: 64,
 };
 
@@ -278,6 +287,7 @@ impl World {
                 sectors: 64,
                 alignment: 1,
             }),
+            zeroes: Some(100),
             segments: 40,
             segment_bytes: 1 << 20,
         };
@@ -310,6 +320,7 @@ impl World {
         };
         let mut extents = Extents::from(extent);
         extents.read_only = options.read_only;
+        extents.zeroes = options.zeroes;
         let queues = vec![Queue {
             ring,
             port: bell.clone(),

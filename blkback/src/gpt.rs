@@ -5,6 +5,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use xen_abi::microhv::VOLUME_UNWIPED;
+
 use crate::extents::Extent;
 
 /// Bytes of the disk's logical blocks. Other sizes are not supported.
@@ -13,6 +15,8 @@ const BLOCK: usize = 512;
 const ENTRY: usize = 128;
 /// Bytes of a table that we read at most: 1,024 entries of the usual size (128 entries are usual).
 const MAX_TABLE: usize = 1024 * ENTRY;
+/// What `params` of sectors that are to be made zeros begin with; the volume's name follows. For Domain-0 only.
+pub const WIPE: &str = "/dev/wipe/";
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 /// Bytes of the header that the specification defines.
 const HEADER: usize = 92;
@@ -26,6 +30,8 @@ pub struct Partition {
     pub name: String,
     /// Where it is.
     pub extent: Extent,
+    /// Its sectors are still to be made zeros: it is no disk for anybody.
+    pub unwiped: bool,
 }
 
 /// Why a table cannot be used.
@@ -131,6 +137,7 @@ fn table(
             number: index as u32 + 1,
             name: name(&entry[56..ENTRY]),
             extent,
+            unwiped: entry[..16] == VOLUME_UNWIPED,
         })
     };
     Ok(table
@@ -176,26 +183,42 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Finds on `disk` what a backend's `params` key names: `/dev/gpt/NAME`, `/dev/vd0pN`, or `/dev/vd0`, the whole of the disk `vd0`.
+/// What a backend's `params` key leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A disk.
+    Disk(Extent),
+    /// Sectors that are still to be made zeros.
+    Unwiped(Extent),
+}
+
+/// Finds on `disk` what a backend's `params` key names: `/dev/gpt/NAME`, `/dev/vd0pN`, or `/dev/vd0`, the whole of the disk `vd0`;
+/// [`WIPE`] and a name for what is to be made zeros.
 #[must_use]
-pub fn find(params: &str, disk: &str, sectors: u64, partitions: &[Partition]) -> Option<Extent> {
-    let whole = Extent { start: 0, sectors };
-    if let Some(name) = params.strip_prefix("/dev/gpt/") {
-        return partitions
-            .iter()
-            .find(|partition| partition.name == name)
-            .map(|partition| partition.extent);
-    }
-    match params.strip_prefix("/dev/")?.strip_prefix(disk)? {
-        "" => Some(whole),
-        part => {
-            let number: u32 = part.strip_prefix('p')?.parse().ok()?;
-            partitions
-                .iter()
-                .find(|partition| partition.number == number)
-                .map(|partition| partition.extent)
+pub fn find(params: &str, disk: &str, sectors: u64, partitions: &[Partition]) -> Option<Found> {
+    let named = |name: &str, wanted: bool| {
+        let mut all = partitions.iter();
+        all.find(|partition| partition.name == name && partition.unwiped == wanted)
+    };
+    let partition = if let Some(name) = params.strip_prefix(WIPE) {
+        named(name, true)?
+    } else if let Some(name) = params.strip_prefix("/dev/gpt/") {
+        // What a volume is to grow by has its name.
+        named(name, false).or_else(|| named(name, true))?
+    } else {
+        match params.strip_prefix("/dev/")?.strip_prefix(disk)? {
+            "" => return Some(Found::Disk(Extent { start: 0, sectors })),
+            part => {
+                let number: u32 = part.strip_prefix('p')?.parse().ok()?;
+                let mut all = partitions.iter();
+                all.find(|partition| partition.number == number)?
+            }
         }
-    }
+    };
+    Some(match partition.unwiped {
+        true => Found::Unwiped(partition.extent),
+        false => Found::Disk(partition.extent),
+    })
 }
 
 #[cfg(test)]
@@ -234,6 +257,22 @@ pub(crate) mod tests {
         disk
     }
 
+    /// Changes the type of the partitions with these numbers.
+    pub(crate) fn set_unwiped(disk: &mut [u8], numbers: &[usize]) {
+        let sectors = disk.len() / BLOCK;
+        for (at, start) in [(1, 2), (sectors - 1, sectors - 33)] {
+            for number in numbers {
+                disk[start * BLOCK + (number - 1) * ENTRY..][..16].copy_from_slice(&VOLUME_UNWIPED);
+            }
+            let sum = crc32(&disk[start * BLOCK..][..128 * ENTRY]);
+            let header = &mut disk[at * BLOCK..][..BLOCK];
+            header[88..92].copy_from_slice(&sum.to_le_bytes());
+            header[16..20].fill(0);
+            let sum = crc32(&header[..92]);
+            header[16..20].copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+
     fn parse(disk: &[u8]) -> Result<Vec<Partition>, GptError> {
         partitions((disk.len() / BLOCK) as u64, |at, count| {
             disk.get(at as usize * BLOCK..)?
@@ -252,17 +291,18 @@ pub(crate) mod tests {
         };
         assert_eq!(
             find("/dev/gpt/debian-root", "vd0", 4096, &found),
-            Some(root)
-        );
-        assert_eq!(find("/dev/vd0p2", "vd0", 4096, &found), Some(root));
-        assert_eq!(
-            find("/dev/gpt/größer", "vd0", 4096, &found).map(|extent| extent.start),
-            Some(2248)
+            Some(Found::Disk(root))
         );
         assert_eq!(
-            find("/dev/vd0", "vd0", 4096, &found).map(|extent| extent.sectors),
-            Some(4096)
+            find("/dev/vd0p2", "vd0", 4096, &found),
+            Some(Found::Disk(root))
         );
+        let disk = |start, sectors| Some(Found::Disk(Extent { start, sectors }));
+        assert_eq!(
+            find("/dev/gpt/größer", "vd0", 4096, &found),
+            disk(2248, 100)
+        );
+        assert_eq!(find("/dev/vd0", "vd0", 4096, &found), disk(0, 4096));
         for nothing in [
             "/dev/gpt/",
             "/dev/gpt/debian",
@@ -272,11 +312,35 @@ pub(crate) mod tests {
             "/dev/md0",
             "/dev/vd00",
             "/dev/vd0x",
+            "/dev/wipe/debian-root",
             "debian-root",
             "",
         ] {
             assert_eq!(find(nothing, "vd0", 4096, &found), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn what_is_not_wiped_is_told_apart_by_its_type() {
+        let mut disk = disk(4096, &["data", "new", "data"]);
+        assert!(parse(&disk).unwrap().iter().all(|found| !found.unwiped));
+        set_unwiped(&mut disk, &[2, 3]);
+        let found = parse(&disk).unwrap();
+        let find = |params: &str| find(params, "vd0", 4096, &found);
+        let extent = |start| Extent {
+            start,
+            sectors: 100,
+        };
+        for (params, place) in [
+            ("/dev/gpt/data", Found::Disk(extent(2048))),
+            ("/dev/wipe/data", Found::Unwiped(extent(2248))),
+            ("/dev/vd0p3", Found::Unwiped(extent(2248))),
+            ("/dev/gpt/new", Found::Unwiped(extent(2148))),
+            ("/dev/wipe/new", Found::Unwiped(extent(2148))),
+        ] {
+            assert_eq!(find(params), Some(place), "{params}");
+        }
+        assert_eq!(find("/dev/wipe/"), None);
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl Disk for MemoryDisk {
             read_only: false,
             flush: false,
             discard: None,
+            zeroes: None,
             segments: usize::MAX,
             segment_bytes: 1 << 20,
         }
@@ -87,7 +88,7 @@ impl Disk for MemoryDisk {
             Command::Read { sector, segments } => self.transfer(sector, segments, false),
             Command::Write { sector, segments } => self.transfer(sector, segments, true),
             Command::Flush => true,
-            Command::Discard { .. } => false,
+            Command::Discard { .. } | Command::Zero { .. } => false,
         };
         self.completed.push_back(Completion { tag, ok });
         Ok(())

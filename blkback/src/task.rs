@@ -36,6 +36,8 @@ pub enum Work {
         sector: u64,
         /// Sectors.
         count: u64,
+        /// They become zeros.
+        zeroes: bool,
     },
 }
 
@@ -124,6 +126,7 @@ impl<P> Task<P> {
         let work = Work::Discard {
             sector: 0,
             count: 0,
+            zeroes: false,
         };
         Self {
             status,
@@ -219,17 +222,24 @@ impl<P> Task<P> {
                 let bytes: u64 = segments.iter().map(|segment| u64::from(segment.len)).sum();
                 *sector += bytes / BLKIF_SECTOR_SIZE as u64;
             },
-            Work::Discard { sector, count } => {
-                let most = limits.discard.map_or(1, |discard| discard.sectors.max(1));
+            Work::Discard {
+                sector,
+                count,
+                zeroes,
+            } => {
+                let most = match zeroes {
+                    true => limits.zeroes,
+                    false => limits.discard.map(|discard| discard.sectors),
+                };
+                let most = most.unwrap_or(1).max(1);
                 while self.submitted < *count {
                     let now = (*count - self.submitted).min(u64::from(most));
-                    disk.submit(
-                        Command::Discard {
-                            sector: *sector + self.submitted,
-                            count: now as u32,
-                        },
-                        tag,
-                    )?;
+                    let (sector, count) = (*sector + self.submitted, now as u32);
+                    let command = match zeroes {
+                        true => Command::Zero { sector, count },
+                        false => Command::Discard { sector, count },
+                    };
+                    disk.submit(command, tag)?;
                     self.outstanding += 1;
                     self.submitted += now;
                 }

@@ -295,6 +295,35 @@ fn discards_come_in_pieces_that_the_disk_takes() {
     }
 }
 
+#[test]
+fn sectors_to_be_wiped_become_zeros_in_pieces_that_the_disk_takes() {
+    let mut world = World::new(Options {
+        zeroes: true,
+        ..DEFAULT
+    });
+    let before = world.content(0, 110);
+    discard(&mut world, 1, 10, 150, 0);
+    world.finish();
+    assert_eq!(world.answers(), [(1, BLKIF_OP_DISCARD, OK)]);
+    assert_eq!(
+        world.engine.disk().log,
+        [Kept::Zero(110, 100), Kept::Zero(210, 50)]
+    );
+    assert_eq!(world.content(110, 150), vec![0; 150 * 512]);
+    assert_eq!(world.content(0, 110), before);
+    assert_ne!(world.content(260, 1), vec![0; 512]);
+    // Forgetting is not enough.
+    let mut limits = world.engine.disk().limits;
+    limits.zeroes = None;
+    world.engine.set_limits(limits);
+    discard(&mut world, 2, 0, 8, 0);
+    world.finish();
+    assert_eq!(
+        world.answers(),
+        [(2, BLKIF_OP_DISCARD, BLKIF_RSP_EOPNOTSUPP)]
+    );
+}
+
 fn discard(world: &mut World, id: u64, sector_number: u64, nr_sectors: u64, flag: u8) {
     let operation = BLKIF_OP_DISCARD;
     match world.front {

@@ -26,6 +26,7 @@ bitflags! {
         const FLUSH = 1 << 9;
         const TOPOLOGY = 1 << 10;
         const DISCARD = 1 << 13;
+        const WRITE_ZEROES = 1 << 14;
         const INDIRECT_DESC = feature::INDIRECT_DESC;
         const VERSION_1 = feature::VERSION_1;
     }
@@ -40,6 +41,8 @@ mod config {
     pub const PHYSICAL_BLOCK_EXPONENT: usize = 24;
     pub const MAX_DISCARD_SECTORS: usize = 36;
     pub const DISCARD_ALIGNMENT: usize = 44;
+    pub const MAX_WRITE_ZEROES_SECTORS: usize = 48;
+    pub const WRITE_ZEROES_MAY_UNMAP: usize = 56;
 }
 
 /// Request types (5.2.6).
@@ -48,6 +51,7 @@ mod request {
     pub const OUT: u32 = 1;
     pub const FLUSH: u32 = 4;
     pub const DISCARD: u32 = 11;
+    pub const WRITE_ZEROES: u32 = 13;
 }
 
 /// Descriptors of the queue. Every device has as many: QEMU's have 256, the specification's example 128.
@@ -99,6 +103,9 @@ struct Header {
     sector: u64,
 }
 
+/// In [`Range::flags`]: the device need not keep room for the zeros.
+const UNMAP: u32 = 1;
+
 /// `struct virtio_blk_discard_write_zeroes`.
 #[derive(IntoBytes, Immutable)]
 #[repr(C)]
@@ -125,6 +132,8 @@ pub struct VirtioDisk<T: Transport> {
     /// By the queue's token.
     pending: [Option<Pending>; QUEUE_SIZE],
     limits: Limits,
+    /// [`Range::flags`] of zeros.
+    zero_flags: u32,
     /// For building requests, so that no request needs the heap.
     buffers: Vec<Buffer>,
 }
@@ -177,12 +186,20 @@ impl<T: Transport> VirtioDisk<T> {
             }),
             false => None,
         };
+        let (mut zeroes, mut zero_flags) = (None, 0);
+        if has(Features::WRITE_ZEROES) {
+            zeroes = Some((number(config::MAX_WRITE_ZEROES_SECTORS)? as u32).max(1));
+            if device.read_config_space::<u8>(config::WRITE_ZEROES_MAY_UNMAP)? == 1 {
+                zero_flags = UNMAP;
+            }
+        }
         let limits = Limits {
             sectors,
             physical_sector_size: block.checked_shl(exponent).unwrap_or(block).max(block),
             read_only: has(Features::RO),
             flush: has(Features::FLUSH),
             discard,
+            zeroes,
             segments,
             segment_bytes,
         };
@@ -195,6 +212,7 @@ impl<T: Transport> VirtioDisk<T> {
             free: (0..QUEUE_SIZE).rev().collect(),
             pending: [None; QUEUE_SIZE],
             limits,
+            zero_flags,
             buffers: Vec::with_capacity(QUEUE_SIZE),
         })
     }
@@ -260,6 +278,32 @@ impl<T: Transport> VirtioDisk<T> {
     }
 }
 
+impl<T: Transport> VirtioDisk<T> {
+    /// Queues a request about a range of sectors, with no data.
+    fn queue_range(
+        &mut self,
+        slot: usize,
+        kind: u32,
+        (sector, sectors): (u64, u32),
+        flags: u32,
+    ) -> Result<u16, Full> {
+        let range = Range {
+            sector,
+            sectors,
+            flags,
+        };
+        // The slot is inside the memory.
+        let _ = self.memory.memory().write(slot * SLOT + RANGE, &range);
+        let Buffer { gpa, len } = self.part(slot, RANGE, size_of::<Range>() as u32);
+        let header = Header {
+            kind,
+            reserved: 0,
+            sector: 0,
+        };
+        self.queue(slot, &header, &[Segment { gpa, len }], true)
+    }
+}
+
 impl<T: Transport> Disk for VirtioDisk<T> {
     fn limits(&self) -> Limits {
         self.limits
@@ -281,19 +325,11 @@ impl<T: Transport> Disk for VirtioDisk<T> {
             }
             Command::Flush => self.queue(slot, &header(request::FLUSH, 0), &[], true),
             Command::Discard { sector, count } => {
-                let range = Range {
-                    sector,
-                    sectors: count,
-                    flags: 0,
-                };
-                // The slot is inside the memory.
-                let _ = self.memory.memory().write(slot * SLOT + RANGE, &range);
-                let range = self.part(slot, RANGE, size_of::<Range>() as u32);
-                let segment = Segment {
-                    gpa: range.gpa,
-                    len: range.len,
-                };
-                self.queue(slot, &header(request::DISCARD, 0), &[segment], true)
+                self.queue_range(slot, request::DISCARD, (sector, count), 0)
+            }
+            Command::Zero { sector, count } => {
+                let flags = self.zero_flags;
+                self.queue_range(slot, request::WRITE_ZEROES, (sector, count), flags)
             }
         };
         match token {

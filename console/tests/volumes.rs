@@ -1,202 +1,20 @@
-//! Volumes: the partition table on a disk that may lose power at any moment, and the commands for it.
+//! Volumes: the partition table on a disk that may lose power at any moment.
 
-mod machine;
-mod typing;
+mod gpt_disk;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::rc::Rc;
-
-use console::app::App;
-use console::archive::Archive;
-use console::host::{Disk, DiskError};
-use console::partitions::{ALIGNMENT, Opened, Table, TableError, WINDOW, open, size, store};
+use console::partitions::{ALIGNMENT, Table, TableError, WINDOW, size, store};
+use gpt_disk::{SECTORS, Window, table, usual};
 use gpt_disk_types::Guid;
-use gptman::{GPT, GPTPartitionEntry};
-use machine::Pretend;
+use gptman::GPT;
 use proptest::prelude::*;
-use typing::{CFG, archive, type_line};
 
-/// 64 MiB.
-const SECTORS: u64 = 131_072;
 const UNIQUE: Guid = Guid::from_bytes([7; 16]);
 
-/// What reached the disk: groups of writes, each ended by a flush.
-type Journal = Vec<Vec<(u64, Vec<u8>)>>;
-
-/// A disk of which only the sectors that were written are kept.
-#[derive(Clone, Default, PartialEq)]
-struct Sparse {
-    sectors: u64,
-    written: BTreeMap<u64, Vec<u8>>,
-    position: u64,
-}
-
-impl Sparse {
-    fn sector(&self, sector: u64) -> Vec<u8> {
-        let written = self.written.get(&sector);
-        written.cloned().unwrap_or_else(|| vec![0; 512])
+/// Everything that is to be wiped is.
+fn wipe(table: &mut Table) {
+    while let Some(place) = table.unwiped() {
+        table.wiped(&place).unwrap();
     }
-
-    /// Changes the byte at `at`.
-    fn change(&mut self, at: u64, how: impl FnOnce(u8) -> u8) {
-        let mut sector = self.sector(at / 512);
-        let byte = &mut sector[(at % 512) as usize];
-        *byte = how(*byte);
-        self.written.insert(at / 512, sector);
-    }
-}
-
-impl Read for Sparse {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        for byte in into.iter_mut() {
-            *byte = self.sector(self.position / 512)[(self.position % 512) as usize];
-            self.position += 1;
-        }
-        Ok(into.len())
-    }
-}
-
-impl Write for Sparse {
-    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
-        for &byte in from {
-            self.change(self.position, |_| byte);
-            self.position += 1;
-        }
-        Ok(from.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Sparse {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.position = match to {
-            SeekFrom::Start(place) => place,
-            SeekFrom::Current(by) => self.position.strict_add_signed(by),
-            SeekFrom::End(by) => (self.sectors * 512).strict_add_signed(by),
-        };
-        Ok(self.position)
-    }
-}
-
-/// A disk, seen through the window on its table.
-#[derive(Clone)]
-struct Window {
-    image: Rc<RefCell<Sparse>>,
-    journal: Rc<RefCell<Journal>>,
-}
-
-impl Window {
-    /// A disk with `partitions`: type, first sector, sectors, name.
-    fn new(partitions: &[(u8, u64, u64, &str)]) -> Self {
-        let mut image = Sparse {
-            sectors: SECTORS,
-            ..Sparse::default()
-        };
-        let mut gpt = GPT::new_from(&mut image, 512, [0xd1; 16]).unwrap();
-        for (index, (kind, first, sectors, name)) in (1..).zip(partitions) {
-            gpt[index] = GPTPartitionEntry {
-                partition_type_guid: match kind {
-                    b'e' => *b"\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b",
-                    b'b' => *b"Hah!IdontNeedEFI",
-                    _ => *b"\xaf\x3d\xc6\x0f\x83\x84\x72\x47\x8e\x79\x3d\x69\xd8\x47\x7d\xe4",
-                },
-                unique_partition_guid: [index as u8; 16],
-                starting_lba: *first,
-                ending_lba: first + sectors - 1,
-                attribute_bits: 4,
-                partition_name: (*name).into(),
-            };
-        }
-        gpt.write_into(&mut image).unwrap();
-        Self::over(image)
-    }
-
-    fn over(image: Sparse) -> Self {
-        Self {
-            image: Rc::new(RefCell::new(image)),
-            journal: Rc::new(RefCell::new(vec![vec![]])),
-        }
-    }
-
-    /// Where on the disk a sector of the window is.
-    fn at(&self, sector: u64) -> u64 {
-        assert!(sector < WINDOW);
-        match sector {
-            0..33 => sector + 1,
-            _ => self.image.borrow().sectors - WINDOW + sector,
-        }
-    }
-
-    fn open(&self) -> Result<Opened, TableError> {
-        let sectors = self.image.borrow().sectors;
-        open(&mut self.clone(), sectors)
-    }
-
-    /// Names, first sectors and sectors, as another implementation reads them from one copy.
-    fn copy(&self, primary: bool) -> Option<Vec<(String, u64, u64)>> {
-        let mut image = self.image.borrow().clone();
-        let other = if primary { image.sectors - 1 } else { 1 };
-        image.written.remove(&other);
-        let gpt = GPT::find_from(&mut image).ok()?;
-        let used = gpt.iter().filter(|(_, entry)| entry.is_used());
-        Some(
-            used.map(|(_, entry)| {
-                (
-                    entry.partition_name.as_str().to_string(),
-                    entry.starting_lba,
-                    entry.size().unwrap(),
-                )
-            })
-            .collect(),
-        )
-    }
-}
-
-impl Disk for Window {
-    fn read(&mut self, sector: u64, into: &mut [u8]) -> Result<(), DiskError> {
-        for (sector, into) in (sector..).zip(into.chunks_mut(512)) {
-            let at = self.at(sector);
-            into.copy_from_slice(&self.image.borrow().sector(at));
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, writes: &[(u64, &[u8])]) -> Result<(), DiskError> {
-        for (sector, bytes) in writes {
-            for (sector, bytes) in (*sector..).zip(bytes.chunks(512)) {
-                let at = self.at(sector);
-                let written = &mut self.image.borrow_mut().written;
-                written.insert(at, bytes.to_vec());
-                let mut journal = self.journal.borrow_mut();
-                journal.last_mut().unwrap().push((at, bytes.to_vec()));
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), DiskError> {
-        self.journal.borrow_mut().push(vec![]);
-        Ok(())
-    }
-}
-
-fn usual() -> Window {
-    Window::new(&[
-        (b'b', 34, 2014, "bios"),
-        (b'e', 2048, 4096, "microhv"),
-        (b'l', 6144, 10_000, "debian-root"),
-    ])
-}
-
-fn table(window: &Window) -> Table {
-    let opened = window.open().unwrap();
-    assert_eq!(opened.mended, None);
-    opened.table
 }
 
 #[test]
@@ -207,6 +25,7 @@ fn volumes_are_made_grow_and_go() {
     assert_eq!(changed.free(), [(16_384, SECTORS - 2048 - 16_384)]);
     changed.create("data", 20 * ALIGNMENT, UNIQUE).unwrap();
     changed.create("more", ALIGNMENT, UNIQUE).unwrap();
+    wipe(&mut changed);
     store(&mut window.clone(), &changed).unwrap();
     let wanted = [
         ("bios", 34, 2014),
@@ -229,24 +48,78 @@ fn volumes_are_made_grow_and_go() {
 
     let mut changed = table(&window);
     assert_eq!(
-        changed.resize("data", 21 * ALIGNMENT, false),
+        changed.resize("data", 21 * ALIGNMENT, false, UNIQUE),
         Err(TableError::NoSpace(20 * ALIGNMENT))
     );
     assert_eq!(
-        changed.resize("data", 19 * ALIGNMENT, false),
+        changed.resize("data", 19 * ALIGNMENT, false, UNIQUE),
         Err(TableError::Shrinks)
     );
     changed.destroy("more").unwrap();
-    changed.resize("data", 21 * ALIGNMENT, false).unwrap();
     changed
-        .resize("debian-root", 5 * ALIGNMENT, false)
+        .resize("data", 21 * ALIGNMENT, false, UNIQUE)
+        .unwrap();
+    wipe(&mut changed);
+    changed
+        .resize("debian-root", 5 * ALIGNMENT, false, UNIQUE)
         .unwrap_err();
-    changed.resize("data", 3 * ALIGNMENT, true).unwrap();
+    changed.resize("data", 3 * ALIGNMENT, true, UNIQUE).unwrap();
     let last = changed.partitions().pop().unwrap();
     assert_eq!(
         (last.name.as_str(), last.first, last.sectors),
         ("data", 16_384, 6144)
     );
+}
+
+#[test]
+fn what_is_not_wiped_is_no_volume() {
+    let window = usual();
+    let mut changed = table(&window);
+    changed.create("data", 2 * ALIGNMENT, UNIQUE).unwrap();
+    let new = changed.unwiped().unwrap();
+    assert_eq!(
+        (new.name.as_str(), new.first, new.sectors),
+        ("data", 16_384, 4096)
+    );
+    assert_eq!(changed.volume("data"), Err(TableError::Unwiped));
+    let again = changed.create("data", ALIGNMENT, UNIQUE);
+    assert_eq!(again, Err(TableError::Exists));
+    let grown = changed.resize("data", 3 * ALIGNMENT, true, UNIQUE);
+    assert_eq!(grown, Err(TableError::Unwiped));
+    changed.wiped(&new).unwrap();
+    assert_eq!(changed.wiped(&new), Err(TableError::Missing));
+    let old = changed.volume("data").unwrap();
+    assert_eq!(changed.unwiped(), None);
+    // What it grows by is not its own yet.
+    changed
+        .resize("data", 5 * ALIGNMENT, false, UNIQUE)
+        .unwrap();
+    store(&mut window.clone(), &changed).unwrap();
+    let mut changed = table(&window);
+    assert_eq!(changed.volume("data").as_ref(), Ok(&old));
+    let more = changed.unwiped().unwrap();
+    assert_eq!(
+        (more.name.as_str(), more.first, more.sectors),
+        ("data", 20_480, 6144)
+    );
+    for sectors in [ALIGNMENT, 8 * ALIGNMENT] {
+        let resized = changed.resize("data", sectors, true, UNIQUE);
+        assert_eq!(resized, Err(TableError::Unwiped));
+    }
+    changed.wiped(&more).unwrap();
+    assert_eq!(changed.volume("data").unwrap().sectors, 10_240);
+    assert_eq!(changed.unwiped(), None);
+    // It goes with what it was to grow by.
+    changed
+        .resize("data", 6 * ALIGNMENT, false, UNIQUE)
+        .unwrap();
+    changed.create("other", ALIGNMENT, UNIQUE).unwrap();
+    changed.destroy("data").unwrap();
+    let left: Vec<_> = changed.partitions().into_iter().skip(3).collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].name.as_str(), left[0].unwiped), ("other", true));
+    changed.destroy("other").unwrap();
+    assert_eq!(changed, table(&usual()));
 }
 
 #[test]
@@ -265,7 +138,7 @@ fn what_is_wrong_is_named() {
     for name in ["bios", "microhv"] {
         assert!(matches!(table.destroy(name), Err(TableError::Protected(_))));
         assert!(matches!(
-            table.resize(name, ALIGNMENT, true),
+            table.resize(name, ALIGNMENT, true, UNIQUE),
             Err(TableError::Protected(_))
         ));
     }
@@ -405,7 +278,7 @@ proptest! {
     /// Whatever is done: partitions keep apart, within the disk, and both copies say the same.
     #[test]
     fn volumes_keep_apart(
-        steps in prop::collection::vec((0..4u8, 0..6u8, 1..20u64), 1..40),
+        steps in prop::collection::vec((0..5u8, 0..6u8, 1..20u64), 1..40),
     ) {
         let window = usual();
         for (what, name, size) in steps {
@@ -414,7 +287,8 @@ proptest! {
             let sectors = size * ALIGNMENT;
             let _ = match what {
                 0 | 1 => changed.create(&name, sectors, UNIQUE),
-                2 => changed.resize(&name, sectors, size % 2 == 0),
+                2 => changed.resize(&name, sectors, size % 2 == 0, UNIQUE),
+                3 => changed.unwiped().map_or(Ok(()), |place| changed.wiped(&place)),
                 _ => changed.destroy(&name),
             };
             store(&mut window.clone(), &changed).unwrap();
@@ -442,114 +316,4 @@ proptest! {
             prop_assert_eq!(window.copy(true), window.copy(false));
         }
     }
-}
-
-#[test]
-fn the_operators_commands() {
-    let archive = archive(CFG);
-    let window = usual();
-    let mut host = Pretend::new();
-    host.whole = SECTORS;
-    let mut app = App::new(host, Archive::new(&archive), "prompt_status");
-    app.start();
-    app.host.seen();
-    let (said, status) = type_line(&mut app, "volume list");
-    assert!(said.starts_with("cannot list volumes: "), "{said}");
-    assert_eq!(status, 1);
-    app.host.disks.push_back((Box::new(window.clone()), WINDOW));
-    assert_eq!(
-        type_line(&mut app, "volume create -V 20M data"),
-        (String::new(), 0)
-    );
-    assert_eq!(type_line(&mut app, "xl create /etc/xen/debian.cfg").1, 0);
-    let (said, status) = type_line(&mut app, "xl volume list");
-    assert_eq!(
-        (said.as_str(), status),
-        (
-            "NAME                                     SIZE  USED BY\n\
-             bios                                       0M  (GRUB's BIOS boot partition)\n\
-             microhv                                    2M  (Domain-0's files)\n\
-             debian-root                                4M  debian\n\
-             data                                      20M  -\n\
-             35M free, 35M in one piece",
-            0
-        )
-    );
-    let attach = "xl block-attach debian /dev/vd0p04,raw,xvdb,rw";
-    assert_eq!(type_line(&mut app, attach).1, 0);
-    for (line, text, code) in [
-        (
-            "volume create -V 20M data",
-            "cannot create 'data': volume already exists",
-            1,
-        ),
-        (
-            "volume create -V 20G big",
-            "cannot create 'big': out of space: there is room for 35 MiB",
-            1,
-        ),
-        (
-            "volume create -V much big",
-            "cannot create 'big': invalid size: a number with K, M, G or T behind it",
-            1,
-        ),
-        (
-            "volume destroy data",
-            "cannot destroy 'data': volume is busy: debian has it",
-            1,
-        ),
-        (
-            "volume resize -V 1M -f debian-root",
-            "cannot resize 'debian-root': volume is busy: debian has it",
-            1,
-        ),
-        (
-            "volume destroy microhv",
-            "cannot destroy 'microhv': it is no volume, but Domain-0's files",
-            1,
-        ),
-        (
-            "volume destroy bios",
-            "cannot destroy 'bios': it is no volume, but GRUB's BIOS boot partition",
-            1,
-        ),
-        (
-            "volume destroy nothing",
-            "cannot destroy 'nothing': volume does not exist",
-            1,
-        ),
-    ] {
-        let (said, status) = type_line(&mut app, line);
-        assert_eq!((said.as_str(), status), (text, code), "{line}");
-    }
-    for line in [
-        "volume create data",
-        "volume destroy -V 1G data",
-        "volume frob",
-        "volume list data",
-    ] {
-        let (said, status) = type_line(&mut app, line);
-        assert!(
-            said.starts_with("usage: volume create -V SIZE NAME"),
-            "{said}"
-        );
-        assert_eq!(status, 2, "{line}");
-    }
-    assert_eq!(type_line(&mut app, "xl block-detach debian xvdb").1, 0);
-    assert_eq!(
-        type_line(&mut app, "volume resize -V 21M data"),
-        (String::new(), 0)
-    );
-    assert_eq!(
-        type_line(&mut app, "volume destroy data"),
-        (String::new(), 0)
-    );
-    // A torn copy is mended, which is said.
-    window.image.borrow_mut().change(512 + 16, |byte| byte ^ 1);
-    let (said, _) = type_line(&mut app, "volume list");
-    assert!(
-        said.starts_with("the primary partition table was damaged: it was made anew"),
-        "{said}"
-    );
-    assert_eq!(window.copy(true), window.copy(false));
 }

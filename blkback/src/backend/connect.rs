@@ -61,7 +61,7 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         ]);
         if let Some(discard) = limits
             .discard
-            .filter(|_| discard_allowed && extents.discard && !extents.read_only)
+            .filter(|_| discard_allowed && extents.discard && !extents.zeroes && !extents.read_only)
         {
             let granularity = u64::from(discard.alignment) * BLKIF_SECTOR_SIZE as u64;
             features.push(("feature-discard", 1));
@@ -71,6 +71,9 @@ impl<D: Disk, P: Platform> Backends<D, P> {
                 extents.start() * BLKIF_SECTOR_SIZE as u64 % granularity,
             ));
             features.push(("discard-secure", 0));
+        }
+        if extents.zeroes && limits.zeroes.is_some() {
+            features.push(("discard-zeroes", 1));
         }
         for (name, value) in features {
             store.write_number(&key(name), value)?;

@@ -9,6 +9,7 @@ use xen_abi::DomId;
 use super::{Backends, Failure, Platform};
 use crate::disk::Disk;
 use crate::extents::{Extent, Extents, MAX_EXTENTS};
+use crate::gpt::{Found, WIPE};
 
 /// `params` of the disk that is the partition table: both copies, and nothing else. For Domain-0 only.
 const TABLE: &str = "/dev/gpt";
@@ -52,15 +53,18 @@ impl<D: Disk, P: Platform> Backends<D, P> {
             unit.read_table();
         }
         let Ok(volume) = store.read_string(&key("extents-of")) else {
-            let (unit, extent) = self.on_disk(params)?;
+            let wipe = params.starts_with(WIPE) && dom == 0;
+            let (unit, extent) = self.on_disk(params, wipe)?;
+            let mut extents = Extents::from(extent);
+            extents.zeroes = wipe;
             return Ok(Place {
                 unit,
-                extents: extent.into(),
+                extents,
                 file: false,
             });
         };
         // A file: Domain-0, which knows the file system, says where it is.
-        let (unit, within) = self.on_disk(&volume)?;
+        let (unit, within) = self.on_disk(&volume, false)?;
         let mut lists = Vec::new();
         while let Ok(list) = store.read_string(&key(&format!("extents/{}", lists.len()))) {
             lists.push(list);
@@ -77,12 +81,17 @@ impl<D: Disk, P: Platform> Backends<D, P> {
         })
     }
 
-    /// The first disk that has `name`.
-    fn on_disk(&self, name: &str) -> Result<(usize, Extent), Failure> {
+    /// The first disk that has `name`; what is not wiped only to `wipe` it.
+    fn on_disk(&self, name: &str, wipe: bool) -> Result<(usize, Extent), Failure> {
         let units = self.units.iter().enumerate();
         let mut found = units.filter_map(|(index, unit)| Some((index, unit.find(name)?)));
-        found
-            .next()
-            .ok_or_else(|| Failure(format!("there is no disk {name:?}")))
+        match found.next() {
+            Some((unit, Found::Disk(extent))) => Ok((unit, extent)),
+            Some((unit, Found::Unwiped(extent))) if wipe => Ok((unit, extent)),
+            Some(_) => Err(Failure(format!(
+                "{name:?} is not wiped yet and may hold what was there before (\"volume list\" goes on with it)"
+            ))),
+            None => Err(Failure(format!("there is no disk {name:?}"))),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::Platform;
 use crate::disk::{Disk, Limits, Segment};
 use crate::engine::Engine;
 use crate::extents::{Extent, Extents};
-use crate::gpt::{self, GptError, Partition};
+use crate::gpt::{self, Found, GptError, Partition};
 
 /// Sectors of a copy of the table: 128 entries and the header.
 const COPY: u64 = 33;
@@ -48,7 +48,7 @@ impl<D: Disk, P: Platform> Unit<D, P> {
     }
 
     /// Where on it a backend's `params` are, if it has them.
-    pub(super) fn find(&self, params: &str) -> Option<Extent> {
+    pub(super) fn find(&self, params: &str) -> Option<Found> {
         gpt::find(params, &self.name, self.limits.sectors, &self.partitions)
     }
 

@@ -84,6 +84,7 @@ impl Play {
                 sectors: 64,
                 alignment: 8,
             }),
+            zeroes: Some(64),
             segments: 40,
             segment_bytes: 4096,
         };
@@ -110,6 +111,7 @@ impl Play {
             number: 1,
             name: "debian-root".into(),
             extent,
+            unwiped: false,
         }];
         let store = FakeStore::default();
         let mut client = store.client();
@@ -157,6 +159,24 @@ impl Play {
             self.store.set(&format!("{BACK}/{key}"), value);
         }
         self.run();
+    }
+
+    /// What Domain-0 writes for a new disk of another domain, or of its own; gives the backend's half.
+    fn also(&mut self, dom: DomId, params: &str, mode: &str) -> String {
+        let front = format!("/local/domain/{dom}/device/vbd/51728");
+        let back = format!("/local/domain/3/backend/vbd/{dom}/51728");
+        self.store.set(&format!("{front}/state"), 1);
+        for (key, value) in [
+            ("frontend", front.as_str()),
+            ("frontend-id", &dom.to_string()),
+            ("params", params),
+            ("mode", mode),
+            ("state", "1"),
+        ] {
+            self.store.set(&format!("{back}/{key}"), value);
+        }
+        self.run();
+        back
     }
 
     /// What the frontend writes when it has a ring.

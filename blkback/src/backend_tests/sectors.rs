@@ -7,22 +7,8 @@ fn sectors_that_another_writes_are_refused_unless_the_operator_says_so() {
     let error = |first: &str, second: (&str, &str)| {
         let mut play = Play::new();
         play.create("/dev/gpt/debian-root", first);
-        play.store.set("/local/domain/6/device/vbd/51728/state", 1);
-        for (key, value) in [
-            ("frontend", "/local/domain/6/device/vbd/51728"),
-            ("frontend-id", "6"),
-            ("params", second.0),
-            ("mode", second.1),
-            ("state", "1"),
-        ] {
-            play.store
-                .set(&format!("/local/domain/3/backend/vbd/6/51728/{key}"), value);
-        }
-        play.run();
-        let back = |key| {
-            play.store
-                .get(&format!("/local/domain/3/backend/vbd/6/51728/{key}"))
-        };
+        let path = play.also(6, second.0, second.1);
+        let back = |key| play.store.get(&format!("{path}/{key}"));
         (back("state").unwrap(), back("hotplug-error"))
     };
     let taken = "Device /dev/vd0p1 is mounted in a guest domain (5), and so cannot be mounted now.";
@@ -50,17 +36,7 @@ fn sectors_that_another_writes_are_refused_unless_the_operator_says_so() {
 fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
     let mut play = Play::new();
     // As Domain-0 has its own disk, before.
-    for (key, value) in [
-        ("frontend", "/local/domain/0/device/vbd/51712"),
-        ("frontend-id", "0"),
-        ("params", "/dev/gpt/debian-root"),
-        ("mode", "w"),
-        ("state", "1"),
-    ] {
-        let path = format!("/local/domain/3/backend/vbd/0/51712/{key}");
-        play.store.set(&path, value);
-    }
-    play.run();
+    play.also(0, "/dev/gpt/debian-root", "w");
     for (sector, bytes) in play.backends.units()[0]
         .engine
         .disk()
@@ -156,22 +132,50 @@ fn the_table_itself_is_domain_0s() {
     let mut play = Play::new();
     play.create("/dev/gpt", "w");
     assert_eq!(play.state(), "6");
-    let back = "/local/domain/3/backend/vbd/0/51728";
-    play.store.set("/local/domain/0/device/vbd/51728/state", 1);
-    for (key, value) in [
-        ("frontend", "/local/domain/0/device/vbd/51728"),
-        ("frontend-id", "0"),
-        ("params", "/dev/gpt"),
-        ("mode", "w"),
-        ("state", "1"),
-    ] {
-        play.store.set(&format!("{back}/{key}"), value);
-    }
-    play.run();
+    let back = play.also(0, "/dev/gpt", "w");
     let get = |key: &str| play.store.get(&format!("{back}/{key}"));
     assert_eq!(get("state").as_deref(), Some("2"));
     assert_eq!(get("disk-sectors").as_deref(), Some("4096"));
     assert_eq!(get("feature-discard"), None);
+}
+
+/// It may hold what was another guest's.
+#[test]
+fn what_is_not_wiped_is_for_domain_0_to_wipe_and_for_nobody_else() {
+    let mut play = Play::new();
+    let mut content = crate::gpt::tests::disk(4096, &["data", "data", "new"]);
+    crate::gpt::tests::set_unwiped(&mut content, &[2, 3]);
+    play.backends.units()[0].engine.disk().content = content;
+    for (name, state) in [
+        ("/dev/gpt/new", "6"),
+        ("/dev/vd0p2", "6"),
+        ("/dev/vd0p3", "6"),
+        ("/dev/wipe/new", "6"),
+        ("/dev/wipe/data", "6"),
+        ("/dev/gpt/data", "2"),
+    ] {
+        play.create(name, "w");
+        assert_eq!(play.state(), state, "{name}");
+        let error = play.back("hotplug-error").unwrap_or_default();
+        assert_eq!(error.contains("is not wiped yet"), state == "6", "{error}");
+        play.store.remove(BACK);
+        play.run();
+    }
+    for (name, state) in [
+        ("/dev/wipe/new", "2"),
+        ("/dev/gpt/new", "6"),
+        ("/dev/wipe/other", "6"),
+    ] {
+        let back = play.also(0, name, "w");
+        let get = |key: &str| play.store.get(&format!("{back}/{key}"));
+        assert_eq!(get("state").as_deref(), Some(state), "{name}");
+        // What forgets need not leave zeros.
+        assert_eq!(get("feature-discard"), None, "{name}");
+        let zeroes = get("discard-zeroes");
+        assert_eq!(zeroes.as_deref(), (state == "2").then_some("1"), "{name}");
+        play.store.remove(&back);
+        play.run();
+    }
 }
 
 #[test]
@@ -179,17 +183,7 @@ fn each_disk_has_its_own_names_and_sectors() {
     let mut play = Play::with(&["vd0", "md0"]);
     play.backends.units()[1].engine.disk().content = crate::gpt::tests::disk(4096, &["data"]);
     // Somebody has the same sectors of the other disk, to write.
-    for (key, value) in [
-        ("frontend", "/local/domain/0/device/vbd/51712"),
-        ("frontend-id", "0"),
-        ("params", "/dev/vd0"),
-        ("mode", "w"),
-        ("state", "1"),
-    ] {
-        let path = format!("/local/domain/3/backend/vbd/0/51712/{key}");
-        play.store.set(&path, value);
-    }
-    play.run();
+    play.also(0, "/dev/vd0", "w");
     for name in ["/dev/md1", "/dev/vd0p2", "/dev/md0p2", "/dev/gpt/nothing"] {
         play.create(name, "w");
         assert_eq!(play.state(), "6", "{name}");

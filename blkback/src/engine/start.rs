@@ -115,10 +115,10 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
     }
 
     pub(super) fn start(&mut self, id: ConnectionId, queue: usize, request: &Request) {
-        let can_discard = self.limits.discard.is_some();
         let Some(Some(connection)) = self.connections.get_mut(id) else {
             return;
         };
+        let can_discard = self.limits.discards(&connection.extents);
         let job = check(request, &connection.extents, can_discard);
         if matches!(job, Ok(Job::Transfer { barrier: true, .. })) && connection.tasks > 0 {
             connection.barrier = Some((queue, *request));
@@ -239,16 +239,19 @@ impl<D: Disk, G: Grants, R: AsRef<SharedMemory>, N: Notify> Engine<D, G, R, N> {
                 })
             }
             Job::Discard { sector, count } => {
+                let zeroes = connection.extents.zeroes;
                 let mut ranges = connection.extents.ranges(*sector, *count);
                 // Disks of several ranges are not discarded.
                 match (ranges.next(), ranges.next()) {
                     (Some(Extent { start, sectors }), None) => Ok(Work::Discard {
                         sector: start,
                         count: sectors,
+                        zeroes,
                     }),
                     (None, _) => Ok(Work::Discard {
                         sector: 0,
                         count: 0,
+                        zeroes,
                     }),
                     (Some(_), Some(_)) => Err(Refused::Unsupported),
                 }

@@ -1,7 +1,7 @@
 //! `bootloader="pygrub"`: Domain-0 attaches the guest's disk to itself, read-only, and takes the kernel from it.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use xl_config::{Disk, DomainConfig, Vdev};
 
@@ -13,10 +13,6 @@ use crate::host::Host;
 
 /// What the disk is called here.
 const VDEV: &str = "xvdb";
-/// The backend has this long to let go of the disk (libxl: `LIBXL_DESTROY_TIMEOUT`).
-const DETACH_WAIT: u64 = 10_000_000_000;
-/// The xenbus state of a device that is not in use any more.
-const CLOSED: i64 = 6;
 
 /// A guest's disk that Domain-0 reads. To be given back, whatever comes.
 pub(super) struct Lent {
@@ -102,21 +98,7 @@ impl<H: Host> App<'_, H> {
     /// Detaches a guest's disk: the guest gets it only when nobody else has it.
     pub(super) fn give_back(&mut self, lent: Lent) {
         let Lent { vbd, disk } = lent;
-        let (front, back) = (vbd.frontend_path(), vbd.backend_path());
-        let state = format!("{back}/state");
-        if self.store_number(&state) >= 0 {
-            let _ = self.host.store_write(&format!("{back}/online"), "0");
-            let closed = CLOSED.to_string();
-            let _ = self.host.store_write(&format!("{front}/state"), &closed);
-            let deadline = self.host.now().saturating_add(DETACH_WAIT);
-            let last = self.wait_for(&state, deadline, |state| state == CLOSED || state < 0);
-            if last != CLOSED && last >= 0 {
-                log::warn!("{back}: not closed within 10 s");
-            }
-        }
-        // Its pages are ours again when the backend has closed.
-        drop(disk);
-        self.forget_device(&vbd, false);
+        self.disconnect(&vbd, disk);
         self.lent = false;
     }
 }

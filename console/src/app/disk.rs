@@ -18,11 +18,14 @@ pub(super) const FILES: &str = "/dev/gpt/microhv";
 const SPEC: &str = "/dev/gpt/microhv,raw,xvda,rw";
 /// How long blkback may take for each step; it reads the partition table first.
 const BACKEND_WAIT: u64 = 5_000_000_000;
+/// The backend has this long to let go of a disk (libxl: `LIBXL_DESTROY_TIMEOUT`).
+const DETACH_WAIT: u64 = 10_000_000_000;
 /// Xenbus states.
 const INITIALISED: &str = "3";
 const FRONT_CONNECTED: &str = "4";
 const INIT_WAIT: i64 = 2;
 const CONNECTED: i64 = 4;
+const CLOSED: i64 = 6;
 
 impl<H: Host> App<'_, H> {
     /// Connects the disk and mounts what is on it. Without it Domain-0 says so, and goes on.
@@ -50,17 +53,25 @@ impl<H: Host> App<'_, H> {
         &mut self,
         spec: &str,
     ) -> Result<(Box<dyn host::Disk>, u64, Device), String> {
+        let disk = Disk::parse(spec).map_err(|error| format!("{spec}: {error:?}"))?;
+        self.connect_own(&disk)
+    }
+
+    /// The same, of a disk that was described already.
+    pub(super) fn connect_own(
+        &mut self,
+        disk: &Disk,
+    ) -> Result<(Box<dyn host::Disk>, u64, Device), String> {
         let backend = self
             .named(BLKBACK)
             .ok_or_else(|| format!("there is no {BLKBACK} domain"))?;
-        let disk = Disk::parse(spec).map_err(|error| format!("{spec}: {error:?}"))?;
         let vbd = Device {
             kind: "vbd",
             number: disk.number.number,
             frontend: DOMAIN_0,
             backend,
         };
-        let entries = vbd_entries(&vbd, &disk, true);
+        let entries = vbd_entries(&vbd, disk, true);
         let connected = self.connect_vbd(&vbd, &entries);
         if connected.is_err() {
             for path in [vbd.frontend_path(), vbd.backend_path(), vbd.record_path()] {
@@ -103,6 +114,24 @@ impl<H: Host> App<'_, H> {
             .host
             .store_write(&format!("{front}/state"), FRONT_CONNECTED);
         Ok((offer.disk, sectors))
+    }
+
+    /// Detaches a disk of our own: nobody else has to wait for it then. Its pages are ours again when the backend has closed.
+    pub(super) fn disconnect<D>(&mut self, vbd: &Device, disk: D) {
+        let (front, back) = (vbd.frontend_path(), vbd.backend_path());
+        let state = format!("{back}/state");
+        if self.store_number(&state) >= 0 {
+            let _ = self.host.store_write(&format!("{back}/online"), "0");
+            let closed = CLOSED.to_string();
+            let _ = self.host.store_write(&format!("{front}/state"), &closed);
+            let deadline = self.host.now().saturating_add(DETACH_WAIT);
+            let last = self.wait_for(&state, deadline, |state| state == CLOSED || state < 0);
+            if last != CLOSED && last >= 0 {
+                log::warn!("{back}: not closed within 10 s");
+            }
+        }
+        drop(disk);
+        self.forget_device(vbd, false);
     }
 
     /// Waits until the backend is in `wanted` state.

@@ -15,6 +15,7 @@ mod remote;
 mod shell;
 mod store;
 mod volumes;
+mod wipe;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -53,6 +54,8 @@ pub struct App<'a, H> {
     pub(crate) book: logs::Book,
     /// The partition table, once somebody asked for it.
     pub(crate) window: Option<volumes::Window>,
+    /// Volumes that are being wiped.
+    pub(crate) wiper: wipe::Wiper,
     pub(crate) editor: LineEditor,
     /// Exit code of the last command.
     pub(crate) status: i32,
@@ -87,6 +90,7 @@ impl<'a, H: Host> App<'a, H> {
             logs: BTreeMap::new(),
             book: logs::Book::default(),
             window: None,
+            wiper: wipe::Wiper::default(),
             editor: LineEditor::new(),
             status: 0,
             typed: VecDeque::new(),
@@ -104,7 +108,8 @@ impl<'a, H: Host> App<'a, H> {
     /// Waits for something to happen and deals with it; typed bytes are only collected.
     pub(crate) fn pump(&mut self, deadline: Option<u64>) {
         let late = (self.changed && !self.lent).then_some(0);
-        let own = [self.log_deadline(), self.throttled, late];
+        let wiping = self.wiper.works().then_some(0);
+        let own = [self.log_deadline(), self.throttled, late, wiping];
         let deadline = own.into_iter().chain([deadline]).flatten().min();
         let events = self.host.wait(deadline);
         // What happens meanwhile is the operator's business, whoever waits.
@@ -128,6 +133,7 @@ impl<'a, H: Host> App<'a, H> {
             self.domains_changed();
         }
         self.serve_logs();
+        self.serve_wipe();
         self.remote.speaks = speaks;
     }
 

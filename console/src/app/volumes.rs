@@ -11,7 +11,7 @@ use gpt_disk_types::Guid;
 use super::disk::FILES;
 use super::{App, DOMAIN_0_NAME};
 use crate::host::{Disk, Host};
-use crate::partitions::{self, Opened, Partition, Table, WINDOW};
+use crate::partitions::{self, Opened, Partition, Table, TableError, WINDOW};
 
 /// The partition table as a disk of Domain-0's own.
 const SPEC: &str = "/dev/gpt,raw,xvdc,rw";
@@ -62,32 +62,47 @@ impl<H: Host> App<'_, H> {
 
     /// Changes a volume, in the table on the disk.
     pub(crate) fn change_volume(&mut self, name: &str, change: Change) -> Result<(), String> {
+        if change == Change::Destroy {
+            self.stop_wiping(name);
+        }
         let mut table = self.open_table()?;
-        let text = |error: partitions::TableError| error.to_string();
+        let text = |error: TableError| error.to_string();
+        let unique = self.unique();
         match change {
-            Change::Create(sectors) => {
-                let random = [self.host.random(), self.host.random()];
-                let mut bytes = [0; 16];
-                for (to, from) in bytes
-                    .iter_mut()
-                    .zip(random.iter().flat_map(|r| r.to_le_bytes()))
-                {
-                    *to = from;
-                }
-                let unique = Guid::from_random_bytes(bytes);
-                table.create(name, sectors, unique).map_err(text)?;
-            }
+            Change::Create(sectors) => table.create(name, sectors, unique).map_err(text)?,
             Change::Resize(sectors, forced) => {
                 self.check_unused(&table.volume(name).map_err(text)?)?;
-                table.resize(name, sectors, forced).map_err(text)?;
+                let resized = table.resize(name, sectors, forced, unique);
+                resized.map_err(text)?;
             }
             Change::Destroy => {
-                self.check_unused(&table.volume(name).map_err(text)?)?;
+                match table.volume(name) {
+                    Ok(volume) => self.check_unused(&volume)?,
+                    // Nobody gets that.
+                    Err(TableError::Unwiped) => {}
+                    Err(error) => return Err(text(error)),
+                }
                 table.destroy(name).map_err(text)?;
             }
         }
+        self.store_table(&table)
+    }
+
+    /// Writes a changed table.
+    pub(super) fn store_table(&mut self, table: &Table) -> Result<(), String> {
         let window = self.window.as_mut().ok_or("no disk")?;
-        partitions::store(window.disk.as_mut(), &table).map_err(text)
+        partitions::store(window.disk.as_mut(), table).map_err(|error| error.to_string())
+    }
+
+    /// A partition's own number.
+    fn unique(&mut self) -> Guid {
+        let random = [self.host.random(), self.host.random()];
+        let mut bytes = [0; 16];
+        let random = random.iter().flat_map(|number| number.to_le_bytes());
+        for (to, from) in bytes.iter_mut().zip(random) {
+            *to = from;
+        }
+        Guid::from_random_bytes(bytes)
     }
 
     fn check_unused(&mut self, volume: &Partition) -> Result<(), String> {

@@ -47,6 +47,30 @@ pub trait Disk {
     /// See [`DiskError`]; some may have been written.
     fn write(&mut self, writes: &[(u64, &[u8])]) -> Result<(), DiskError>;
 
+    /// Makes `count` sectors from `sector` on zeros.
+    ///
+    /// # Errors
+    /// See [`DiskError`]; some may have become zeros.
+    fn zero(&mut self, sector: u64, count: u64) -> Result<(), DiskError> {
+        const AT_ONCE: u64 = 64;
+        let zeros = [0; AT_ONCE as usize * SECTOR];
+        let end = sector.checked_add(count).ok_or(DiskError::Outside)?;
+        for first in (sector..end).step_by(AT_ONCE as usize) {
+            let bytes = (end - first).min(AT_ONCE) as usize * SECTOR;
+            self.write(&[(first, zeros.get(..bytes).unwrap_or(&zeros))])?;
+        }
+        Ok(())
+    }
+
+    /// Gives `count` sectors from `sector` on back to the disk.
+    ///
+    /// # Errors
+    /// See [`DiskError`]; also if it cannot do that.
+    fn discard(&mut self, sector: u64, count: u64) -> Result<(), DiskError> {
+        let _ = (sector, count);
+        Err(DiskError::Failed)
+    }
+
     /// What was written before outlives a power cut afterwards.
     ///
     /// # Errors

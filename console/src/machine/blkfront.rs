@@ -5,15 +5,18 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 use core::time::Duration;
 
 use console::host::{Disk, DiskError, DiskOffer, Logging, SECTOR};
 use domain::grant::GrantedPages;
 use domain::ring::FrontRing;
 use domain::xen_abi::io::blkif::{
-    BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_OP_WRITE,
-    BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_OKAY, BlkifRequest, BlkifRequestSegment, BlkifResponse,
+    BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ,
+    BLKIF_OP_WRITE, BLKIF_RSP_EOPNOTSUPP, BLKIF_RSP_OKAY, BlkifRequest, BlkifRequestDiscard,
+    BlkifRequestSegment, BlkifResponse,
 };
+use domain::xen_abi::zerocopy::{Immutable, IntoBytes};
 use domain::{DomId, Errno, Instant, Port, SharedMemory, control, event};
 
 use super::Real;
@@ -63,6 +66,22 @@ impl Blkfront {
 
     /// Queues a request for `bytes` bytes; gives where in the buffer they are. Room must have been made.
     fn queue(&mut self, operation: u8, sector: u64, bytes: usize) -> Result<usize, DiskError> {
+        let references = self.references.get(self.pages..).unwrap_or_default();
+        let request = self.transfer(operation, sector, bytes, references.iter());
+        self.push(&request)?;
+        let offset = self.pages * PAGE;
+        self.pages += bytes.div_ceil(PAGE);
+        Ok(offset)
+    }
+
+    /// A request for `bytes` bytes in the pages with these references.
+    fn transfer<'a>(
+        &self,
+        operation: u8,
+        sector: u64,
+        bytes: usize,
+        references: impl Iterator<Item = &'a u32>,
+    ) -> BlkifRequest {
         let pages = bytes.div_ceil(PAGE);
         let mut request = BlkifRequest {
             operation,
@@ -71,7 +90,6 @@ impl Blkfront {
             sector_number: sector,
             ..Default::default()
         };
-        let references = self.references.get(self.pages..).unwrap_or_default();
         let mut left = bytes / SECTOR;
         for (segment, &gref) in request.seg.iter_mut().zip(references).take(pages) {
             let sectors = left.min(PAGE / SECTOR);
@@ -82,14 +100,17 @@ impl Blkfront {
             };
             left -= sectors;
         }
+        request
+    }
+
+    /// Queues a request whose id is [`Self::count`].
+    fn push<Q: IntoBytes + Immutable>(&mut self, request: &Q) -> Result<(), DiskError> {
         self.ring
-            .push_request(&request)
+            .push_request_as(request)
             .map_err(|_| DiskError::Broken)?;
-        let offset = self.pages * PAGE;
         self.waiting |= 1 << self.count;
         self.count += 1;
-        self.pages += pages;
-        Ok(offset)
+        Ok(())
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -177,6 +198,36 @@ impl Disk for Blkfront {
                 sector += (part.len() / SECTOR) as u64;
             }
         }
+        self.finish()
+    }
+
+    /// Each page of each request is the same one.
+    fn zero(&mut self, sector: u64, count: u64) -> Result<(), DiskError> {
+        const AT_ONCE: u64 = (REQUEST_MAX / SECTOR) as u64;
+        self.memory()
+            .fill(0, PAGE, 0)
+            .map_err(|_| DiskError::Broken)?;
+        let zeros = self.references.first().copied().ok_or(DiskError::Broken)?;
+        let end = sector.checked_add(count).ok_or(DiskError::Outside)?;
+        for first in (sector..end).step_by(AT_ONCE as usize) {
+            if !self.has_room(0) {
+                self.finish()?;
+            }
+            let bytes = (end - first).min(AT_ONCE) as usize * SECTOR;
+            let request = self.transfer(BLKIF_OP_WRITE, first, bytes, iter::repeat(&zeros));
+            self.push(&request)?;
+        }
+        self.finish()
+    }
+
+    fn discard(&mut self, sector: u64, count: u64) -> Result<(), DiskError> {
+        self.push(&BlkifRequestDiscard {
+            operation: BLKIF_OP_DISCARD,
+            id: self.count,
+            sector_number: sector,
+            nr_sectors: count,
+            ..Default::default()
+        })?;
         self.finish()
     }
 

@@ -2,13 +2,14 @@
 //! volume grows or goes. What a table looks like on the disk, and that there always is a whole one, is [`copies`]' business.
 
 mod copies;
+mod unwiped;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
 pub use copies::{Opened, WINDOW, open, store};
-use gpt_disk_types::{GptPartitionEntry, GptPartitionName, GptPartitionType, Guid, LbaLe, guid};
+use gpt_disk_types::{GptPartitionEntry, GptPartitionType, Guid, LbaLe, guid};
 
 use crate::host::DiskError;
 
@@ -53,6 +54,8 @@ pub struct Partition {
     pub sectors: u64,
     /// Why it is no volume, if it is none.
     pub protected: Option<&'static str>,
+    /// It may hold what was there before: not a volume yet, or what the volume of its name, which it follows, is to grow by.
+    pub unwiped: bool,
 }
 
 /// What can be wrong.
@@ -80,6 +83,8 @@ pub enum TableError {
     Full,
     /// It would become smaller.
     Shrinks,
+    /// It, or what it grows by, is still to be made zeros.
+    Unwiped,
 }
 
 impl fmt::Display for TableError {
@@ -104,6 +109,7 @@ impl fmt::Display for TableError {
             }
             Self::Full => write!(f, "the partition table is full ({ENTRIES} entries)"),
             Self::Shrinks => f.write_str("it would lose what is behind its new end; -f does it"),
+            Self::Unwiped => f.write_str("volume is still being wiped"),
         }
     }
 }
@@ -176,6 +182,7 @@ impl Table {
                     _ if name == FILES => Some("Domain-0's files"),
                     protected => protected.map(|(_, what)| *what),
                 },
+                unwiped: partition_type_guid == unwiped::UNWIPED,
                 name,
             }
         })
@@ -208,18 +215,23 @@ impl Table {
     /// The volume of that name.
     ///
     /// # Errors
-    /// There is none, or it is no volume.
+    /// There is none, it is no volume, or not one yet.
     pub fn volume(&self, name: &str) -> Result<Partition, TableError> {
-        let mut partitions = self.partitions().into_iter();
-        let found = partitions.find(|partition| partition.name == name);
+        let mut found = self.partitions();
+        found.retain(|partition| partition.name == name);
+        // Not what it is to grow by.
+        let found = found.into_iter().min_by_key(|found| found.unwiped);
         let found = found.ok_or(TableError::Missing)?;
+        if found.unwiped {
+            return Err(TableError::Unwiped);
+        }
         match found.protected {
             Some(what) => Err(TableError::Protected(what)),
             None => Ok(found),
         }
     }
 
-    /// Makes a volume in the first place that is large enough.
+    /// Makes a volume in the first place that is large enough. It is one when it has been wiped: [`Table::wiped`].
     ///
     /// # Errors
     /// The name, the size, or that there is no room.
@@ -241,27 +253,26 @@ impl Table {
             let most = free.iter().map(|(_, room)| *room).max();
             return Err(TableError::NoSpace(most.unwrap_or(0)));
         };
-        let entry = self.entries.iter_mut().find(|entry| !entry.is_used());
-        let entry = entry.ok_or(TableError::Full)?;
-        *entry = GptPartitionEntry {
-            partition_type_guid: VOLUME,
-            unique_partition_guid: unique,
-            starting_lba: LbaLe::from_u64(first),
-            ending_lba: LbaLe::from_u64(first + sectors - 1),
-            attributes: Default::default(),
-            name: name
-                .parse::<GptPartitionName>()
-                .map_err(|_| TableError::Name)?,
-        };
-        Ok(())
+        self.add_unwiped(name, (first, sectors), unique)
     }
 
-    /// Moves the end of a volume. What is behind a new end is lost, which has to be `forced`.
+    /// Moves the end of a volume. What is behind a new end is lost, which has to be `forced`. What it grows by is its own when it
+    /// has been wiped: [`Table::wiped`].
     ///
     /// # Errors
-    /// There is no such volume, no room behind it, or it would shrink.
-    pub fn resize(&mut self, name: &str, sectors: u64, forced: bool) -> Result<(), TableError> {
+    /// There is no such volume, no room behind it, it would shrink, or grows already.
+    pub fn resize(
+        &mut self,
+        name: &str,
+        sectors: u64,
+        forced: bool,
+        unique: Guid,
+    ) -> Result<(), TableError> {
         let volume = self.volume(name)?;
+        let mut all = self.partitions().into_iter();
+        if all.any(|other| other.unwiped && other.name == name) {
+            return Err(TableError::Unwiped);
+        }
         if sectors == 0 || !sectors.is_multiple_of(ALIGNMENT) {
             return Err(TableError::Size);
         }
@@ -279,23 +290,35 @@ impl Table {
         if sectors > most {
             return Err(TableError::NoSpace(most));
         }
-        let entry = volume.number.checked_sub(1);
-        let entry = entry.and_then(|index| self.entries.get_mut(index));
-        let entry = entry.ok_or(TableError::Missing)?;
-        entry.ending_lba = LbaLe::from_u64(volume.first + sectors - 1);
+        if let Some(more @ 1..) = sectors.checked_sub(volume.sectors) {
+            return self.add_unwiped(name, (end, more), unique);
+        }
+        self.entry(&volume)?.ending_lba = LbaLe::from_u64(volume.first + sectors - 1);
         Ok(())
     }
 
-    /// Removes a volume from the table; its sectors keep their contents.
+    /// Removes a volume from the table, also one that is not wiped yet; its sectors keep their contents.
     ///
     /// # Errors
     /// There is no such volume.
     pub fn destroy(&mut self, name: &str) -> Result<(), TableError> {
-        let volume = self.volume(name)?;
-        let entry = volume.number.checked_sub(1);
-        let entry = entry.and_then(|index| self.entries.get_mut(index));
-        *entry.ok_or(TableError::Missing)? = GptPartitionEntry::default();
+        match self.volume(name) {
+            Ok(volume) => *self.entry(&volume)? = GptPartitionEntry::default(),
+            Err(TableError::Unwiped) => {}
+            Err(error) => return Err(error),
+        }
+        for part in self.partitions() {
+            if part.unwiped && part.name == name {
+                *self.entry(&part)? = GptPartitionEntry::default();
+            }
+        }
         Ok(())
+    }
+
+    fn entry(&mut self, partition: &Partition) -> Result<&mut GptPartitionEntry, TableError> {
+        let index = partition.number.checked_sub(1);
+        let entry = index.and_then(|index| self.entries.get_mut(index));
+        entry.ok_or(TableError::Missing)
     }
 }
 

@@ -40,10 +40,24 @@ pub(super) fn volume<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             return USAGE;
         }
     };
-    match app.change_volume(name, change) {
-        Ok(()) => 0,
+    let changed = app.change_volume(name, change);
+    if let Err(reason) = &changed {
+        app.complain(&format!("cannot {verb} '{name}': {reason}"));
+    }
+    // Nobody waits for what other commands left to do.
+    let wiped = match changed.is_ok() && change != Change::Destroy {
+        true => app.await_wiping(),
+        false => app.resume_wiping().map(|()| true),
+    };
+    match wiped {
+        Ok(true) if changed.is_ok() => 0,
+        Ok(true) => FAILURE,
+        Ok(false) => {
+            app.say("it goes on meanwhile: volume list says how far it is");
+            FAILURE
+        }
         Err(reason) => {
-            app.complain(&format!("cannot {verb} '{name}': {reason}"));
+            app.complain(&reason);
             FAILURE
         }
     }
@@ -57,10 +71,18 @@ fn list<H: Host>(app: &mut App<'_, H>) -> i32 {
             return FAILURE;
         }
     };
+    if let Err(reason) = app.resume_wiping() {
+        app.complain(&reason);
+    }
     app.say(&format!("{:<36} {:>8}  {}", "NAME", "SIZE", "USED BY"));
     for partition in table.partitions() {
         let users = app.users(&partition).join(", ");
+        let progress = app.wiper.progress(&partition);
         let used = match (partition.protected, users.as_str()) {
+            _ if partition.unwiped => match progress {
+                Some(percent) => format!("(is being wiped: {percent}%)"),
+                None => "(not wiped yet)".to_string(),
+            },
             (Some(what), "") => format!("({what})"),
             (Some(what), users) => format!("{users} ({what})"),
             (None, "") => "-".to_string(),

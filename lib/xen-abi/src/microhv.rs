@@ -177,6 +177,12 @@ exit_reasons! {
     Other = 18, "other";
 }
 
+/// Type of a partition that is a volume's, or is to be, but may still hold what was on its sectors before (as bytes of the
+/// GUID partition table: 6876726d-6f68-7675-a5e0-776970656d65). No domain but Domain-0, which fills it with zeros, gets it.
+pub const VOLUME_UNWIPED: [u8; 16] = [
+    0x6d, 0x72, 0x76, 0x68, 0x68, 0x6f, 0x75, 0x76, 0xa5, 0xe0, 0x77, 0x69, 0x70, 0x65, 0x6d, 0x65,
+];
+
 /// Slots of [`Exits::exits`]; those after the last reason are zero.
 pub const NR_EXIT_REASONS: usize = 24;
 

@@ -166,6 +166,20 @@ fn files(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// The attached guest reads nothing but zeros from `disk`, from a sector on.
+pub(super) fn only_zeros(running: &mut Running, disk: &str, sector: u64) -> Result<()> {
+    let read = format!("dd if=/dev/{disk} bs=512 skip={sector} 2>/dev/null");
+    let counted = running.guest(&format!("{read} | wc -c; {read} | tr -d '\\000' | wc -c"))?;
+    let numbers: Vec<u64> = counted
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match numbers[..] {
+        [(1..), 0] => Ok(()),
+        _ => bail!("{disk}: bytes, and those that are not zero: {counted}"),
+    }
+}
+
 fn volumes(stage: &Stage) -> Result<()> {
     let guest = Guest::new("debian", None);
     let disk = stage.disk_for(std::slice::from_ref(&guest))?;
@@ -181,6 +195,9 @@ fn volumes(stage: &Stage) -> Result<()> {
     let mut running = stage.boot(machine, &archive)?;
     running.wait_prompt(HANG)?;
     running.xl("volume create -V 64M data")?;
+    running.xl("sleep 1")?;
+    let log = running.xl("cat /var/log/xen/hypervisor.log")?;
+    check::contains(&log, &["131072 sectors were wiped by the disk itself"])?;
     let listed = running.xl("volume list")?;
     check::contains(&listed, &["microhv", "Domain-0 (Domain-0's files)", "data"])?;
     let fails = |running: &mut Running, line: &str, text: &str| -> Result<()> {
@@ -207,7 +224,10 @@ fn volumes(stage: &Stage) -> Result<()> {
     running.xl("xl block-attach debian /dev/gpt/data,raw,xvdb,rw")?;
     running.attach("debian")?;
     until(&mut running, "[ -b /dev/xvdb ]")?;
-    running.guest("[ $(cat /sys/block/xvdb/size) = 131072 ] && echo written here | dd of=/dev/xvdb bs=512 seek=131071 conv=sync,fsync 2>/dev/null")?;
+    running.guest("[ $(cat /sys/block/xvdb/size) = 131072 ] && dd if=/dev/urandom of=/dev/xvdb bs=1M count=64 conv=fsync 2>/dev/null")?;
+    running.guest(
+        "echo written here | dd of=/dev/xvdb bs=512 seek=131071 conv=sync,fsync 2>/dev/null",
+    )?;
     running.detach()?;
     fails(
         &mut running,
@@ -220,6 +240,7 @@ fn volumes(stage: &Stage) -> Result<()> {
     running.attach("debian")?;
     until(&mut running, "[ -b /dev/xvdb ]")?;
     running.guest("[ $(cat /sys/block/xvdb/size) = 196608 ] && dd if=/dev/xvdb bs=512 skip=131071 count=1 2>/dev/null | grep -q 'written here'")?;
+    only_zeros(&mut running, "xvdb", 131_072)?;
     running.detach()?;
     running.xl("xl block-detach debian xvdb")?;
     running.xl("volume create -V 8M kept")?;
@@ -229,7 +250,23 @@ fn volumes(stage: &Stage) -> Result<()> {
         "xl block-attach debian /dev/gpt/data,raw,xvdb,rw",
         "there is no disk",
     )?;
+    // In the same place, for somebody else; it grows over what was the other's, too.
+    let old = disk::find(&disk, "kept")?.0 - (96 << 20);
+    for line in [
+        "volume create -V 16M fresh",
+        "volume resize -V 32M fresh",
+        "xl block-attach debian /dev/gpt/fresh,raw,xvdb,rw",
+    ] {
+        running.xl(line)?;
+    }
+    running.attach("debian")?;
+    until(&mut running, "[ -b /dev/xvdb ]")?;
+    only_zeros(&mut running, "xvdb", 0)?;
+    running.detach()?;
     running.power_off()?;
+    if disk::find(&disk, "fresh")? != (old, 32 << 20) {
+        bail!("the new volume is not where the old one was");
+    }
     // As other tools see it: both copies, at both ends.
     let (start, size) = disk::find(&disk, "kept")?;
     if size != 8 << 20 || start % (1 << 20) != 0 || disk::find(&disk, "data").is_ok() {

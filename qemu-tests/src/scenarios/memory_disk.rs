@@ -14,6 +14,7 @@ use crate::machine::serial::Running;
 use crate::memory::Memory;
 use crate::net::{noise, sha256};
 use crate::scenario::{HANG, Scenario, Stage};
+use crate::scenarios::hotplug::{only_zeros, until};
 use crate::{check, small_root};
 
 /// The scenarios of this subject.
@@ -172,6 +173,18 @@ fn alone(stage: &Stage) -> Result<()> {
     running.attach_when_up("two")?;
     address(&mut running, "10.9.0.2/24")?;
     ping(&mut running)?;
+    running.detach()?;
+    // This disk makes no zeros itself: they are written.
+    for line in [
+        "volume destroy mark",
+        "volume create -V 1M new",
+        "xl block-attach two /dev/gpt/new,raw,xvdb,rw",
+    ] {
+        running.xl(line)?;
+    }
+    running.attach("two")?;
+    until(&mut running, "[ -b /dev/xvdb ]")?;
+    only_zeros(&mut running, "xvdb", 0)?;
     running.detach()?;
     running.power_off()
 }
