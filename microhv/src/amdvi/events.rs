@@ -179,7 +179,7 @@ pub fn drain(unit: &Mutex<Unit>) {
     let of = unit.lock().sbdf;
     fault::drain(unit, Unit::take_events, |event| match event.source_id() {
         Some(id) => {
-            let sbdf = Sbdf(of.0 & !0xffff | u32::from(id));
+            let sbdf = Sbdf::on(of.segment(), id);
             report(sbdf, format_args!("AMD-Vi: fault: {sbdf} {event}"));
         }
         None => tell(format_args!("AMD-Vi: unit {of}: {event}")),

@@ -17,15 +17,8 @@ const ABSENT: u64 = 1 << NEXT_LEVEL;
 /// How tables are shaped.
 #[derive(Debug)]
 pub struct HostTables {
-    leaf_levels: u32,
-}
-
-static SMALL: HostTables = HostTables { leaf_levels: 1 };
-static LARGE: HostTables = HostTables { leaf_levels: 3 };
-
-/// The format with 4 KiB pages only, or with 2 MiB and 1 GiB pages too.
-pub fn shape(superpages: bool) -> &'static HostTables {
-    if superpages { &LARGE } else { &SMALL }
+    /// Pages of 2 MiB and 1 GiB too.
+    pub superpages: bool,
 }
 
 impl Format for HostTables {
@@ -34,7 +27,7 @@ impl Format for HostTables {
     }
 
     fn leaf_levels(&self) -> u32 {
-        self.leaf_levels
+        if self.superpages { 3 } else { 1 }
     }
 
     fn leaf(&self, mapping: &Mapping) -> u64 {
@@ -89,6 +82,10 @@ mod tests {
             access,
             memory: MemoryType::WriteBack,
         }
+    }
+
+    fn shape(superpages: bool) -> HostTables {
+        HostTables { superpages }
     }
 
     #[test]

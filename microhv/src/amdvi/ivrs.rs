@@ -2,7 +2,7 @@
 //!
 //! AMD IOMMU specification, chapter 5. A block that does not fit ends the walk.
 
-use crate::iommu::table::{self, HEADER, u16_at, u64_at};
+use crate::iommu::table::{self, u16_at, u64_at};
 use crate::pci::Sbdf;
 use heapless::Vec;
 
@@ -91,39 +91,25 @@ const fn entries_at(kind: u8) -> Option<usize> {
     }
 }
 
-/// Calls `each(type, block)` for each block; false when a length is wrong.
-fn for_each_block(mut rest: &[u8], mut each: impl FnMut(u8, &[u8])) -> bool {
-    while !rest.is_empty() {
-        let block = u16_at(rest, 2).and_then(|length| rest.get(..usize::from(length)));
-        let Some(block) = block.filter(|block| block.len() >= 4) else {
-            return false;
-        };
-        each(block[0], block);
-        rest = &rest[block.len()..];
-    }
-    true
-}
-
 /// Reads an IVRS table.
 ///
 /// # Errors
 /// The table is not an IVRS table or describes nothing usable.
 pub fn parse(table: &[u8]) -> Result<Ivrs, &'static str> {
     let table = table::check(table, b"IVRS")?;
-    let blocks = &table[HEADER..];
     // Newer blocks repeat what older ones say, in more detail: the newest kind is the one to read.
     let mut newest = 0;
-    for_each_block(blocks, |kind, _| {
-        if entries_at(kind).is_some() {
-            newest = newest.max(kind);
+    table::for_each_structure(table, |block| {
+        if entries_at(block[0]).is_some() {
+            newest = newest.max(block[0]);
         }
     });
     let mut ivrs = Ivrs::default();
     let mut understood = true;
-    let whole = for_each_block(blocks, |kind, block| {
-        if kind == newest {
+    let whole = table::for_each_structure(table, |block| {
+        if block[0] == newest {
             understood &= ivhd(&mut ivrs, block).is_some();
-        } else if IVMD.contains(&kind) {
+        } else if IVMD.contains(&block[0]) {
             understood &= ivmd(&mut ivrs, block).is_some();
         }
     });
@@ -137,7 +123,7 @@ pub fn parse(table: &[u8]) -> Result<Ivrs, &'static str> {
 fn ivhd(ivrs: &mut Ivrs, block: &[u8]) -> Option<()> {
     let segment = u16_at(block, 16)?;
     let unit = Unit {
-        sbdf: Sbdf(u32::from(segment) << 16 | u32::from(u16_at(block, 4)?)),
+        sbdf: Sbdf::on(segment, u16_at(block, 4)?),
         register_base: u64_at(block, 8)?,
         flags: *block.get(1)?,
     };

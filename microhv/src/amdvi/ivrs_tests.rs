@@ -1,6 +1,7 @@
 //! Tables good and bad.
 
 use super::*;
+use crate::iommu::table::HEADER;
 use proptest::prelude::*;
 
 /// The IVRS table of `qemu-system-x86_64 -M q35 -device amd-iommu,intremap=on` with a NIC at 00:03.0 (QEMU 7.2.22), read

@@ -19,6 +19,7 @@ use crate::paging::Format;
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
 use device_table::DeviceTable;
+use format::HostTables;
 use ivrs::{Ivrs, SpecialKind};
 use spin::{Mutex, Once};
 use unit::Unit;
@@ -30,7 +31,7 @@ struct AmdVi {
     /// In the order of `ivrs.units`.
     units: heapless::Vec<Mutex<Unit>, { ivrs::MAX_UNITS }>,
     ids: Mutex<Ids>,
-    superpages: bool,
+    format: HostTables,
     intremap: bool,
 }
 
@@ -93,7 +94,9 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
         ivrs,
         units,
         ids: Mutex::new(Ids::new(1 << 16)),
-        superpages: wishes.superpages,
+        format: HostTables {
+            superpages: wishes.superpages,
+        },
         intremap,
     }))
 }
@@ -113,8 +116,8 @@ impl Remapper for AmdVi {
         self.ivrs.is_reserved(sbdf)
     }
 
-    fn format(&self) -> &'static dyn Format {
-        format::shape(self.superpages)
+    fn format(&self) -> &dyn Format {
+        &self.format
     }
 
     fn ids(&self) -> &Mutex<Ids> {

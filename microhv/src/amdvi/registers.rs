@@ -58,17 +58,14 @@ bitflags! {
 impl Control {
     /// What firmware asks for in a unit's IVHD flags (5.2.2.1).
     pub fn wanted(flags: u8) -> Self {
-        let flag = |bit: u8, control| {
-            if flags >> bit & 1 != 0 {
-                control
-            } else {
-                Self::empty()
-            }
-        };
-        flag(0, Self::HT_TUN_EN)
-            | flag(1, Self::PASS_PW)
-            | flag(2, Self::RES_PASS_PW)
-            | flag(3, Self::ISOC)
+        let wanted = [
+            Self::HT_TUN_EN,
+            Self::PASS_PW,
+            Self::RES_PASS_PW,
+            Self::ISOC,
+        ];
+        let bits = (0..).zip(wanted).filter(|(bit, _)| flags >> bit & 1 != 0);
+        bits.map(|(_, control)| control).collect()
     }
 }
 

@@ -1,8 +1,7 @@
 //! I/O APICs: how interrupt lines become vectors (Intel 82093AA data sheet).
 //!
-//! When interrupt remapping is turned on, an entry names a slot of the IOMMU's table instead of a
-//! vector and a CPU: the IOMMU's driver gives [`set_remapper`] a function that makes such entries,
-//! and all lines in use are rewritten with it.
+//! When interrupts are remapped, an entry names a slot of the IOMMU's table instead of a vector and a CPU: so whoever
+//! connects a line makes its entry.
 
 use crate::mm::Mmio;
 use heapless::Vec;
@@ -10,8 +9,6 @@ use spin::Mutex;
 
 /// I/O APICs at most.
 const MAX: usize = 8;
-/// Lines in use at most.
-const MAX_LINES: usize = 16;
 const SELECT: usize = 0;
 const WINDOW: usize = 0x10;
 const VERSION: u8 = 1;
@@ -25,8 +22,8 @@ const ENTRY_LOW: u64 = 1 << 13;
 pub struct Route {
     /// The vector.
     pub vector: u8,
-    /// The APIC ID of the CPU that gets it.
-    pub apic_id: u32,
+    /// The xAPIC ID of the CPU that gets it.
+    pub apic_id: u8,
     /// Level-triggered rather than edge-triggered.
     pub level: bool,
     /// Active low rather than high.
@@ -47,11 +44,6 @@ impl Route {
     }
 }
 
-/// Makes the whole 64-bit entry for `pin` of the I/O APIC whose ID (as in the MADT) is given, in
-/// the IOMMU's format, after it has filled its own table. `None`: no slot is free; the line stays
-/// masked.
-pub type Remapper = fn(io_apic_id: u8, pin: u8, route: &Route) -> Option<u64>;
-
 struct IoApic {
     id: u8,
     first_gsi: u32,
@@ -59,24 +51,7 @@ struct IoApic {
     registers: Mmio,
 }
 
-#[derive(Clone, Copy)]
-struct Line {
-    apic: usize,
-    pin: u8,
-    route: Route,
-}
-
-struct State {
-    apics: Vec<IoApic, MAX>,
-    lines: Vec<Line, MAX_LINES>,
-    remapper: Option<Remapper>,
-}
-
-static STATE: Mutex<State> = Mutex::new(State {
-    apics: Vec::new(),
-    lines: Vec::new(),
-    remapper: None,
-});
+static APICS: Mutex<Vec<IoApic, MAX>> = Mutex::new(Vec::new());
 
 impl IoApic {
     fn read(&self, register: u8) -> u32 {
@@ -98,26 +73,6 @@ impl IoApic {
     }
 }
 
-impl State {
-    fn program(&self, line: &Line) {
-        let Some(apic) = self.apics.get(line.apic) else {
-            return;
-        };
-        let entry = match self.remapper {
-            Some(remapper) => remapper(apic.id, line.pin, &line.route),
-            None => Some(line.route.entry()),
-        };
-        if entry.is_none() {
-            log::error!(
-                "I/O APIC {} pin {}: no interrupt remapping entry is free",
-                apic.id,
-                line.pin
-            );
-        }
-        apic.write_entry(line.pin, entry.unwrap_or(ENTRY_MASKED));
-    }
-}
-
 /// Adds the I/O APIC with this ID at physical `address`, whose first line is `first_gsi`; masks all
 /// of its lines. False if it cannot be mapped or there are too many.
 #[must_use]
@@ -136,36 +91,22 @@ pub fn add(id: u8, address: u64, first_gsi: u32) -> bool {
     for pin in 0..apic.pins {
         apic.write_entry(pin, ENTRY_MASKED);
     }
-    STATE.lock().apics.push(apic).is_ok()
+    APICS.lock().push(apic).is_ok()
 }
 
-/// Sends line `gsi` where `route` says. False if no I/O APIC has the line.
+/// Connects line `gsi`: `entry` makes the whole 64-bit entry for a line of the I/O APIC whose ID (as in the MADT) and pin
+/// are given. False if no I/O APIC has the line.
 #[must_use]
-pub fn connect(gsi: u32, route: Route) -> bool {
-    let mut state = STATE.lock();
-    let found = state.apics.iter().enumerate().find_map(|(index, apic)| {
+pub fn connect(gsi: u32, entry: impl FnOnce(u8, u8) -> u64) -> bool {
+    let apics = APICS.lock();
+    let found = apics.iter().find_map(|apic| {
         let pin = gsi.checked_sub(apic.first_gsi)?;
-        (pin < apic.pins.into()).then_some((index, pin as u8))
+        (pin < apic.pins.into()).then_some((apic, pin as u8))
     });
-    let Some((apic, pin)) = found else {
-        return false;
-    };
-    let line = Line { apic, pin, route };
-    if state.lines.push(line).is_err() {
-        return false;
+    if let Some((apic, pin)) = found {
+        apic.write_entry(pin, entry(apic.id, pin));
     }
-    state.program(&line);
-    true
-}
-
-/// From now on `remapper` makes the entries; those in use are rewritten. Call it when interrupt
-/// remapping is about to be turned on, with its table in place. `None` goes back to plain entries.
-pub fn set_remapper(remapper: Option<Remapper>) {
-    let mut state = STATE.lock();
-    state.remapper = remapper;
-    for line in &state.lines {
-        state.program(line);
-    }
+    found.is_some()
 }
 
 #[cfg(test)]
@@ -181,6 +122,6 @@ mod tests {
             active_low: true,
         };
         assert_eq!(route.entry(), 0x0200_0000_0000_a031);
-        assert!(!connect(4, route));
+        assert!(!connect(4, |_, _| route.entry()));
     }
 }

@@ -240,13 +240,6 @@ fn take_over_devices(boot: &Boot) {
         )),
         Err(InitError::Unusable(why)) => panic::stop(format_args!("{why}")),
     }
-    ioapic::set_remapper(Some(|id, pin, route| {
-        let apic_id = u8::try_from(route.apic_id).ok()?;
-        let remapped =
-            iommu::remap_ioapic(id, route.vector, apic_id, route.level, route.active_low);
-        log::debug!("I/O APIC {id} pin {pin}: vector {:#x}", route.vector);
-        Some(remapped.unwrap_or(route.entry()))
-    }));
 }
 
 fn describe(boot: &Boot, machine: &acpi::Machine, reference: &str) {
@@ -341,18 +334,21 @@ fn offer_serial_port(boot: &Boot, machine: &acpi::Machine) {
 
 /// Has ISA line `irq` interrupt this CPU; false if that cannot be.
 fn connect_line(machine: &acpi::Machine, irq: u8, handler: irq::Handler) -> bool {
-    let Some(vector) = irq::alloc_vector() else {
+    let (Some(vector), Ok(apic_id)) = (irq::alloc_vector(), u8::try_from(lapic::id())) else {
         return false;
     };
     irq::set_handler(vector, handler);
     let (gsi, level, active_low) = machine.isa_line(irq);
     let route = ioapic::Route {
         vector,
-        apic_id: lapic::id(),
+        apic_id,
         level,
         active_low,
     };
-    ioapic::connect(gsi, route)
+    ioapic::connect(gsi, |id, pin| {
+        log::debug!("I/O APIC {id} pin {pin}: vector {vector:#x}");
+        iommu::remap_ioapic(id, &route).unwrap_or(route.entry())
+    })
 }
 
 /// Moves the 8259s' vectors away from exceptions and masks all of their lines (Intel 8259A data

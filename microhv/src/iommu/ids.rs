@@ -1,7 +1,7 @@
-//! Domain ids, the units' tags for cached translations.
+//! Numbers that units know things by: domain ids, their tags for cached translations, and entries of tables.
 
-/// Ids handed out at most: domains with devices at one time.
-const LIMIT: usize = 256;
+/// Numbers handed out at most: of domain ids, domains with devices at one time.
+pub const LIMIT: usize = 256;
 
 /// The ids in use, a bit each.
 #[derive(Debug)]
@@ -11,16 +11,17 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// All numbers, from 0 on.
+    pub const ALL: Self = Self {
+        used: [0; LIMIT / 64],
+        limit: LIMIT as u32,
+    };
+
     /// Ids below `limit`; id 0 is never used (reserved with caching mode by VT-d, 6.2.2.1; the blocked devices of AMD-Vi have it).
-    pub const fn new(limit: u32) -> Self {
-        let limit = if limit < LIMIT as u32 {
-            limit
-        } else {
-            LIMIT as u32
-        };
+    pub fn new(limit: u32) -> Self {
         Self {
             used: [1, 0, 0, 0],
-            limit,
+            limit: limit.min(LIMIT as u32),
         }
     }
 
@@ -39,9 +40,7 @@ impl Ids {
 
     /// Makes an id free again.
     pub fn give_back(&mut self, id: u16) {
-        if id != 0
-            && let Some(word) = self.used.get_mut(usize::from(id) / 64)
-        {
+        if let Some(word) = self.used.get_mut(usize::from(id) / 64) {
             *word &= !(1 << (id % 64));
         }
     }
@@ -57,7 +56,6 @@ mod tests {
         let all: std::vec::Vec<u16> = core::iter::from_fn(|| ids.take()).collect();
         assert_eq!(all, (1..256).collect::<std::vec::Vec<u16>>());
         ids.give_back(77);
-        ids.give_back(0);
         ids.give_back(9999);
         assert_eq!(ids.take(), Some(77));
         assert_eq!(ids.take(), None);

@@ -2,6 +2,7 @@
 
 use super::remapper::{Aim, Remapped};
 use super::{accepts_no_intremap, chosen, intremap};
+use crate::arch::ioapic::Route;
 use crate::pci::Sbdf;
 
 /// A device's message-signalled interrupt.
@@ -45,18 +46,16 @@ impl DeviceInterrupt {
     }
 }
 
-/// The redirection-table entry for a pin of the I/O APIC with ACPI id `ioapic`, so that its interrupt arrives at `vector`
-/// of the CPU with xAPIC id `apic_id`. None: the entry has the ordinary format, because interrupts are not remapped (or
+/// The redirection-table entry for a pin of the I/O APIC with ACPI id `ioapic`, so that its interrupt arrives where
+/// `route` says. None: the entry has the ordinary format, because interrupts are not remapped (or
 /// this I/O APIC's are not), or because that is what the unit wants.
-pub fn remap_ioapic(
-    ioapic: u8,
-    vector: u8,
-    apic_id: u8,
-    level: bool,
-    active_low: bool,
-) -> Option<u64> {
+pub fn remap_ioapic(ioapic: u8, route: &Route) -> Option<u64> {
     let remapper = chosen().filter(|_| intremap())?;
-    let remapped = remapper.ioapic(ioapic, Aim { vector, apic_id }, level, active_low);
+    let aim = Aim {
+        vector: route.vector,
+        apic_id: route.apic_id,
+    };
+    let remapped = remapper.ioapic(ioapic, aim, route.level, route.active_low);
     if remapped.is_none() {
         log::warn!(
             "IOMMU: firmware does not say where I/O APIC {ioapic} is; its interrupts may not arrive"

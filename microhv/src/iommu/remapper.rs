@@ -48,7 +48,7 @@ pub trait Remapper: Sync {
     /// The device must not be assigned: firmware may use its DMA for itself, or it is a unit.
     fn is_reserved(&self, sbdf: Sbdf) -> bool;
     /// How the tables for DMA are written.
-    fn format(&self) -> &'static dyn Format;
+    fn format(&self) -> &dyn Format;
     /// The domain ids that all units understand.
     fn ids(&self) -> &Mutex<Ids>;
     /// The unit that serves a device. `upstream`: the bridges above it, outermost first.

@@ -16,6 +16,13 @@ pub struct Entry {
 }
 
 /// Bytes of an order.
+impl Entry {
+    /// An entry of two words.
+    pub const fn new(low: u64, high: u64) -> Self {
+        Self { low, high }
+    }
+}
+
 const ORDER: usize = size_of::<Entry>();
 /// Orders that the page holds.
 const SLOTS: usize = PAGE_SIZE / ORDER;

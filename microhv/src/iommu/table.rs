@@ -18,6 +18,20 @@ pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*field))
 }
 
+/// Calls `each` for each structure behind the header: in both tables the length is at byte 2. False when one is wrong.
+pub fn for_each_structure(table: &[u8], mut each: impl FnMut(&[u8])) -> bool {
+    let mut rest = &table[HEADER..];
+    while !rest.is_empty() {
+        let structure = u16_at(rest, 2).and_then(|length| rest.get(..usize::from(length)));
+        let Some(structure) = structure.filter(|structure| structure.len() >= 4) else {
+            return false;
+        };
+        each(structure);
+        rest = &rest[structure.len()..];
+    }
+    true
+}
+
 /// A table's own bytes.
 ///
 /// # Errors

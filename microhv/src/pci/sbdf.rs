@@ -12,6 +12,11 @@ impl Sbdf {
         Self((bus as u32) << 8 | ((device & 31) as u32) << 3 | (function & 7) as u32)
     }
 
+    /// The function that has the requester ID `source_id` on `segment`.
+    pub const fn on(segment: u16, source_id: u16) -> Self {
+        Self((segment as u32) << 16 | source_id as u32)
+    }
+
     /// The PCI segment group (ACPI `_SEG`).
     pub const fn segment(self) -> u16 {
         (self.0 >> 16) as u16

@@ -2,7 +2,7 @@
 //!
 //! Intel VT-d specification 4.1, chapter 8. A structure that does not fit ends the walk.
 
-use crate::iommu::table::{self, HEADER, u16_at, u64_at};
+use crate::iommu::table::{self, u16_at, u64_at};
 use crate::pci::Sbdf;
 use heapless::Vec;
 
@@ -85,26 +85,15 @@ pub fn parse(table: &[u8]) -> Result<Dmar, &'static str> {
         intr_remap: table[37] & INTR_REMAP != 0,
         ..Dmar::default()
     };
-    let mut rest = &table[HEADER..];
-    while !rest.is_empty() {
-        let (Some(kind), Some(length)) = (u16_at(rest, 0), u16_at(rest, 2)) else {
-            dmar.truncated = true;
-            break;
+    let mut understood = true;
+    let whole = table::for_each_structure(table, |structure| {
+        understood &= match u16_at(structure, 0) {
+            Some(TYPE_DRHD) => drhd(&mut dmar, structure).is_some(),
+            Some(TYPE_RMRR) => rmrr(&mut dmar, structure).is_some(),
+            _ => true,
         };
-        let Some(structure) = rest.get(..usize::from(length)).filter(|s| s.len() >= 4) else {
-            dmar.truncated = true;
-            break;
-        };
-        let understood = match kind {
-            TYPE_DRHD => drhd(&mut dmar, structure),
-            TYPE_RMRR => rmrr(&mut dmar, structure),
-            _ => Some(()),
-        };
-        if understood.is_none() {
-            dmar.truncated = true;
-        }
-        rest = &rest[structure.len()..];
-    }
+    });
+    dmar.truncated = !whole || !understood;
     if dmar.units.is_empty() {
         return Err(table::NO_UNIT);
     }
@@ -122,37 +111,29 @@ fn drhd(dmar: &mut Dmar, structure: &[u8]) -> Option<()> {
         return None;
     }
     dmar.units.push(unit).ok()?;
-    for_each_scope(
-        structure.get(16..)?,
-        |kind, bus, device, function, deeper| {
-            let sbdf = Sbdf(u32::from(unit.segment) << 16 | Sbdf::new(bus, device, function).0);
-            dmar.scopes
-                .push(Scope {
-                    unit: index,
-                    kind,
-                    sbdf,
-                    deeper,
-                })
-                .ok()
-        },
-    )
+    for_each_scope(structure.get(16..)?, unit.segment, |kind, sbdf, deeper| {
+        let scope = Scope {
+            unit: index,
+            kind,
+            sbdf,
+            deeper,
+        };
+        dmar.scopes.push(scope).ok()
+    })
 }
 
 fn rmrr(dmar: &mut Dmar, structure: &[u8]) -> Option<()> {
     let segment = u16_at(structure, 6)?;
-    for_each_scope(structure.get(24..)?, |_, bus, device, function, _| {
-        dmar.reserved
-            .push(Sbdf(
-                u32::from(segment) << 16 | Sbdf::new(bus, device, function).0,
-            ))
-            .ok()
+    for_each_scope(structure.get(24..)?, segment, |_, sbdf, _| {
+        dmar.reserved.push(sbdf).ok()
     })
 }
 
-/// Calls `each(kind, bus, device, function, deeper)` for each scope; None when a length is wrong or `each` gives up.
+/// Calls `each(kind, sbdf, deeper)` for each scope; None when a length is wrong or `each` gives up.
 fn for_each_scope(
     mut rest: &[u8],
-    mut each: impl FnMut(ScopeKind, u8, u8, u8, bool) -> Option<()>,
+    segment: u16,
+    mut each: impl FnMut(ScopeKind, Sbdf, bool) -> Option<()>,
 ) -> Option<()> {
     while !rest.is_empty() {
         let length = usize::from(*rest.get(1)?);
@@ -168,7 +149,12 @@ fn for_each_scope(
         if scope[6] > 31 || scope[7] > 7 {
             return None;
         }
-        each(kind, scope[5], scope[6], scope[7], scope.len() > 8)?;
+        let function = Sbdf::new(scope[5], scope[6], scope[7]);
+        each(
+            kind,
+            Sbdf::on(segment, function.source_id()),
+            scope.len() > 8,
+        )?;
         rest = &rest[length..];
     }
     Some(())

@@ -1,6 +1,7 @@
 //! Bit patterns of the structures a VT-d unit reads from memory (specification chapter 9), legacy mode.
 
 use crate::types::Mfn;
+use core::fmt;
 
 pub use crate::iommu::ring::Entry;
 
@@ -10,10 +11,7 @@ pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 /// A root entry (9.1) pointing at a bus's context table.
 pub const fn root(context_table: Mfn) -> Entry {
-    Entry {
-        low: context_table.address() | PRESENT,
-        high: 0,
-    }
+    Entry::new(context_table.address() | PRESENT, 0)
 }
 
 /// Reads a root entry back.
@@ -28,10 +26,10 @@ pub const fn context_table_of(entry: Entry) -> Option<Mfn> {
 /// A context entry (9.3), translation type 0: untranslated requests go through the second-level table, translated
 /// requests and ATS are blocked. Faults are reported (FPD clear).
 pub const fn context(second_level: Mfn, address_width: u8, did: u16) -> Entry {
-    Entry {
-        low: second_level.address() | PRESENT,
-        high: (address_width & 7) as u64 | (did as u64) << 8,
-    }
+    Entry::new(
+        second_level.address() | PRESENT,
+        (address_width & 7) as u64 | (did as u64) << 8,
+    )
 }
 
 /// An interrupt-remapping entry (9.10), remapped (not posted), edge, fixed delivery to one physical xAPIC id, accepted
@@ -40,14 +38,10 @@ pub const fn interrupt(source_id: u16, vector: u8, apic_id: u8, level: bool) -> 
     // SVT = 01: verify the requester ID with all bits compared (SQ = 00).
     const VERIFY_SOURCE_ID: u64 = 1 << 18;
     const TRIGGER_LEVEL: u64 = 1 << 4;
-    Entry {
-        low: PRESENT
-            | if level { TRIGGER_LEVEL } else { 0 }
-            | (vector as u64) << 16
-            // xAPIC mode (EIME = 0): the destination is bits 47:40.
-            | (apic_id as u64) << 40,
-        high: source_id as u64 | VERIFY_SOURCE_ID,
-    }
+    let mode = if level { TRIGGER_LEVEL } else { 0 };
+    // xAPIC mode (EIME = 0): the destination is bits 47:40.
+    let low = PRESENT | mode | (vector as u64) << 16 | (apic_id as u64) << 40;
+    Entry::new(low, source_id as u64 | VERIFY_SOURCE_ID)
 }
 
 /// Address and data a device writes to raise the interrupt of remapping entry `index` (5.1.2.2, remappable format with
@@ -59,18 +53,11 @@ pub const fn remappable_msi(index: u16) -> (u64, u32) {
 
 /// The redirection-table entry of an I/O APIC pin that raises remapping entry `index` (5.1.2.1); `vector` must be the
 /// entry's own vector, for the EOI broadcast finds the pin by it.
-pub const fn remappable_rte(
-    index: u16,
-    vector: u8,
-    level: bool,
-    active_low: bool,
-    masked: bool,
-) -> u64 {
+pub const fn remappable_rte(index: u16, vector: u8, level: bool, active_low: bool) -> u64 {
     vector as u64
         | (index as u64 >> 15) << 11
         | (active_low as u64) << 13
         | (level as u64) << 15
-        | (masked as u64) << 16
         | 1 << 48
         | (index as u64 & 0x7fff) << 49
 }
@@ -80,62 +67,50 @@ pub mod descriptor {
     use super::Entry;
 
     /// All cached context entries.
-    pub const CONTEXT_GLOBAL: Entry = Entry {
-        low: 1 | 1 << 4,
-        high: 0,
-    };
+    pub const CONTEXT_GLOBAL: Entry = Entry::new(1 | 1 << 4, 0);
     /// All cached translations.
-    pub const IOTLB_GLOBAL: Entry = Entry {
-        low: 2 | 1 << 4 | DRAIN,
-        high: 0,
-    };
+    pub const IOTLB_GLOBAL: Entry = Entry::new(2 | 1 << 4 | DRAIN, 0);
     /// All cached interrupt-remapping entries.
-    pub const INTERRUPT_GLOBAL: Entry = Entry { low: 4, high: 0 };
+    pub const INTERRUPT_GLOBAL: Entry = Entry::new(4, 0);
     const DRAIN_WRITES: u64 = 1 << 6;
     const DRAIN_READS: u64 = 1 << 7;
     const DRAIN: u64 = DRAIN_WRITES | DRAIN_READS;
 
     /// The context entry of one function.
     pub const fn context_device(did: u16, source_id: u16) -> Entry {
-        Entry {
-            low: 1 | 3 << 4 | (did as u64) << 16 | (source_id as u64) << 32,
-            high: 0,
-        }
+        Entry::new(
+            1 | 3 << 4 | (did as u64) << 16 | (source_id as u64) << 32,
+            0,
+        )
     }
 
     /// All translations of one domain, with reads and writes in flight drained.
     pub const fn iotlb_domain(did: u16) -> Entry {
-        Entry {
-            low: 2 | 2 << 4 | DRAIN | (did as u64) << 16,
-            high: 0,
-        }
+        Entry::new(2 | 2 << 4 | DRAIN | (did as u64) << 16, 0)
     }
 
     /// The translations of `1 << order` pages at `address` of one domain.
     pub const fn iotlb_pages(did: u16, address: u64, order: u32) -> Entry {
         let mask = if order > 63 { 63 } else { order as u64 };
-        Entry {
-            low: 2 | 3 << 4 | DRAIN | (did as u64) << 16,
-            high: (address & super::ADDRESS_MASK) | mask,
-        }
+        Entry::new(
+            2 | 3 << 4 | DRAIN | (did as u64) << 16,
+            (address & super::ADDRESS_MASK) | mask,
+        )
     }
 
     /// One interrupt-remapping entry.
     pub const fn interrupt_index(index: u16) -> Entry {
-        Entry {
-            low: 4 | 1 << 4 | (index as u64) << 32,
-            high: 0,
-        }
+        Entry::new(4 | 1 << 4 | (index as u64) << 32, 0)
     }
 
     /// Waits for everything before it, then writes `status` to physical address `address` (4-byte aligned).
     pub const fn wait(status: u32, address: u64) -> Entry {
         const STATUS_WRITE: u64 = 1 << 5;
         const FENCE: u64 = 1 << 6;
-        Entry {
-            low: 5 | STATUS_WRITE | FENCE | (status as u64) << 32,
-            high: address & !3,
-        }
+        Entry::new(
+            5 | STATUS_WRITE | FENCE | (status as u64) << 32,
+            address & !3,
+        )
     }
 }
 
@@ -201,6 +176,17 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.write {
+            _ if self.is_interrupt() => write!(f, "index {:#x}", self.address >> 48),
+            true => write!(f, "write to {:#x}", self.address),
+            false => write!(f, "read from {:#x}", self.address),
+        }?;
+        write!(f, " reason {:02x}h ({})", self.reason, self.reason_text())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,12 +226,12 @@ mod tests {
         assert_eq!(remappable_msi(5), (0xfee0_00b0, 0));
         assert_eq!(remappable_msi(0x8001), (0xfee0_0034, 0));
         assert_eq!(
-            remappable_rte(3, 0x30, false, false, false),
+            remappable_rte(3, 0x30, false, false),
             0x30 | 1 << 48 | 3 << 49
         );
         assert_eq!(
-            remappable_rte(0x8000, 0x30, true, true, true),
-            0x30 | 1 << 11 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 48
+            remappable_rte(0x8000, 0x30, true, true),
+            0x30 | 1 << 11 | 1 << 13 | 1 << 15 | 1 << 48
         );
     }
 
@@ -294,12 +280,18 @@ mod tests {
             high: 3 << 62 | 6 << 32 | 0x10,
         })
         .unwrap();
-        assert!(!read.write && !read.is_interrupt());
+        assert_eq!(
+            read.to_string(),
+            "read from 0x0 reason 06h (no read permission)"
+        );
         let interrupt = Fault::decode(Entry {
             low: 1 << 48,
             high: 1 << 63 | 0x22 << 32,
         })
         .unwrap();
-        assert!(interrupt.is_interrupt());
+        assert_eq!(
+            interrupt.to_string(),
+            "index 0x1 reason 22h (interrupt entry not present)"
+        );
     }
 }

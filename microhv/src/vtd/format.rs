@@ -10,53 +10,13 @@ const WRITE: u64 = 1 << 1;
 /// The entry is a leaf although its table is not of the lowest level.
 const PAGE_SIZE: u64 = 1 << 7;
 
-/// How a unit's second-level tables are shaped.
+/// How the units' second-level tables are shaped.
 #[derive(Debug)]
 pub struct SecondLevel {
-    levels: u32,
-    leaf_levels: u32,
-}
-
-/// All shapes: by levels (3, 4), then by leaf levels (1, 2, 3).
-static SHAPES: [[SecondLevel; 3]; 2] = [
-    [
-        SecondLevel {
-            levels: 3,
-            leaf_levels: 1,
-        },
-        SecondLevel {
-            levels: 3,
-            leaf_levels: 2,
-        },
-        SecondLevel {
-            levels: 3,
-            leaf_levels: 3,
-        },
-    ],
-    [
-        SecondLevel {
-            levels: 4,
-            leaf_levels: 1,
-        },
-        SecondLevel {
-            levels: 4,
-            leaf_levels: 2,
-        },
-        SecondLevel {
-            levels: 4,
-            leaf_levels: 3,
-        },
-    ],
-];
-
-/// The format with `levels` (3 or 4) and leaves of up to `2^largest_leaf` pages (order 0, 9 or 18).
-pub fn shape(levels: u32, largest_leaf: u32) -> &'static SecondLevel {
-    let shapes = if levels >= 4 { &SHAPES[1] } else { &SHAPES[0] };
-    match largest_leaf {
-        0..=8 => &shapes[0],
-        9..=17 => &shapes[1],
-        _ => &shapes[2],
-    }
+    /// 3 or 4.
+    pub levels: u32,
+    /// Levels with leaves: 1 with pages of 4 KiB only, 2 with 2 MiB, 3 with 1 GiB.
+    pub leaf_levels: u32,
 }
 
 impl Format for SecondLevel {
@@ -124,9 +84,16 @@ mod tests {
         }
     }
 
+    fn shape(levels: u32, leaf_levels: u32) -> SecondLevel {
+        SecondLevel {
+            levels,
+            leaf_levels,
+        }
+    }
+
     #[test]
     fn entries_have_the_specified_bits() {
-        let format = shape(3, 18);
+        let format = shape(3, 3);
         assert_eq!(
             format.leaf(&mapping(0x1234, 0, Access::READ_WRITE)),
             0x123_4003
@@ -142,7 +109,7 @@ mod tests {
 
     #[test]
     fn entries_are_read_back() {
-        let format = shape(4, 9);
+        let format = shape(4, 2);
         assert_eq!(format.decode(0, 1), Entry::Absent);
         assert_eq!(format.decode(0x7_7003, 2), Entry::Table(Mfn(0x77)));
         let Entry::Leaf(leaf) = format.decode(0x120_0081, 2) else {
@@ -154,12 +121,5 @@ mod tests {
             panic!()
         };
         assert!(!leaf.access.read && leaf.access.write);
-    }
-
-    #[test]
-    fn shapes_follow_the_capabilities() {
-        assert_eq!((shape(3, 0).levels(), shape(3, 0).leaf_levels()), (3, 1));
-        assert_eq!((shape(4, 9).levels(), shape(4, 9).leaf_levels()), (4, 2));
-        assert_eq!((shape(4, 18).levels(), shape(4, 18).leaf_levels()), (4, 3));
     }
 }

@@ -17,6 +17,7 @@ use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
 use dmar::Dmar;
 use entries::descriptor;
+use format::SecondLevel;
 use spin::{Mutex, Once};
 use unit::Unit;
 use xen_abi::Errno;
@@ -27,10 +28,8 @@ struct Vtd {
     /// In the order of `dmar.units`.
     units: heapless::Vec<Mutex<Unit>, { dmar::MAX_UNITS }>,
     ids: Mutex<Ids>,
-    /// Table levels that every unit supports.
-    levels: u32,
-    /// The largest leaf that every unit supports, as an order.
-    largest_leaf: u32,
+    /// What every unit supports.
+    format: SecondLevel,
     caching_mode: bool,
     write_buffer_flush: bool,
     intremap: bool,
@@ -52,8 +51,10 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
     let mut vtd = Vtd {
         units: heapless::Vec::new(),
         ids: Mutex::new(Ids::new(0)),
-        levels: 0,
-        largest_leaf: if wishes.superpages { 18 } else { 0 },
+        format: SecondLevel {
+            levels: 0,
+            leaf_levels: if wishes.superpages { 3 } else { 1 },
+        },
         caching_mode: false,
         write_buffer_flush: false,
         intremap: wishes.intremap && dmar.intr_remap,
@@ -88,14 +89,14 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
         }
         ids = ids.min(capabilities.domain_ids());
         levels &= capabilities.table_levels();
-        vtd.largest_leaf = vtd.largest_leaf.min(capabilities.largest_leaf());
+        vtd.format.leaf_levels = vtd.format.leaf_levels.min(capabilities.leaf_levels());
         vtd.caching_mode |= capabilities.caching_mode();
         vtd.write_buffer_flush |= capabilities.write_buffer_flush();
         vtd.intremap &= unit.interrupt_table.is_some();
         // MAX_UNITS of both lists is the same.
         let _ = vtd.units.push(Mutex::new(unit));
     }
-    vtd.levels = match levels {
+    vtd.format.levels = match levels {
         _ if levels & 0b100 != 0 => 4,
         _ if levels & 0b010 != 0 => 3,
         _ => return Err("IOMMU: the units have no table format in common"),
@@ -122,8 +123,8 @@ impl Remapper for Vtd {
         self.dmar.reserved.contains(&sbdf)
     }
 
-    fn format(&self) -> &'static dyn Format {
-        format::shape(self.levels, self.largest_leaf)
+    fn format(&self) -> &dyn Format {
+        &self.format
     }
 
     fn ids(&self) -> &Mutex<Ids> {
@@ -136,7 +137,7 @@ impl Remapper for Vtd {
 
     fn attach(&self, unit: usize, sbdf: Sbdf, root: Mfn, id: u16) -> Result<(), Errno> {
         // AW: 1 for 3 levels, 2 for 4.
-        let context = entries::context(root, (self.levels - 2) as u8, id);
+        let context = entries::context(root, (self.format.levels - 2) as u8, id);
         self.with(unit, |unit| unit.attach(sbdf, context))
             .ok_or(Errno::ENODEV)?
             .ok_or(Errno::ENOMEM)
@@ -195,7 +196,7 @@ impl Remapper for Vtd {
         let (unit, source_id) = self.dmar.ioapic(id)?;
         let index = self.entry(unit, source_id, aim, level)?;
         Some(Some(entries::remappable_rte(
-            index, aim.vector, level, active_low, false,
+            index, aim.vector, level, active_low,
         )))
     }
 

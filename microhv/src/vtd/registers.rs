@@ -53,8 +53,6 @@ bitflags! {
     pub struct FaultStatus: u32 {
         /// A fault could not be recorded (write 1 to clear).
         const PFO = 1 << 0;
-        /// A fault is pending in the recording registers.
-        const PPF = 1 << 1;
         /// Invalidation queue error (write 1 to clear).
         const IQE = 1 << 4;
         /// Invalidation completion error of a device TLB (write 1 to clear).
@@ -102,12 +100,12 @@ impl Capabilities {
     pub const fn address_bits(self) -> u32 {
         (self.cap >> 16 & 0x3f) as u32 + 1
     }
-    /// The largest leaf of a second-level table, as the order of its page count (SLLPS).
-    pub const fn largest_leaf(self) -> u32 {
+    /// The levels of a second-level table that can have leaves (SLLPS).
+    pub const fn leaf_levels(self) -> u32 {
         match self.cap >> 34 & 3 {
-            3 => 18,
-            1 => 9,
-            _ => 0,
+            3 => 3,
+            1 => 2,
+            _ => 1,
         }
     }
     /// Page-selective invalidation, with the largest order it takes (PSI, MAMV).
@@ -306,7 +304,7 @@ mod tests {
         assert_eq!(QEMU.domain_ids(), 65536);
         assert_eq!(QEMU.table_levels(), 2);
         assert_eq!(QEMU.address_bits(), 39);
-        assert_eq!(QEMU.largest_leaf(), 18);
+        assert_eq!(QEMU.leaf_levels(), 3);
         assert_eq!(QEMU.page_selective(), Some(18));
         assert_eq!(QEMU.fault_records(), (0x220, 1));
         assert!(QEMU.queued_invalidation() && QEMU.interrupt_remapping());

@@ -1,6 +1,7 @@
 //! One remapping unit: bringing it up with everything blocked, and the changes to its tables.
 
 use crate::iommu::fault::BATCH;
+use crate::iommu::ids::{self, Ids};
 use crate::iommu::patience::wait_until;
 use crate::iommu::ring::Ring;
 use crate::iommu::{NO_MEMORY, NO_REGISTERS, STUCK};
@@ -15,6 +16,7 @@ use core::sync::atomic::Ordering;
 
 /// Interrupt-remapping entries of a unit: one page of them.
 pub const INTERRUPTS: usize = PAGE_SIZE / ENTRY;
+const _: () = assert!(INTERRUPTS == ids::LIMIT);
 /// IRTA.S for [`INTERRUPTS`] entries: 2^(S + 1).
 const INTERRUPTS_SIZE: u8 = 7;
 /// Bytes of a root, context or interrupt entry.
@@ -30,8 +32,8 @@ pub struct Unit {
     queue: Ring,
     /// Where interrupts are remapped, if they are.
     pub interrupt_table: Option<Mfn>,
-    /// Interrupt-remapping entries in use, a bit each.
-    used: [u64; INTERRUPTS / 64],
+    /// Interrupt-remapping entries in use.
+    used: Ids,
 }
 
 fn new_table() -> Option<Mfn> {
@@ -89,7 +91,7 @@ impl Unit {
             root,
             queue,
             interrupt_table: None,
-            used: [0; INTERRUPTS / 64],
+            used: Ids::ALL,
         };
         if registers.status().contains(Global::QIE) {
             // Firmware left a queue running; it belongs to nobody now.
@@ -177,9 +179,8 @@ impl Unit {
 
     /// Blocks the device's DMA; nothing of it is in flight when this returns.
     pub fn detach(&mut self, sbdf: Sbdf, did: u16) {
-        if let Some(table) =
-            entries::context_table_of(read_entry(self.root, usize::from(sbdf.bus())))
-        {
+        let root = read_entry(self.root, usize::from(sbdf.bus()));
+        if let Some(table) = entries::context_table_of(root) {
             write_entry(table, usize::from(sbdf.devfn()), Entry::default());
         }
         self.invalidate(&[
@@ -191,10 +192,7 @@ impl Unit {
     /// Takes a free interrupt-remapping entry.
     #[must_use]
     pub fn take_interrupt(&mut self) -> Option<u16> {
-        let word = self.used.iter().position(|word| *word != u64::MAX)?;
-        let bit = self.used[word].trailing_ones();
-        self.used[word] |= 1 << bit;
-        Some((word as u32 * 64 + bit) as u16)
+        self.used.take()
     }
 
     /// Writes interrupt-remapping entry `index`.
@@ -210,9 +208,7 @@ impl Unit {
     /// Blocks interrupts through entry `index` and makes it free again.
     pub fn release_interrupt(&mut self, index: u16) {
         self.set_interrupt(index, Entry::default());
-        if let Some(word) = self.used.get_mut(usize::from(index) / 64) {
-            *word &= !(1 << (index % 64));
-        }
+        self.used.give_back(index);
     }
 
     /// Takes recorded faults, oldest first, at most one batch; true if the unit lost some for lack of records.
