@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Domain, Vcpu};
-use crate::exit::{After, Machine};
+use crate::exit::{self, After, Machine};
 use crate::hypercall;
 use crate::types::{DomId, Gfn, PAGE_SIZE};
 use crate::vcpu::guest_memory::GuestPhysical;
@@ -95,7 +95,7 @@ impl Machine for Vcpu {
             },
             run.hw.registers().rip,
         );
-        run.hw.dump();
+        exit::dump(&*run.hw);
         After::Crash("access to memory it does not have")
     }
 

@@ -124,6 +124,11 @@ pub fn has_ffxsr() -> bool {
     extended_features() & FFXSR != 0
 }
 
+/// An answer, register by register.
+const fn words(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidResult {
+    CpuidResult { eax, ebx, ecx, edx }
+}
+
 const NOTHING: CpuidResult = CpuidResult {
     eax: 0,
     ebx: 0,
@@ -139,17 +144,11 @@ fn answer(
     host: impl Fn(u32, u32) -> CpuidResult,
 ) -> CpuidResult {
     match leaf {
-        0 => {
-            let real = host(0, 0);
-            CpuidResult {
-                eax: real.eax.min(LAST_BASIC),
-                ..real
-            }
-        }
-        0x8000_0000 => {
+        0 | 0x8000_0000 => {
             let real = host(leaf, 0);
+            let last = if leaf == 0 { LAST_BASIC } else { LAST_EXTENDED };
             CpuidResult {
-                eax: real.eax.min(LAST_EXTENDED),
+                eax: real.eax.min(last),
                 ..real
             }
         }
@@ -177,12 +176,12 @@ fn basic(
             }
             let apic_id = guest.vcpu_id.saturating_mul(2).min(255);
             // Brand index and CLFLUSH size are the host's; no hyper-threads are claimed.
-            CpuidResult {
-                eax: real.eax,
-                ebx: real.ebx & 0xffff | apic_id << 24,
+            words(
+                real.eax,
+                real.ebx & 0xffff | apic_id << 24,
                 ecx,
-                edx: real.edx & LEAF1_EDX,
-            }
+                real.edx & LEAF1_EDX,
+            )
         }
         // Cache descriptors and sizes, with each vCPU in a package of its own.
         2 => real,
@@ -195,12 +194,7 @@ fn basic(
             if guest.cr4 & CR4_PKE != 0 {
                 ecx |= OSPKE;
             }
-            CpuidResult {
-                eax: 0,
-                ebx: real.ebx & LEAF7_EBX,
-                ecx,
-                edx: real.edx & LEAF7_EDX,
-            }
+            words(0, real.ebx & LEAF7_EBX, ecx, real.edx & LEAF7_EDX)
         }
         0xb => topology(subleaf, guest),
         0xd if guest.xcr0_supported != 0 => extended_state(subleaf, guest, real, host),
@@ -224,12 +218,7 @@ fn topology(subleaf: u32, guest: &Guest) -> CpuidResult {
         ),
         _ => (0, 0, 0),
     };
-    CpuidResult {
-        eax: shift,
-        ebx: count & 0xffff,
-        ecx: subleaf & 0xff | kind << 8,
-        edx: id,
-    }
+    words(shift, count & 0xffff, subleaf & 0xff | kind << 8, id)
 }
 
 /// Leaf 0xD. The host's EBX already follows the guest's XCR0.
@@ -250,19 +239,9 @@ fn extended_state(
                     size = size.max(place.ebx.saturating_add(place.eax));
                 }
             }
-            CpuidResult {
-                eax: supported as u32,
-                ebx: real.ebx,
-                ecx: size,
-                edx: (supported >> 32) as u32,
-            }
+            words(supported as u32, real.ebx, size, (supported >> 32) as u32)
         }
-        1 => CpuidResult {
-            eax: real.eax & LEAFD1_EAX,
-            ebx: real.ebx,
-            ecx: 0,
-            edx: 0,
-        },
+        1 => words(real.eax & LEAFD1_EAX, real.ebx, 0, 0),
         2..63 if supported & 1 << subleaf != 0 => real,
         _ => NOTHING,
     }
@@ -271,26 +250,13 @@ fn extended_state(
 fn extended(leaf: u32, host: impl Fn(u32, u32) -> CpuidResult) -> CpuidResult {
     let real = host(leaf, 0);
     match leaf {
-        0x8000_0001 => CpuidResult {
-            eax: real.eax,
-            ebx: real.ebx,
-            ecx: real.ecx & EXT1_ECX,
-            edx: real.edx & EXT1_EDX,
-        },
+        0x8000_0001 => words(real.eax, real.ebx, real.ecx & EXT1_ECX, real.edx & EXT1_EDX),
         // The brand string and cache sizes.
         0x8000_0002..=0x8000_0006 => real,
-        0x8000_0007 => CpuidResult {
-            edx: real.edx & INVARIANT_TSC,
-            ..NOTHING
-        },
+        0x8000_0007 => words(0, 0, 0, real.edx & INVARIANT_TSC),
         0x8000_0008 => {
             let physical = (real.eax & 0xff).min(PHYSICAL_BITS);
-            CpuidResult {
-                eax: real.eax & 0xff00 | physical,
-                ebx: real.ebx & EXT8_EBX,
-                ecx: 0,
-                edx: 0,
-            }
+            words(real.eax & 0xff00 | physical, real.ebx & EXT8_EBX, 0, 0)
         }
         _ => NOTHING,
     }

@@ -3,6 +3,7 @@
 
 mod cpuid;
 mod cr8;
+mod dump;
 mod events;
 mod hypercall_page;
 mod io;
@@ -11,6 +12,7 @@ mod msr;
 mod xcr;
 
 pub(crate) use cpuid::{XEN_VERSION, has_rdtscp};
+pub use dump::dump;
 pub use events::{has_work, prepare};
 pub use machine::{After, Machine};
 pub use msr::MsrState;
@@ -70,15 +72,15 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
         }
         Exit::Exception(MACHINE_CHECK, _) => return After::Crash("machine check"),
         Exit::Shutdown => {
-            run.hw.dump();
+            dump(&*run.hw);
             return After::Crash("triple fault");
         }
         Exit::EntryFailed => {
-            run.hw.dump();
+            dump(&*run.hw);
             return After::Crash("the CPU refused the vCPU's state");
         }
         Exit::Exception(..) | Exit::Unexpected { .. } => {
-            run.hw.dump();
+            dump(&*run.hw);
             return After::Crash("an exit microhv does not know");
         }
     }

@@ -6,7 +6,7 @@
 //! interrupt is the other way that the manual describes (AMD64 manual, volume 2, 15.21.4), and right everywhere. An
 //! interrupt of the host that comes first leaves it pending: it is then taken back and offered again.
 
-use super::vmcb::{Vmcb, event, intercept_1, v_intr};
+use super::vmcb::{Intercept1, Vmcb, event, v_intr};
 
 /// Writes of CR8, in [`Vmcb::intercept_cr`].
 pub const INTERCEPT_WRITE_CR8: u32 = 1 << 24;
@@ -26,9 +26,9 @@ pub enum Interrupted {
 /// the end of this interrupt's handler.
 pub fn request(vmcb: &mut Vmcb, vector: u8, at_once: bool) {
     if at_once && vmcb.v_intr & v_intr::V_IRQ != 0 {
-        vmcb.intercept_1 |= intercept_1::IRET;
+        vmcb.intercept_1.insert(Intercept1::IRET);
     }
-    vmcb.intercept_1 &= !intercept_1::VINTR;
+    vmcb.intercept_1.remove(Intercept1::VINTR);
     vmcb.intercept_cr |= INTERCEPT_WRITE_CR8;
     vmcb.v_intr = vmcb.v_intr & !v_intr::V_INTR_VECTOR | v_intr::REQUEST | u64::from(vector) << 32;
 }
@@ -72,7 +72,7 @@ mod tests {
         request(&mut vmcb, 0xf3, true);
         assert_eq!(vmcb.v_intr >> 32, 0xf3);
         assert_eq!(vmcb.v_intr & v_intr::REQUEST, v_intr::REQUEST);
-        assert_eq!(vmcb.intercept_1 & intercept_1::IRET, 0, "nobody waits");
+        assert!(vmcb.intercept_1.is_empty(), "nobody waits");
         assert_eq!(take_back(&mut vmcb), Some(0xf3));
         assert_eq!(vmcb.v_intr as u32, (v_intr::V_INTR_MASKING | 5) as u32);
         request(&mut vmcb, 0x30, true);
@@ -84,17 +84,14 @@ mod tests {
     fn others_that_wait_look_again_at_the_end_of_the_handler() {
         let mut vmcb = PageBox::<Vmcb>::new_zeroed().unwrap();
         vmcb.v_intr = v_intr::REQUEST;
-        vmcb.intercept_1 = intercept_1::VINTR;
+        vmcb.intercept_1 = Intercept1::VINTR;
         request(&mut vmcb, 0x30, true);
-        assert_eq!(
-            vmcb.intercept_1 & (intercept_1::VINTR | intercept_1::IRET),
-            intercept_1::IRET
-        );
+        assert_eq!(vmcb.intercept_1, Intercept1::IRET);
         // Not if it is unknown when it is taken: the next IRET may be another handler's.
         let mut vmcb = PageBox::<Vmcb>::new_zeroed().unwrap();
         vmcb.v_intr = v_intr::REQUEST;
         request(&mut vmcb, 0x30, false);
-        assert_eq!(vmcb.intercept_1 & intercept_1::IRET, 0);
+        assert!(vmcb.intercept_1.is_empty());
     }
 
     #[test]

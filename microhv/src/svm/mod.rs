@@ -4,7 +4,6 @@ mod asid;
 mod bitmaps;
 mod decode;
 mod deliver;
-mod dump;
 mod enable;
 mod entry;
 mod vcpu;

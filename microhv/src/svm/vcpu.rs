@@ -3,7 +3,7 @@
 
 use super::asid::Asid;
 use super::deliver::{self, Interrupted};
-use super::vmcb::{self, Vmcb, event, intercept_1, intercept_2, v_intr};
+use super::vmcb::{self, Intercept1, Intercept2, Vmcb, event, v_intr};
 use super::{decode, enable, entry};
 use crate::mm::PageBox;
 use crate::types::Mfn;
@@ -42,31 +42,8 @@ impl Vcpu {
         let bitmaps = enable::bitmaps()?;
         let mut vmcb = PageBox::<Vmcb>::new_zeroed()?;
         vmcb.intercept_exceptions = EXCEPTIONS;
-        vmcb.intercept_1 = intercept_1::INTR
-            | intercept_1::NMI
-            | intercept_1::INIT
-            | intercept_1::RDPMC
-            | intercept_1::CPUID
-            | intercept_1::INVD
-            | intercept_1::HLT
-            | intercept_1::INVLPGA
-            | intercept_1::IOIO_PROT
-            | intercept_1::MSR_PROT
-            | intercept_1::FERR_FREEZE
-            | intercept_1::SHUTDOWN;
-        vmcb.intercept_2 = intercept_2::VMRUN
-            | intercept_2::VMMCALL
-            | intercept_2::VMLOAD
-            | intercept_2::VMSAVE
-            | intercept_2::STGI
-            | intercept_2::CLGI
-            | intercept_2::SKINIT
-            | intercept_2::WBINVD
-            | intercept_2::MONITOR
-            | intercept_2::MWAIT
-            | intercept_2::MWAIT_CONDITIONAL
-            | intercept_2::XSETBV
-            | intercept_2::RDPRU;
+        vmcb.intercept_1 = Intercept1::all() - Intercept1::AT_TIMES;
+        vmcb.intercept_2 = Intercept2::all();
         vmcb.iopm_base_pa = bitmaps.iopm.address();
         vmcb.msrpm_base_pa = bitmaps.msrpm.address();
         vmcb.v_intr = v_intr::V_INTR_MASKING;
@@ -152,7 +129,7 @@ impl VirtualCpu for Vcpu {
             // IRET: a handler is about to end, of an NMI or of an interrupt behind which others wait; nothing else
             // is to be done.
             self.nmi_masked = false;
-            self.vmcb.intercept_1 &= !intercept_1::IRET;
+            self.vmcb.intercept_1.remove(Intercept1::IRET);
             return Exit::InterruptWindow;
         }
         decoded.exit
@@ -175,14 +152,14 @@ impl VirtualCpu for Vcpu {
             cr3: vmcb.cr3,
             cr4: vmcb.cr4,
             efer: self.efer(),
-            cs: vmcb.cs.into(),
-            ds: vmcb.ds.into(),
-            es: vmcb.es.into(),
-            ss: vmcb.ss.into(),
-            fs: vmcb.fs.into(),
-            gs: vmcb.gs.into(),
-            ldtr: vmcb.ldtr.into(),
-            tr: vmcb.tr.into(),
+            cs: vmcb.cs,
+            ds: vmcb.ds,
+            es: vmcb.es,
+            ss: vmcb.ss,
+            fs: vmcb.fs,
+            gs: vmcb.gs,
+            ldtr: vmcb.ldtr,
+            tr: vmcb.tr,
             gdtr: vmcb.gdtr.into(),
             idtr: vmcb.idtr.into(),
         }
@@ -195,21 +172,21 @@ impl VirtualCpu for Vcpu {
         vmcb.cr2 = state.cr2;
         vmcb.cr3 = state.cr3;
         vmcb.cr4 = state.cr4;
-        vmcb.cs = state.cs.into();
-        vmcb.ds = state.ds.into();
-        vmcb.es = state.es.into();
-        vmcb.ss = state.ss.into();
-        vmcb.fs = state.fs.into();
-        vmcb.gs = state.gs.into();
-        vmcb.ldtr = state.ldtr.into();
-        vmcb.tr = state.tr.into();
+        vmcb.cs = state.cs;
+        vmcb.ds = state.ds;
+        vmcb.es = state.es;
+        vmcb.ss = state.ss;
+        vmcb.fs = state.fs;
+        vmcb.gs = state.gs;
+        vmcb.ldtr = state.ldtr;
+        vmcb.tr = state.tr;
         vmcb.gdtr = state.gdtr.into();
         vmcb.idtr = state.idtr.into();
         vmcb.cpl = (state.ss.attributes >> 5 & 3) as u8;
         vmcb.dr6 = 0xffff_0ff0;
         vmcb.dr7 = 0x400;
         vmcb.interrupt_shadow = 0;
-        vmcb.intercept_1 &= !intercept_1::IRET;
+        vmcb.intercept_1.remove(Intercept1::IRET);
         self.event = None;
         self.interrupt = None;
         self.nmi_masked = false;
@@ -297,7 +274,7 @@ impl VirtualCpu for Vcpu {
             }
             Event::Nmi => {
                 self.nmi_masked = true;
-                self.vmcb.intercept_1 |= intercept_1::IRET;
+                self.vmcb.intercept_1.insert(Intercept1::IRET);
                 event::V | event::TYPE_NMI | 2
             }
             Event::Exception(vector, code) => {
@@ -313,10 +290,10 @@ impl VirtualCpu for Vcpu {
         // QEMU's TCG, and TCG 7.2 ends with an assertion when a guest writes CR8 while a virtual interrupt waits.
         if window == Window::Open {
             self.vmcb.v_intr |= v_intr::REQUEST;
-            self.vmcb.intercept_1 |= intercept_1::VINTR;
+            self.vmcb.intercept_1.insert(Intercept1::VINTR);
         } else {
             self.vmcb.v_intr &= !v_intr::REQUEST;
-            self.vmcb.intercept_1 &= !intercept_1::VINTR;
+            self.vmcb.intercept_1.remove(Intercept1::VINTR);
         }
         self.vmcb.intercept_cr = if window == Window::None {
             0
@@ -342,6 +319,20 @@ impl VirtualCpu for Vcpu {
     }
 
     fn dump(&self) {
-        super::dump::dump(&self.vmcb, &self.registers);
+        let vmcb = &self.vmcb;
+        log::error!(
+            "vmcb: exit {:#x} info {:#x} {:#x} intinfo {:#x} eventinj {:#x} v_intr {:#x} shadow {:#x} asid {} dr6 {:#x} dr7 {:#x} cpl {}",
+            vmcb.exitcode,
+            vmcb.exitinfo1,
+            vmcb.exitinfo2,
+            vmcb.exitintinfo,
+            vmcb.eventinj,
+            vmcb.v_intr,
+            vmcb.interrupt_shadow,
+            vmcb.guest_asid,
+            vmcb.dr6,
+            vmcb.dr7,
+            vmcb.cpl
+        );
     }
 }

@@ -2,40 +2,10 @@
 #![allow(unsafe_code, reason = "memory shared with the CPU")]
 
 use crate::vcpu::{Segment, Table};
+use bitflags::bitflags;
 
-/// A segment register in the state save area.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct VmcbSegment {
-    pub selector: u16,
-    pub attributes: u16,
-    pub limit: u32,
-    pub base: u64,
-}
-
-impl From<Segment> for VmcbSegment {
-    fn from(from: Segment) -> Self {
-        Self {
-            selector: from.selector,
-            attributes: from.attributes,
-            limit: from.limit,
-            base: from.base,
-        }
-    }
-}
-
-impl From<VmcbSegment> for Segment {
-    fn from(from: VmcbSegment) -> Self {
-        Self {
-            selector: from.selector,
-            attributes: from.attributes,
-            limit: from.limit,
-            base: from.base,
-        }
-    }
-}
-
-impl From<Table> for VmcbSegment {
+/// A table register in the state save area: a segment register of which only limit and base count.
+impl From<Table> for Segment {
     fn from(from: Table) -> Self {
         Self {
             limit: from.limit.into(),
@@ -45,8 +15,8 @@ impl From<Table> for VmcbSegment {
     }
 }
 
-impl From<VmcbSegment> for Table {
-    fn from(from: VmcbSegment) -> Self {
+impl From<Segment> for Table {
+    fn from(from: Segment) -> Self {
         Self {
             limit: from.limit as u16,
             base: from.base,
@@ -54,18 +24,15 @@ impl From<VmcbSegment> for Table {
     }
 }
 
-/// The whole block: control area, then state save area.
+/// The whole block: control area, then state save area. What nobody here uses is reserved too.
 #[repr(C, align(4096))]
 pub struct Vmcb {
     pub intercept_cr: u32,
-    pub intercept_dr: u32,
+    reserved_004: u32,
     pub intercept_exceptions: u32,
-    pub intercept_1: u32,
-    pub intercept_2: u32,
-    pub intercept_3: u32,
-    reserved_018: [u8; 0x24],
-    pub pause_filter_threshold: u16,
-    pub pause_filter_count: u16,
+    pub intercept_1: Intercept1,
+    pub intercept_2: Intercept2,
+    reserved_014: [u8; 0x2c],
     pub iopm_base_pa: u64,
     pub msrpm_base_pa: u64,
     pub tsc_offset: u64,
@@ -79,25 +46,22 @@ pub struct Vmcb {
     pub exitinfo2: u64,
     pub exitintinfo: u64,
     pub np_enable: u64,
-    pub avic_apic_bar: u64,
-    pub ghcb: u64,
+    reserved_098: [u8; 0x10],
     pub eventinj: u64,
     pub n_cr3: u64,
-    pub lbr_virtualization_enable: u64,
-    pub vmcb_clean_bits: u64,
+    reserved_0b8: [u8; 0x10],
     pub nrip: u64,
-    pub guest_instruction: [u8; 16],
-    reserved_0e0: [u8; 0x320],
-    pub es: VmcbSegment,
-    pub cs: VmcbSegment,
-    pub ss: VmcbSegment,
-    pub ds: VmcbSegment,
-    pub fs: VmcbSegment,
-    pub gs: VmcbSegment,
-    pub gdtr: VmcbSegment,
-    pub ldtr: VmcbSegment,
-    pub idtr: VmcbSegment,
-    pub tr: VmcbSegment,
+    reserved_0d0: [u8; 0x330],
+    pub es: Segment,
+    pub cs: Segment,
+    pub ss: Segment,
+    pub ds: Segment,
+    pub fs: Segment,
+    pub gs: Segment,
+    pub gdtr: Segment,
+    pub ldtr: Segment,
+    pub idtr: Segment,
+    pub tr: Segment,
     reserved_4a0: [u8; 0x2b],
     pub cpl: u8,
     reserved_4cc: u32,
@@ -112,62 +76,56 @@ pub struct Vmcb {
     pub rip: u64,
     reserved_580: [u8; 0x58],
     pub rsp: u64,
-    pub s_cet: u64,
-    pub ssp: u64,
-    pub isst_addr: u64,
+    reserved_5e0: [u8; 0x18],
     pub rax: u64,
-    pub star: u64,
-    pub lstar: u64,
-    pub cstar: u64,
-    pub sfmask: u64,
-    pub kernel_gs_base: u64,
-    pub sysenter_cs: u64,
-    pub sysenter_esp: u64,
-    pub sysenter_eip: u64,
+    reserved_600: [u8; 0x40],
     pub cr2: u64,
     reserved_648: [u8; 0x20],
     pub g_pat: u64,
-    pub dbgctl: u64,
-    pub br_from: u64,
-    pub br_to: u64,
-    pub lastexcpfrom: u64,
-    pub lastexcpto: u64,
-    reserved_698: [u8; 0x968],
+    reserved_670: [u8; 0x990],
 }
 
-/// [`Vmcb::intercept_1`].
-pub mod intercept_1 {
-    pub const INTR: u32 = 1 << 0;
-    pub const NMI: u32 = 1 << 1;
-    pub const INIT: u32 = 1 << 3;
-    pub const VINTR: u32 = 1 << 4;
-    pub const RDPMC: u32 = 1 << 15;
-    pub const CPUID: u32 = 1 << 18;
-    pub const IRET: u32 = 1 << 20;
-    pub const INVD: u32 = 1 << 22;
-    pub const HLT: u32 = 1 << 24;
-    pub const INVLPGA: u32 = 1 << 26;
-    pub const IOIO_PROT: u32 = 1 << 27;
-    pub const MSR_PROT: u32 = 1 << 28;
-    pub const FERR_FREEZE: u32 = 1 << 30;
-    pub const SHUTDOWN: u32 = 1 << 31;
-}
+bitflags! {
+    /// [`Vmcb::intercept_1`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(transparent)]
+    pub struct Intercept1: u32 {
+        const INTR = 1 << 0;
+        const NMI = 1 << 1;
+        const INIT = 1 << 3;
+        const VINTR = 1 << 4;
+        const RDPMC = 1 << 15;
+        const CPUID = 1 << 18;
+        const IRET = 1 << 20;
+        const INVD = 1 << 22;
+        const HLT = 1 << 24;
+        const INVLPGA = 1 << 26;
+        const IOIO_PROT = 1 << 27;
+        const MSR_PROT = 1 << 28;
+        const FERR_FREEZE = 1 << 30;
+        const SHUTDOWN = 1 << 31;
+        /// Those that are asked for while something waits for them.
+        const AT_TIMES = Self::VINTR.bits() | Self::IRET.bits();
+    }
 
-/// [`Vmcb::intercept_2`].
-pub mod intercept_2 {
-    pub const VMRUN: u32 = 1 << 0;
-    pub const VMMCALL: u32 = 1 << 1;
-    pub const VMLOAD: u32 = 1 << 2;
-    pub const VMSAVE: u32 = 1 << 3;
-    pub const STGI: u32 = 1 << 4;
-    pub const CLGI: u32 = 1 << 5;
-    pub const SKINIT: u32 = 1 << 6;
-    pub const WBINVD: u32 = 1 << 9;
-    pub const MONITOR: u32 = 1 << 10;
-    pub const MWAIT: u32 = 1 << 11;
-    pub const MWAIT_CONDITIONAL: u32 = 1 << 12;
-    pub const XSETBV: u32 = 1 << 13;
-    pub const RDPRU: u32 = 1 << 14;
+    /// [`Vmcb::intercept_2`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(transparent)]
+    pub struct Intercept2: u32 {
+        const VMRUN = 1 << 0;
+        const VMMCALL = 1 << 1;
+        const VMLOAD = 1 << 2;
+        const VMSAVE = 1 << 3;
+        const STGI = 1 << 4;
+        const CLGI = 1 << 5;
+        const SKINIT = 1 << 6;
+        const WBINVD = 1 << 9;
+        const MONITOR = 1 << 10;
+        const MWAIT = 1 << 11;
+        const MWAIT_CONDITIONAL = 1 << 12;
+        const XSETBV = 1 << 13;
+        const RDPRU = 1 << 14;
+    }
 }
 
 /// [`Vmcb::v_intr`].
@@ -213,7 +171,7 @@ mod tests {
     #[test]
     fn the_block_is_one_page() {
         assert_eq!(size_of::<Vmcb>(), 4096);
-        assert_eq!(size_of::<VmcbSegment>(), 16);
+        assert_eq!(size_of::<Segment>(), 16);
     }
 
     #[test]
@@ -221,7 +179,8 @@ mod tests {
         assert_eq!(offset_of!(Vmcb, intercept_exceptions), 0x008);
         assert_eq!(offset_of!(Vmcb, intercept_1), 0x00c);
         assert_eq!(offset_of!(Vmcb, intercept_2), 0x010);
-        assert_eq!(offset_of!(Vmcb, pause_filter_count), 0x03e);
+        assert_eq!(Intercept1::all().bits(), 0xdd54_801b);
+        assert_eq!(Intercept2::all().bits(), 0x7e7f);
         assert_eq!(offset_of!(Vmcb, iopm_base_pa), 0x040);
         assert_eq!(offset_of!(Vmcb, tsc_offset), 0x050);
         assert_eq!(offset_of!(Vmcb, guest_asid), 0x058);
@@ -233,9 +192,7 @@ mod tests {
         assert_eq!(offset_of!(Vmcb, np_enable), 0x090);
         assert_eq!(offset_of!(Vmcb, eventinj), 0x0a8);
         assert_eq!(offset_of!(Vmcb, n_cr3), 0x0b0);
-        assert_eq!(offset_of!(Vmcb, vmcb_clean_bits), 0x0c0);
         assert_eq!(offset_of!(Vmcb, nrip), 0x0c8);
-        assert_eq!(offset_of!(Vmcb, guest_instruction), 0x0d0);
     }
 
     #[test]
@@ -251,10 +208,7 @@ mod tests {
         assert_eq!(offset_of!(Vmcb, rip), 0x578);
         assert_eq!(offset_of!(Vmcb, rsp), 0x5d8);
         assert_eq!(offset_of!(Vmcb, rax), 0x5f8);
-        assert_eq!(offset_of!(Vmcb, star), 0x600);
-        assert_eq!(offset_of!(Vmcb, kernel_gs_base), 0x620);
         assert_eq!(offset_of!(Vmcb, cr2), 0x640);
         assert_eq!(offset_of!(Vmcb, g_pat), 0x668);
-        assert_eq!(offset_of!(Vmcb, lastexcpto), 0x690);
     }
 }

@@ -4,6 +4,7 @@ use super::Registers;
 
 /// A segment register with its hidden part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Segment {
     /// The visible selector.
     pub selector: u16,

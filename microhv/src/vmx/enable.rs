@@ -81,7 +81,7 @@ fn set_fixed_bits() {
     }
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 fn set_fixed_bits() {}
 
 /// What [`init`] found, and the permission maps; `None` before.

@@ -3,12 +3,8 @@
 
 use super::vmcs::Vmcs;
 use crate::arch::cpu;
+use x86::msr::{IA32_EFER, IA32_FS_BASE, IA32_GS_BASE, IA32_PAT};
 use x86::vmx::vmcs::host;
-
-const MSR_FS_BASE: u32 = 0xc000_0100;
-const MSR_GS_BASE: u32 = 0xc000_0101;
-const MSR_PAT: u32 = 0x277;
-const MSR_EFER: u32 = 0xc000_0080;
 
 /// Writes all host fields but RSP and RIP, which the entry code writes.
 #[cfg(target_os = "none")]
@@ -35,16 +31,16 @@ pub fn write(vmcs: &Vmcs) {
         (host::FS_SELECTOR, 0),
         (host::GS_SELECTOR, 0),
         (host::TR_SELECTOR, task.into()),
-        (host::FS_BASE, cpu::rdmsr(MSR_FS_BASE)),
-        (host::GS_BASE, cpu::rdmsr(MSR_GS_BASE)),
+        (host::FS_BASE, cpu::rdmsr(IA32_FS_BASE)),
+        (host::GS_BASE, cpu::rdmsr(IA32_GS_BASE)),
         (host::TR_BASE, task_base(gdtr.base.as_u64(), task)),
         (host::GDTR_BASE, gdtr.base.as_u64()),
         (host::IDTR_BASE, idtr.base.as_u64()),
         (host::IA32_SYSENTER_CS, 0),
         (host::IA32_SYSENTER_ESP, 0),
         (host::IA32_SYSENTER_EIP, 0),
-        (host::IA32_PAT_FULL, cpu::rdmsr(MSR_PAT)),
-        (host::IA32_EFER_FULL, cpu::rdmsr(MSR_EFER)),
+        (host::IA32_PAT_FULL, cpu::rdmsr(IA32_PAT)),
+        (host::IA32_EFER_FULL, cpu::rdmsr(IA32_EFER)),
     ] {
         vmcs.write(field, value);
     }
@@ -60,10 +56,9 @@ fn task_base(gdt: u64, selector: u16) -> u64 {
     base_of(low, high)
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 pub fn write(vmcs: &Vmcs) {
-    vmcs.write(host::IA32_EFER_FULL, cpu::rdmsr(MSR_EFER));
-    let _ = (host::CR0, MSR_FS_BASE, MSR_GS_BASE, MSR_PAT, base_of(0, 0));
+    vmcs.write(host::IA32_EFER_FULL, cpu::rdmsr(IA32_EFER));
 }
 
 const fn base_of(low: u64, high: u64) -> u64 {

@@ -74,7 +74,7 @@ mod bare {
     }
 }
 
-#[cfg(not(target_os = "none"))]
+#[cfg(test)]
 mod bare {
     use crate::mm::phys;
     use crate::types::Mfn;

@@ -1,6 +1,6 @@
 //! Xen's leaves (xen/include/public/arch-x86/cpuid.h).
 
-use super::{CpuidResult, Guest, NOTHING};
+use super::{CpuidResult, Guest, NOTHING, words};
 use crate::exit::msr;
 use xen_abi::cpuid::{self, HvmFeatures};
 
@@ -23,29 +23,16 @@ const HVM_FEATURES: HvmFeatures = HvmFeatures::APIC_ACCESS_VIRT
 
 pub fn answer(leaf: u32, subleaf: u32, guest: &Guest) -> CpuidResult {
     match leaf {
-        0 => CpuidResult {
-            eax: XEN_LAST,
-            ebx: cpuid::XEN_CPUID_SIGNATURE_EBX,
-            ecx: cpuid::XEN_CPUID_SIGNATURE_ECX,
-            edx: cpuid::XEN_CPUID_SIGNATURE_EDX,
-        },
-        1 => CpuidResult {
-            eax: XEN_VERSION,
-            ..NOTHING
-        },
-        2 => CpuidResult {
-            eax: 1,
-            ebx: msr::HYPERCALL_PAGE,
-            ecx: FEAT1_MMU_PT_UPDATE_PRESERVE_AD,
-            edx: 0,
-        },
+        0 => words(
+            XEN_LAST,
+            cpuid::XEN_CPUID_SIGNATURE_EBX,
+            cpuid::XEN_CPUID_SIGNATURE_ECX,
+            cpuid::XEN_CPUID_SIGNATURE_EDX,
+        ),
+        1 => words(XEN_VERSION, 0, 0, 0),
+        2 => words(1, msr::HYPERCALL_PAGE, FEAT1_MMU_PT_UPDATE_PRESERVE_AD, 0),
         3 => time(subleaf, guest),
-        4 if subleaf == 0 => CpuidResult {
-            eax: HVM_FEATURES.bits(),
-            ebx: guest.vcpu_id,
-            ecx: guest.domain.into(),
-            edx: 0,
-        },
+        4 if subleaf == 0 => words(HVM_FEATURES.bits(), guest.vcpu_id, guest.domain.into(), 0),
         _ => NOTHING,
     }
 }
@@ -54,16 +41,8 @@ pub fn answer(leaf: u32, subleaf: u32, guest: &Guest) -> CpuidResult {
 fn time(subleaf: u32, guest: &Guest) -> CpuidResult {
     let khz = u32::try_from(guest.tsc_khz).unwrap_or(u32::MAX);
     match subleaf {
-        0 => CpuidResult {
-            eax: 0,
-            ebx: cpuid::XEN_CPUID_TSC_MODE_NEVER_EMULATE,
-            ecx: khz,
-            edx: 0,
-        },
-        2 => CpuidResult {
-            eax: khz,
-            ..NOTHING
-        },
+        0 => words(0, cpuid::XEN_CPUID_TSC_MODE_NEVER_EMULATE, khz, 0),
+        2 => words(khz, 0, 0, 0),
         _ => NOTHING,
     }
 }

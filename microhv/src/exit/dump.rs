@@ -1,0 +1,40 @@
+//! A virtual CPU's whole state, for a log that is read after something went wrong.
+
+use crate::vcpu::VirtualCpu;
+
+/// Logs everything: what the vendor's backend knows of the last exit, then the state that every vCPU has.
+pub fn dump(hw: &dyn VirtualCpu) {
+    hw.dump();
+    let state = hw.state();
+    log::error!(
+        "cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x} gdtr {:#x} {:#06x} idtr {:#x} {:#06x}",
+        state.cr0,
+        state.cr2,
+        state.cr3,
+        state.cr4,
+        state.efer,
+        state.gdtr.base,
+        state.gdtr.limit,
+        state.idtr.base,
+        state.idtr.limit
+    );
+    for (name, segment) in [
+        ("cs", state.cs),
+        ("ds", state.ds),
+        ("es", state.es),
+        ("ss", state.ss),
+        ("fs", state.fs),
+        ("gs", state.gs),
+        ("tr", state.tr),
+        ("ldtr", state.ldtr),
+    ] {
+        log::error!(
+            "{name:4} {:#06x} {:#05x} {:#010x} {:#x}",
+            segment.selector,
+            segment.attributes,
+            segment.limit,
+            segment.base
+        );
+    }
+    log::error!("{}", state.registers);
+}
