@@ -1,10 +1,9 @@
 //! One port's state, and the pages that hold them.
 
-use xen_abi::Errno;
 use xen_abi::event_channel::EVTCHN_FIFO_PRIORITY_DEFAULT;
 
 use super::MAX_PORTS;
-use crate::mm::PageBox;
+use crate::mm::Paged;
 use crate::types::DomId;
 
 /// What a port is used for.
@@ -50,7 +49,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    const FREE: Self = Self {
+    /// A port that was never used.
+    pub const FREE: Self = Self {
         state: State::Free,
         vcpu: 0,
         priority: EVTCHN_FIFO_PRIORITY_DEFAULT as u8,
@@ -58,58 +58,17 @@ impl Channel {
         last_priority: 0,
         pending: false,
     };
-}
-
-/// Channels in one page.
-const PER_PAGE: usize = 256;
-const PAGES: usize = MAX_PORTS as usize / PER_PAGE;
-const _: () = assert!(size_of::<[Channel; PER_PAGE]>() <= crate::types::PAGE_SIZE);
-
-/// All ports of a domain; pages come when the first port on them is used.
-pub struct Channels {
-    pages: [Option<PageBox<[Channel; PER_PAGE]>>; PAGES],
-}
-
-impl Channels {
-    /// No port but the reserved one.
-    pub fn new() -> Option<Self> {
-        let mut first = PageBox::new([Channel::FREE; PER_PAGE])?;
-        first[0].state = State::Reserved;
-        let mut pages = [const { None }; PAGES];
-        pages[0] = Some(first);
-        Some(Self { pages })
-    }
-
-    /// The port, if it lies on a page that exists (Xen: `port_is_valid`).
-    pub fn get(&self, port: u32) -> Option<&Channel> {
-        let page = self.pages.get(port as usize / PER_PAGE)?.as_ref()?;
-        page.get(port as usize % PER_PAGE)
-    }
-
-    /// As [`Self::get`], to change it.
-    pub fn get_mut(&mut self, port: u32) -> Option<&mut Channel> {
-        let page = self.pages.get_mut(port as usize / PER_PAGE)?.as_mut()?;
-        page.get_mut(port as usize % PER_PAGE)
-    }
-
-    /// Makes sure that `port` lies on a page that exists.
-    pub fn reach(&mut self, port: u32) -> Result<(), Errno> {
-        let page = self
-            .pages
-            .get_mut(port as usize / PER_PAGE)
-            .ok_or(Errno::ENOSPC)?;
-        if page.is_none() {
-            *page = Some(PageBox::new([Channel::FREE; PER_PAGE]).ok_or(Errno::ENOMEM)?);
-        }
-        Ok(())
-    }
 
     /// Frees the port; its FIFO queue is remembered, for it may still be linked there.
-    pub fn free(&mut self, port: u32) {
-        if let Some(channel) = self.get_mut(port) {
-            channel.state = State::Free;
-            channel.vcpu = 0;
-            channel.pending = false;
-        }
+    pub fn free(&mut self) {
+        self.state = State::Free;
+        self.vcpu = 0;
+        self.pending = false;
     }
 }
+
+/// All ports of a domain; pages come when the first port on them is used. One is valid if it lies on a page that exists
+/// (Xen: `port_is_valid`).
+pub type Channels = Paged<Channel, PER_PAGE, { MAX_PORTS as usize / PER_PAGE }>;
+/// Channels in one page.
+const PER_PAGE: usize = 256;

@@ -4,7 +4,7 @@ use xen_abi::Errno;
 use xen_abi::event_channel::EVTCHN_FIFO_PRIORITY_DEFAULT;
 use xen_abi::xen::{NR_VIRQS, VIRQ_ARGO, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU};
 
-use super::channel::{Channels, State};
+use super::channel::{Channel, Channels, State};
 use super::fifo::Fifo;
 use super::two_level::TwoLevel;
 use super::vcpu_info::{VCPU_INFO_SIZE, VcpuInfoRef};
@@ -66,9 +66,11 @@ pub struct Table {
 impl Table {
     /// An empty table of domain `owner`, which sees `shared_info` as its `shared_info`; none if memory is out.
     pub fn new(owner: DomId, shared_info: FrameRef) -> Option<Self> {
+        let mut channels = Channels::new();
+        channels.reach(0, |_| Channel::FREE)?.state = State::Reserved;
         Some(Self {
             owner,
-            channels: Channels::new()?,
+            channels,
             two_level: TwoLevel(shared_info),
             fifo: None,
             vcpus: PageBox::new([const { None }; MAX_VCPUS])?,
@@ -140,12 +142,10 @@ impl Table {
             return Err(Errno::EINVAL);
         }
         for port in 1..MAX_PORTS {
-            self.channels.reach(port)?;
+            let channel = self.channels.reach(port, |_| Channel::FREE);
+            let channel = channel.ok_or(Errno::ENOMEM)?;
             let linked = self.fifo.as_ref().is_some_and(|fifo| fifo.is_linked(port));
-            if let Some(channel) = self.channels.get_mut(port)
-                && channel.state == State::Free
-                && !linked
-            {
+            if channel.state == State::Free && !linked {
                 channel.state = state;
                 channel.vcpu = vcpu as u8;
                 channel.priority = EVTCHN_FIFO_PRIORITY_DEFAULT as u8;
@@ -308,7 +308,9 @@ impl Table {
             None => self.two_level.clear_pending(port),
             Some(fifo) => fifo.clear_pending(port),
         }
-        self.channels.free(port);
+        if let Some(channel) = self.channels.get_mut(port) {
+            channel.free();
+        }
     }
 
     /// Allows no new ports: the domain dies. Then close them all.

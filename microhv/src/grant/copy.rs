@@ -1,15 +1,13 @@
 //! `GNTTABOP_copy`: bytes from one page to another, each either the caller's own or granted to it.
 
-use xen_abi::Errno;
 use xen_abi::grant_table::{
-    GNTST_BAD_COPY_ARG, GNTST_BAD_DOMAIN, GNTST_BAD_PAGE, GNTST_OKAY, GNTST_PERMISSION_DENIED,
-    GntcopyFlags, GnttabCopy, GnttabCopyPtr,
+    GNTST_BAD_COPY_ARG, GNTST_BAD_DOMAIN, GNTST_BAD_PAGE, GNTST_PERMISSION_DENIED, GntcopyFlags,
+    GnttabCopy, GnttabCopyPtr,
 };
 use xen_abi::xen::DOMID_SELF;
 
 use super::table::{Use, acquire, release};
 use super::{Environment, Status};
-use crate::guest_args::{GuestArgs, Progress};
 use crate::mm::{FrameRef, phys};
 use crate::types::{DomId, Gfn, PAGE_SIZE};
 
@@ -38,40 +36,25 @@ fn page_of(ptr: &GnttabCopyPtr, by_grant: bool) -> u64 {
     }
 }
 
-/// Both ends of the last entry.
-struct Ends<'e, E: Environment> {
+/// Both ends of the last entry of the list.
+pub struct Ends<'e, E: Environment> {
     env: &'e E,
     source: Option<End>,
     dest: Option<End>,
 }
 
-/// Copies entries of the list.
-pub fn copy_list(
-    env: &impl Environment,
-    args: &mut impl GuestArgs,
-    count: u32,
-) -> Result<Progress, Errno> {
-    let mut ends = Ends {
-        env,
-        source: None,
-        dest: None,
-    };
-    for index in 0..count {
-        if index > 0 && env.preempt() {
-            return Ok(Progress::Preempted(index));
+impl<'e, E: Environment> Ends<'e, E> {
+    /// None yet.
+    pub fn new(env: &'e E) -> Self {
+        Self {
+            env,
+            source: None,
+            dest: None,
         }
-        let mut op: GnttabCopy = args.get(index as usize)?;
-        op.status = match ends.copy(&op) {
-            Ok(()) => GNTST_OKAY,
-            Err(Status(status)) => status,
-        };
-        args.put(index as usize, &op)?;
     }
-    Ok(Progress::Done(0))
-}
 
-impl<E: Environment> Ends<'_, E> {
-    fn copy(&mut self, op: &GnttabCopy) -> Result<(), Status> {
+    /// Copies one entry of the list.
+    pub fn copy(&mut self, op: &GnttabCopy) -> Result<(), Status> {
         let len = usize::from(op.len);
         if len == 0 {
             return Ok(());
@@ -106,21 +89,15 @@ impl<E: Environment> Ends<'_, E> {
         by_grant: bool,
         write: bool,
     ) -> Result<&'s FrameRef, Status> {
-        let old = match slot.take() {
-            Some(end)
-                if end.is_for(ptr, by_grant) && (by_grant || end.frame.owner() == env.caller()) =>
-            {
-                Some(end)
-            }
-            Some(end) => {
-                Self::let_go(env, &end);
-                None
-            }
-            None => None,
+        let known = |end: &End| {
+            end.is_for(ptr, by_grant) && (by_grant || end.frame.owner() == env.caller())
         };
-        let end = match old {
-            Some(end) => end,
-            None => open(env, ptr, by_grant, write)?,
+        let end = match slot.take() {
+            Some(end) if known(&end) => end,
+            other => {
+                other.iter().for_each(|end| Self::let_go(env, end));
+                open(env, ptr, by_grant, write)?
+            }
         };
         Ok(&slot.insert(end).frame)
     }
@@ -148,47 +125,31 @@ fn open(
     write: bool,
 ) -> Result<End, Status> {
     let (domid, page) = (ptr.domid, page_of(ptr, by_grant));
-    if by_grant {
-        let granter = if domid == DOMID_SELF {
-            env.caller()
-        } else {
-            DomId(domid)
-        };
+    let own = domid == DOMID_SELF;
+    let (frame, pin) = if by_grant {
         let wanted = Use {
-            granter,
+            granter: if own { env.caller() } else { DomId(domid) },
             reference: ptr.r#ref(),
             grantee: env.caller(),
             write,
             map: false,
         };
-        let frame = acquire(env, &wanted)?;
-        return Ok(End {
-            domid,
-            page,
-            by_grant,
-            frame,
-            pin: Some(wanted),
-        });
-    }
-    if domid != DOMID_SELF {
-        let known = env.with_table(DomId(domid), |_| ()).is_some();
-        return Err(Status(if known {
-            GNTST_PERMISSION_DENIED
-        } else {
-            GNTST_BAD_DOMAIN
-        }));
-    }
-    let (frame, writable) = env
-        .frame(env.caller(), Gfn(page))
-        .ok_or(Status(GNTST_BAD_PAGE))?;
-    if write && !writable {
-        return Err(Status(GNTST_BAD_PAGE));
-    }
+        (acquire(env, &wanted)?, Some(wanted))
+    } else if own {
+        match env.frame(env.caller(), Gfn(page)) {
+            Some((frame, writable)) if writable || !write => (frame, None),
+            _ => return Err(Status(GNTST_BAD_PAGE)),
+        }
+    } else if env.with_table(DomId(domid), |_| ()).is_some() {
+        return Err(Status(GNTST_PERMISSION_DENIED));
+    } else {
+        return Err(Status(GNTST_BAD_DOMAIN));
+    };
     Ok(End {
         domid,
         page,
         by_grant,
         frame,
-        pin: None,
+        pin,
     })
 }

@@ -3,7 +3,7 @@
 use xen_abi::Errno;
 use xen_abi::grant_table::{
     GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF, GNTST_BAD_HANDLE, GNTST_BAD_VIRT_ADDR, GNTST_GENERAL_ERROR,
-    GNTST_OKAY, GntmapFlags, GnttabMapGrantRef, GnttabUnmapGrantRef,
+    GntmapFlags, GnttabMapGrantRef, GnttabUnmapGrantRef,
 };
 
 use super::maptrack::Mapping;
@@ -18,29 +18,13 @@ const UNMAP_BATCH: usize = 32;
 /// Mappings released between two looks at [`Environment::preempt`].
 const RELEASE_BATCH: u32 = 64;
 
-/// Maps entries `from..count` of the list.
-pub fn map_list(
-    env: &impl Environment,
-    args: &mut impl GuestArgs,
-    count: u32,
-) -> Result<Progress, Errno> {
-    for index in 0..count {
-        if index > 0 && env.preempt() {
-            return Ok(Progress::Preempted(index));
-        }
-        let mut op: GnttabMapGrantRef = args.get(index as usize)?;
-        op.status = match map(env, &op) {
-            Ok(handle) => {
-                op.handle = handle;
-                // A device of the caller reaches the page where its CPUs do.
-                op.dev_bus_addr = op.host_addr;
-                GNTST_OKAY
-            }
-            Err(Status(status)) => status,
-        };
-        args.put(index as usize, &op)?;
-    }
-    Ok(Progress::Done(0))
+/// Maps one entry of the list.
+pub fn map_one(env: &impl Environment, op: &mut GnttabMapGrantRef) {
+    op.status = Status::of(map(env, op).map(|handle| {
+        op.handle = handle;
+        // A device of the caller reaches the page where its CPUs do.
+        op.dev_bus_addr = op.host_addr;
+    }));
 }
 
 fn map(env: &impl Environment, op: &GnttabMapGrantRef) -> Result<u32, Status> {
@@ -84,22 +68,8 @@ fn map(env: &impl Environment, op: &GnttabMapGrantRef) -> Result<u32, Status> {
     own(&mut |table| {
         match mapped {
             Ok(mfn) => {
-                let Use {
-                    granter,
-                    reference,
-                    write,
-                    ..
-                } = wanted;
-                table.maptrack.set(
-                    handle,
-                    Mapping {
-                        granter,
-                        reference,
-                        gfn,
-                        mfn,
-                        write,
-                    },
-                );
+                let grant = wanted;
+                table.maptrack.set(handle, Mapping { grant, gfn, mfn });
             }
             Err(_) => table.maptrack.release(handle),
         }
@@ -143,16 +113,10 @@ fn unmap_batch(
 ) -> Result<(), Errno> {
     for index in range {
         let mut op: GnttabUnmapGrantRef = args.get(index as usize)?;
-        op.status = match unmap(env, &op) {
-            Ok(unmapped) => {
-                if let Some(unmapped) = unmapped {
-                    // The range is as long as the batch.
-                    let _ = batch.push(unmapped);
-                }
-                GNTST_OKAY
-            }
-            Err(Status(status)) => status,
-        };
+        op.status = Status::of(unmap(env, &op).map(|unmapped| {
+            // The range is as long as the batch.
+            batch.extend(unmapped);
+        }));
         args.put(index as usize, &op)?;
     }
     Ok(())
@@ -190,20 +154,8 @@ fn complete(env: &impl Environment, batch: heapless::Vec<Unmapped, UNMAP_BATCH>)
     }
     env.flush();
     for unmapped in &batch {
-        unpin(env, &unmapped.mapping);
+        release(env, &unmapped.mapping.grant, unmapped.mapping.mfn);
     }
-}
-
-fn unpin(env: &impl Environment, mapping: &Mapping) {
-    let Mapping {
-        granter,
-        reference,
-        mfn,
-        write,
-        ..
-    } = *mapping;
-    // A granter that is gone has no record to correct.
-    let _ = env.with_table(granter, |table| table.unpin(reference, mfn, write));
 }
 
 /// Releases all grants that the dead domain `mapper` had mapped; false if it was interrupted and must be called again.
@@ -214,7 +166,7 @@ pub fn release_mappings(env: &impl Environment, mapper: DomId) -> bool {
     while let Some(Some((handle, mapping))) =
         env.with_table(mapper, |table| table.maptrack.next(from))
     {
-        unpin(env, &mapping);
+        release(env, &mapping.grant, mapping.mfn);
         let _ = env.with_table(mapper, |table| table.maptrack.release(handle));
         from = handle + 1;
         released += 1;

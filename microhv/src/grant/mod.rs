@@ -37,6 +37,7 @@ pub use table::Table;
 
 use crate::mm::FrameRef;
 use crate::types::{DomId, Gfn, Mfn};
+use xen_abi::grant_table::GNTST_OKAY;
 
 /// Frames of shared entries that a domain may have: 32,768 entries (Xen's `gnttab_max_frames` default).
 pub const MAX_FRAMES: u32 = 64;
@@ -44,6 +45,13 @@ pub const MAX_FRAMES: u32 = 64;
 /// Why an operation on one grant failed: a negative `GNTST_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status(pub i16);
+
+impl Status {
+    /// What is written into the structure.
+    fn of(result: Result<(), Self>) -> i16 {
+        result.map_or_else(|Self(status)| status, |()| GNTST_OKAY)
+    }
+}
 
 /// The page could not be mapped there: memory is out, or the place is taken by another domain's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

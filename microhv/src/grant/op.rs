@@ -4,8 +4,8 @@ use xen_abi::Errno;
 use xen_abi::grant_table::*;
 use xen_abi::xen::DOMID_SELF;
 
-use super::copy::copy_list;
-use super::map::{map_list, unmap_list};
+use super::copy::Ends;
+use super::map::{map_one, unmap_list};
 use super::{Environment, MAX_FRAMES, Status, Table};
 use crate::guest_args::{GuestArgs, Progress};
 use crate::types::DomId;
@@ -26,9 +26,14 @@ pub fn op(
         return Err(Errno::EINVAL);
     }
     match cmd {
-        GNTTABOP_MAP_GRANT_REF => map_list(env, args, count),
+        GNTTABOP_MAP_GRANT_REF => each(env, args, count, |op| map_one(env, op)),
         GNTTABOP_UNMAP_GRANT_REF => unmap_list(env, args, count),
-        GNTTABOP_COPY => copy_list(env, args, count),
+        GNTTABOP_COPY => {
+            let mut ends = Ends::new(env);
+            each(env, args, count, |op: &mut GnttabCopy| {
+                op.status = Status::of(ends.copy(op));
+            })
+        }
         // Not for guests with translated memory.
         GNTTABOP_UNMAP_AND_REPLACE => each(env, args, count, |op: &mut GnttabUnmapAndReplace| {
             op.status = GNTST_GENERAL_ERROR;
@@ -116,7 +121,7 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
     env: &impl Environment,
     args: &mut impl GuestArgs,
     count: u32,
-    f: impl Fn(&mut T),
+    mut f: impl FnMut(&mut T),
 ) -> Result<Progress, Errno> {
     for index in 0..count {
         if index > 0 && env.preempt() {
@@ -149,9 +154,5 @@ fn status(
             Err(Status(GNTST_PERMISSION_DENIED))
         }
     });
-    match result {
-        Some(Ok(())) => GNTST_OKAY,
-        Some(Err(Status(status))) => status,
-        None => GNTST_BAD_DOMAIN,
-    }
+    result.map_or(GNTST_BAD_DOMAIN, Status::of)
 }

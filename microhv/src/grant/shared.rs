@@ -8,6 +8,7 @@ use xen_abi::grant_table::{
     GrantFlags,
 };
 
+use super::table::Use;
 use super::{MAX_FRAMES, Status};
 use crate::mm::{FrameRef, frame_table, frames};
 use crate::types::{DomId, Gfn};
@@ -41,9 +42,9 @@ impl Header {
     }
 
     /// Does the entry let `grantee` use a page, to map it or else to copy?
-    fn permits(self, grantee: DomId, map: bool) -> bool {
-        let mask = GTF_TYPE_MASK | if map { SUB_PAGE } else { 0 };
-        self.flags() & mask == GTF_PERMIT_ACCESS && self.grantee() == grantee
+    fn permits(self, wanted: &Use) -> bool {
+        let mask = GTF_TYPE_MASK | if wanted.map { SUB_PAGE } else { 0 };
+        self.flags() & mask == GTF_PERMIT_ACCESS && self.grantee() == wanted.grantee
     }
 }
 
@@ -103,31 +104,24 @@ impl Shared {
     }
 
     /// The page that the entry grants to `grantee`, if it does now.
-    pub fn granted(&self, reference: u32, grantee: DomId, map: bool) -> Option<Gfn> {
-        let (header, frame) = self.words(reference)?;
+    pub fn granted(&self, wanted: &Use) -> Option<Gfn> {
+        let (header, frame) = self.words(wanted.reference)?;
         Header(header.load(Ordering::SeqCst))
-            .permits(grantee, map)
+            .permits(wanted)
             .then(|| Gfn(u64::from(frame.load(Ordering::SeqCst))))
     }
 
     /// Marks the entry as in use: read, and written if `write`. `pinned` means that it is in use by `grantee` already,
     /// so that it need not say so any more. Then tells which page it grants.
-    pub fn set_in_use(
-        &self,
-        reference: u32,
-        grantee: DomId,
-        write: bool,
-        map: bool,
-        pinned: bool,
-    ) -> Result<Gfn, Status> {
+    pub fn set_in_use(&self, wanted: &Use, pinned: bool) -> Result<Gfn, Status> {
         let refused = Status(GNTST_GENERAL_ERROR);
-        let (word, frame) = self.words(reference).ok_or(refused)?;
+        let (word, frame) = self.words(wanted.reference).ok_or(refused)?;
         let mut old = Header(word.load(Ordering::SeqCst));
         for _ in 0..RETRIES {
-            if !pinned && !old.permits(grantee, map) || write && old.flags() & READONLY != 0 {
+            if !pinned && !old.permits(wanted) || wanted.write && old.flags() & READONLY != 0 {
                 return Err(refused);
             }
-            let new = old.0 | u32::from(READING | if write { WRITING } else { 0 });
+            let new = old.0 | u32::from(READING | if wanted.write { WRITING } else { 0 });
             match word.compare_exchange(old.0, new, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => return Ok(Gfn(u64::from(frame.load(Ordering::SeqCst)))),
                 Err(now) => old = Header(now),

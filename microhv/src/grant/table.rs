@@ -10,11 +10,11 @@ use super::active::{Active, ActiveEntries};
 use super::maptrack::Maptrack;
 use super::shared::Shared;
 use super::{Environment, Status};
-use crate::mm::{FrameRef, frame_table};
+use crate::mm::{FrameRef, PageBox, frame_table};
 use crate::types::{DomId, Gfn, Mfn};
 
 /// A grant that somebody wants to use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
     /// Whose page it is, and by which of its references.
     pub granter: DomId,
@@ -50,7 +50,7 @@ pub struct LookedUp {
 pub struct Table {
     owner: DomId,
     shared: Shared,
-    active: ActiveEntries,
+    active: PageBox<ActiveEntries>,
     /// The domain's mappings of other domains' pages.
     pub(super) maptrack: Maptrack,
     dying: bool,
@@ -62,10 +62,15 @@ impl Table {
         Some(Self {
             owner,
             shared: Shared::new(owner)?,
-            active: ActiveEntries::new()?,
+            active: PageBox::new(ActiveEntries::new())?,
             maptrack: Maptrack::new()?,
             dying: false,
         })
+    }
+
+    /// The record of an entry, if it is in use.
+    fn active(&self, reference: u32) -> Option<&Active> {
+        self.active.get(reference)?.as_ref()
     }
 
     /// How many frames of entries there are.
@@ -75,7 +80,7 @@ impl Table {
 
     /// How many entries others use now.
     pub fn entries_in_use(&self) -> u32 {
-        self.active.in_use()
+        self.active.iter().flatten().count() as u32
     }
 
     /// How many pages of others the domain has mapped.
@@ -125,25 +130,13 @@ impl Table {
         if wanted.reference >= self.shared.entries() {
             return Err(Status(GNTST_BAD_GNTREF));
         }
-        if page.is_none() && self.active.get(wanted.reference).is_none() {
-            let page = self
-                .shared
-                .granted(wanted.reference, wanted.grantee, wanted.map);
+        if page.is_none() && self.active(wanted.reference).is_none() {
+            let page = self.shared.granted(wanted);
             return page.map(Pinned::LookUp).ok_or(Status(GNTST_GENERAL_ERROR));
         }
-        let no_space = |_| Status(GNTST_NO_SPACE);
-        let slot = self.active.slot(wanted.reference).map_err(no_space)?;
-        let in_use = |pinned| {
-            let Use {
-                reference,
-                grantee,
-                write,
-                map,
-                ..
-            } = *wanted;
-            self.shared
-                .set_in_use(reference, grantee, write, map, pinned)
-        };
+        let slot = self.active.reach(wanted.reference, |_| None);
+        let slot = slot.ok_or(Status(GNTST_NO_SPACE))?;
+        let in_use = |pinned| self.shared.set_in_use(wanted, pinned);
         if let Some(active) = slot {
             if active.grantee != wanted.grantee {
                 return Err(Status(GNTST_GENERAL_ERROR));
@@ -189,7 +182,7 @@ impl Table {
     /// Undoes one [`Self::pin`] of the page `mfn`. Does nothing if the entry is not in use for that page: then this is not
     /// the domain that it was pinned in.
     pub fn unpin(&mut self, reference: u32, mfn: Mfn, write: bool) {
-        let Ok(slot) = self.active.slot(reference) else {
+        let Some(slot) = self.active.get_mut(reference) else {
             return;
         };
         let Some(active) = slot.as_mut().filter(|active| active.frame.mfn() == mfn) else {
@@ -216,7 +209,7 @@ impl Table {
         if a.max(b) >= self.shared.entries() {
             return Err(Status(GNTST_BAD_GNTREF));
         }
-        if self.active.get(a).or(self.active.get(b)).is_some() {
+        if self.active(a).or(self.active(b)).is_some() {
             return Err(Status(GNTST_EAGAIN));
         }
         if a != b {

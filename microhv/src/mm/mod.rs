@@ -12,6 +12,7 @@ pub mod mmio;
 pub mod own;
 pub mod page_arc;
 pub mod page_box;
+mod paged;
 pub mod phys;
 pub mod ranges;
 pub mod segments;
@@ -21,6 +22,7 @@ pub use mmio::Mmio;
 pub use own::own_memory;
 pub use page_arc::PageArc;
 pub use page_box::{PageBox, Zeroable};
+pub use paged::Paged;
 
 /// Where all of the machine's RAM is mapped, read-write and never executable.
 pub const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
