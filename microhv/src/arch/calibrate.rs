@@ -20,32 +20,25 @@ struct Sample {
 
 /// The look of several with the shortest time between the two readings of the counter.
 fn sample(reference: impl Fn() -> u32) -> Sample {
-    let mut best = (
-        u64::MAX,
-        Sample {
-            tsc: 0,
-            apic: 0,
-            reference: 0,
-        },
-    );
-    for _ in 0..5 {
+    let looks = [(); 5].map(|()| {
         let before = cpu::rdtsc();
-        let value = reference();
+        let reference = reference();
         let apic = lapic::measured();
-        let after = cpu::rdtsc();
-        if after - before < best.0 {
-            let tsc = before + (after - before) / 2;
-            best = (
-                after - before,
-                Sample {
-                    tsc,
-                    apic,
-                    reference: value,
-                },
-            );
-        }
-    }
-    best.1
+        let took = cpu::rdtsc() - before;
+        let sample = Sample {
+            tsc: before + took / 2,
+            apic,
+            reference,
+        };
+        (took, sample)
+    });
+    let [first, rest @ ..] = looks;
+    rest.iter()
+        .fold(
+            first,
+            |best, look| if look.0 < best.0 { *look } else { best },
+        )
+        .1
 }
 
 /// Measures both against ACPI's timer at I/O port `pm_timer`, or against the 8254. The boot CPU's

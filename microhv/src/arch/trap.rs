@@ -3,6 +3,7 @@
 
 use super::{irq, stack};
 use crate::panic;
+use x86::irq::EXCEPTIONS;
 
 /// The registers at an interrupt, in the order in which `vectors.S` pushes them.
 #[repr(C)]
@@ -33,32 +34,6 @@ pub struct TrapFrame {
     pub ss: u64,
 }
 
-/// The names of exceptions (Intel SDM volume 3, table 6-1).
-const NAMES: [&str; 22] = [
-    "#DE divide error",
-    "#DB debug exception",
-    "NMI non-maskable interrupt",
-    "#BP breakpoint",
-    "#OF overflow",
-    "#BR bound range exceeded",
-    "#UD invalid opcode",
-    "#NM device not available",
-    "#DF double fault",
-    "coprocessor segment overrun",
-    "#TS invalid task state segment",
-    "#NP segment not present",
-    "#SS stack segment fault",
-    "#GP general protection fault",
-    "#PF page fault",
-    "reserved exception 15",
-    "#MF x87 floating-point error",
-    "#AC alignment check",
-    "#MC machine check",
-    "#XM SIMD floating-point error",
-    "#VE virtualization exception",
-    "#CP control protection exception",
-];
-
 /// NMI's vector.
 const NMI: u64 = 2;
 /// #PF's vector.
@@ -78,14 +53,13 @@ fn exception(frame: &TrapFrame) {
     if frame.vector == NMI && panic::stopped_by_another() {
         panic::halt();
     }
-    let name = NAMES
-        .get(frame.vector as usize)
-        .unwrap_or(&"reserved exception");
+    let name = EXCEPTIONS.get(frame.vector as usize);
+    let (short, name) = name.map_or(("", ""), |name| (name.mnemonic, name.description));
     let cr2 = x86_64::registers::control::Cr2::read_raw();
     match frame.vector {
         PAGE_FAULT | DOUBLE_FAULT if let Some(cpu) = stack::overflowed(cr2) => panic::exception(
             frame,
-            format_args!("{name}: the stack of CPU {cpu} is full"),
+            format_args!("{short} {name}: the stack of CPU {cpu} is full"),
         ),
         PAGE_FAULT => {
             let act = if frame.error & 16 != 0 {
@@ -98,11 +72,14 @@ fn exception(frame: &TrapFrame) {
             panic::exception(
                 frame,
                 format_args!(
-                    "{name}: {act} at {cr2:#018x}, error code {:#x}",
+                    "{short} {name}: {act} at {cr2:#018x}, error code {:#x}",
                     frame.error
                 ),
             )
         }
-        _ => panic::exception(frame, format_args!("{name}, error code {:#x}", frame.error)),
+        _ => panic::exception(
+            frame,
+            format_args!("{short} {name}, error code {:#x}", frame.error),
+        ),
     }
 }

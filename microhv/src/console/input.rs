@@ -38,6 +38,6 @@ pub fn poll() {
     }
     drop(guard);
     if arrived {
-        crate::domain::on_console_input();
+        crate::domain::events::tell_operator(xen_abi::xen::VIRQ_CONSOLE);
     }
 }

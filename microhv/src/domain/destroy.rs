@@ -8,7 +8,6 @@ use super::{Domain, events, list};
 use crate::evtchn;
 use crate::hypercall::{Events, Grants};
 use crate::mm::PageArc;
-use crate::types::DomId;
 use crate::{grant, pci, timers};
 
 /// Pages that one step frees at most.
@@ -42,8 +41,6 @@ pub fn step(domain: &PageArc<Domain>) -> bool {
     domain.clear_vcpus();
     list::remove(domain.id);
     log::info!("{} ({}) is destroyed", domain.name(), domain.id);
-    if let Some(dom0) = super::find(DomId(0)) {
-        events::raise_global_virq(&dom0, xen_abi::xen::VIRQ_DOM_EXC);
-    }
+    events::tell_operator(xen_abi::xen::VIRQ_DOM_EXC);
     true
 }

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Domain, Vcpu};
 use crate::evtchn::Notify;
+use crate::types::DomId;
 
 /// Does what a delivery left to do once the table is unlocked.
 pub fn act(domain: &Domain, notify: Notify) {
@@ -30,10 +31,12 @@ pub fn raise_virq(vcpu: &Vcpu, virq: u32) {
     act(&vcpu.domain, notify);
 }
 
-/// Raises a VIRQ that is the domain's as a whole.
-pub fn raise_global_virq(domain: &Domain, virq: u32) {
-    let notify = domain.evtchn.lock().raise_virq(virq, 0);
-    act(domain, notify);
+/// Raises a global VIRQ in Domain-0, whose vCPU 0 has them all.
+pub fn tell_operator(virq: u32) {
+    if let Some(dom0) = super::find(DomId(0)) {
+        let notify = dom0.evtchn.lock().raise_virq(virq, 0);
+        act(&dom0, notify);
+    }
 }
 
 /// Raises the port to which device interrupt `device` is bound.

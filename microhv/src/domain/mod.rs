@@ -1,6 +1,5 @@
 //! A domain: an address space, its vCPUs, its event channels and its grants.
 
-mod devices;
 mod machine;
 mod p2m;
 mod params;
@@ -18,6 +17,7 @@ pub mod list;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use spin::{Mutex, RwLock};
+use xen_abi::memory::E820Entry;
 
 use crate::evtchn;
 use crate::grant;
@@ -26,7 +26,6 @@ use crate::mm::frame_table::FrameRef;
 use crate::types::DomId;
 use crate::vlapic::VLapic;
 
-pub use devices::on_console_input;
 pub use list::{create, find, next_from};
 pub use p2m::P2m;
 pub use params::Params;
@@ -92,18 +91,7 @@ pub struct Domain {
 }
 
 /// The RAM ranges that the domain is told of (`XENMEM_memory_map`).
-pub type MemoryMap = heapless::Vec<MemoryRange, 16>;
-
-/// One entry of a domain's memory map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryRange {
-    /// First guest-physical address.
-    pub start: u64,
-    /// Length in bytes.
-    pub size: u64,
-    /// E820 type (1 RAM, 2 reserved, 3 ACPI).
-    pub kind: u32,
-}
+pub type MemoryMap = heapless::Vec<E820Entry, 16>;
 
 impl Domain {
     fn new(
@@ -301,7 +289,5 @@ pub fn shut_down(domain: &Domain, reason: u32) {
     if domain.id == DomId(0) {
         end_machine(reason);
     }
-    if let Some(dom0) = find(DomId(0)) {
-        events::raise_global_virq(&dom0, xen_abi::xen::VIRQ_DOM_EXC);
-    }
+    events::tell_operator(xen_abi::xen::VIRQ_DOM_EXC);
 }

@@ -77,6 +77,12 @@ impl<'a> Caller<'a> {
         Ok(())
     }
 
+    /// Only Domain-0 may go on.
+    pub(super) fn check_privilege(&self) -> Result<(), Errno> {
+        let privileged = self.vcpu.domain.privileged;
+        privileged.then_some(()).ok_or(Errno::EPERM)
+    }
+
     pub(super) fn set_result(&mut self, value: u64) {
         self.run.hw.registers_mut().rax = value;
     }
@@ -116,6 +122,12 @@ impl<'a> Caller<'a> {
     /// `EFAULT` if it is not all writable.
     pub fn write<T: IntoBytes + Immutable>(&self, at: u64, value: &T) -> Result<(), Errno> {
         self.memory(at).put(0, value)
+    }
+
+    /// As [`Self::write`], and that is all that the hypercall does.
+    pub(super) fn answer<T: IntoBytes + Immutable>(&self, at: u64, value: &T) -> super::Result {
+        self.write(at, value)?;
+        Ok(super::DONE)
     }
 }
 

@@ -17,9 +17,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
     match caller.argument(0) as u32 {
         CONSOLEIO_WRITE => write(caller, count, buffer),
         CONSOLEIO_READ => {
-            if !caller.vcpu.domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             let mut bytes = [0; CHUNK];
             let room = count.min(CHUNK);
             let got = console::read_input(&mut bytes[..room]);

@@ -25,9 +25,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
     if request.interface_version != abi::XEN_DOMCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES);
     }
-    if !caller.vcpu.domain.privileged {
-        return Err(Errno::EPERM);
-    }
+    caller.check_privilege()?;
     match request.cmd {
         abi::XEN_DOMCTL_CREATEDOMAIN => create(&mut request)?,
         abi::XEN_DOMCTL_GETDOMAININFO => {

@@ -9,7 +9,7 @@ use xen_abi::memory::{
 };
 
 use super::{Caller, DONE, Outcome, Result, budget, physmap, target};
-use crate::domain::{Domain, MemoryRange, flush};
+use crate::domain::{Domain, flush};
 use crate::guest_args::GuestArgs;
 use crate::mm::{frame_table, frames};
 use crate::types::{Gfn, Mfn};
@@ -42,7 +42,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
                     let map = domain.memory_map.lock();
                     let ends = map
                         .iter()
-                        .map(|range| range.start.saturating_add(range.size));
+                        .map(|range| range.addr().saturating_add(range.size()));
                     (ends.max().unwrap_or(0) >> 12).saturating_sub(1)
                 }
             }))
@@ -54,7 +54,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
             let count = map.len().min(request.nr_entries as usize);
             let mut buffer = caller.memory(request.buffer);
             for (index, range) in map.iter().take(count).enumerate() {
-                buffer.put(index, &E820Entry::new(range.start, range.size, range.kind))?;
+                buffer.put(index, range)?;
             }
             request.nr_entries = count as u32;
             caller.write(argument, &request)?;
@@ -205,9 +205,7 @@ fn give_back(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), 
 
 /// `XENMEM_set_memory_map`: the creator says what the domain is to see.
 fn set_memory_map(caller: &Caller<'_>, argument: u64) -> Result {
-    if !caller.vcpu.domain.privileged {
-        return Err(Errno::EPERM);
-    }
+    caller.check_privilege()?;
     let request: ForeignMemoryMap = caller.read(argument)?;
     let domain = target(caller, request.domid)?;
     if request.map.nr_entries > MAX_MAP {
@@ -217,13 +215,8 @@ fn set_memory_map(caller: &Caller<'_>, argument: u64) -> Result {
     let mut map = crate::domain::MemoryMap::new();
     for index in 0..request.map.nr_entries as usize {
         let entry: E820Entry = buffer.get(index)?;
-        let range = MemoryRange {
-            start: entry.addr(),
-            size: entry.size(),
-            kind: entry.r#type,
-        };
         // MAX_MAP is the vector's capacity.
-        map.push(range).map_err(|_| Errno::EINVAL)?;
+        map.push(entry).map_err(|_| Errno::EINVAL)?;
     }
     *domain.memory_map.lock() = map;
     Ok(DONE)

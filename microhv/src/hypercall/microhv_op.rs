@@ -30,24 +30,18 @@ pub fn call(caller: &Caller<'_>) -> Result {
             caller.write(argument, &request)?;
         }
         MICROHV_EXITS => {
-            if !domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             let mut request: Exits = caller.read(argument)?;
             count(&mut request)?;
             caller.write(argument, &request)?;
         }
         MICROHV_HOLDINGS => {
-            if !domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             let request: Holdings = caller.read(argument)?;
             caller.write(argument, &holdings(request.domid)?)?;
         }
         MICROHV_INFO => {
-            if !domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             let own = mm::own_memory();
             caller.write(
                 argument,

@@ -27,9 +27,7 @@ pub fn add_batch(caller: &Caller<'_>, argument: u64, start: u64) -> Result {
     let domain = target(caller, request.domid)?;
     let source = match u32::from(request.space) {
         abi::XENMAPSPACE_GMFN_FOREIGN => {
-            if !caller.vcpu.domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             Some(domain::find(DomId(request.foreign_domid)).ok_or(Errno::ESRCH)?)
         }
         _ => None,

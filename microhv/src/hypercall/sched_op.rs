@@ -33,9 +33,7 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
         abi::SCHEDOP_SHUTDOWN_CODE => Ok(DONE),
         abi::SCHEDOP_POLL => poll(caller, argument),
         abi::SCHEDOP_REMOTE_SHUTDOWN => {
-            if !caller.vcpu.domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             let shutdown: SchedRemoteShutdown = caller.read(argument)?;
             let domain = target(caller, shutdown.domain_id)?;
             if shutdown.reason > abi::SHUTDOWN_MAX {

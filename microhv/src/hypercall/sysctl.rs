@@ -19,9 +19,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
     if request.interface_version != abi::XEN_SYSCTL_INTERFACE_VERSION {
         return Err(Errno::EACCES);
     }
-    if !caller.vcpu.domain.privileged {
-        return Err(Errno::EPERM);
-    }
+    caller.check_privilege()?;
     match request.cmd {
         abi::XEN_SYSCTL_READCONSOLE => {
             let mut arm: XenSysctlReadconsole = request.get();

@@ -3,8 +3,7 @@
 use xen_abi::Errno;
 use xen_abi::version::{self as abi, CompileInfo, FeatureInfo, Features, PlatformParameters};
 
-use super::{Caller, DONE, Outcome, Result};
-use crate::guest_args::GuestArgs;
+use super::{Caller, Outcome, Result};
 
 const FEATURES: Features = Features::WRITABLE_DESCRIPTOR_TABLES
     .union(Features::AUTO_TRANSLATED_PHYSMAP)
@@ -23,8 +22,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
             let mut info = CompileInfo::default();
             copy(&mut info.compiler, "rustc");
             copy(&mut info.compile_by, "microhv");
-            caller.write(argument, &info)?;
-            Ok(DONE)
+            caller.answer(argument, &info)
         }
         abi::XENVER_CAPABILITIES => {
             text::<{ abi::XEN_CAPABILITIES_INFO_LEN }>(caller, "hvm-3.0-x86_64 ")
@@ -33,8 +31,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
             text::<{ abi::XEN_CHANGESET_INFO_LEN }>(caller, env!("CARGO_PKG_VERSION"))
         }
         abi::XENVER_PLATFORM_PARAMETERS => {
-            caller.write(argument, &PlatformParameters { virt_start: 0 })?;
-            Ok(DONE)
+            caller.answer(argument, &PlatformParameters { virt_start: 0 })
         }
         abi::XENVER_GET_FEATURES => {
             let mut info: FeatureInfo = caller.read(argument)?;
@@ -43,18 +40,12 @@ pub fn call(caller: &Caller<'_>) -> Result {
                 0 => FEATURES.bits(),
                 _ => return Err(Errno::EINVAL),
             };
-            caller.write(argument, &info)?;
-            Ok(DONE)
+            caller.answer(argument, &info)
         }
         abi::XENVER_PAGESIZE => Ok(Outcome::Value(crate::types::PAGE_SIZE as u64)),
-        abi::XENVER_GUEST_HANDLE => {
-            caller.write(argument, &*caller.vcpu.domain.handle.lock())?;
-            Ok(DONE)
-        }
+        abi::XENVER_GUEST_HANDLE => caller.answer(argument, &*caller.vcpu.domain.handle.lock()),
         abi::XENVER_COMMANDLINE => {
-            if !caller.vcpu.domain.privileged {
-                return Err(Errno::EPERM);
-            }
+            caller.check_privilege()?;
             text::<{ abi::XEN_COMMANDLINE_LEN }>(
                 caller,
                 crate::boot::orders().map_or("", |orders| orders.options.text),
@@ -68,8 +59,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
 fn text<const N: usize>(caller: &Caller<'_>, value: &str) -> Result {
     let mut field = [0; N];
     copy(&mut field, value);
-    caller.memory(caller.argument(1)).write(0, &field)?;
-    Ok(DONE)
+    caller.answer(caller.argument(1), &field)
 }
 
 fn copy(field: &mut [u8], value: &str) {

@@ -3,7 +3,7 @@
 use super::Sbdf;
 use super::bar::{self, BARS, Bar};
 use super::binding::Bindings;
-use super::enumerate::{Function, Upstream};
+use super::enumerate::Function;
 use super::filter::Shadow;
 use super::msix::{Capability, Table};
 use super::reset::{self, Method, Saved};
@@ -11,6 +11,7 @@ use super::space::{Space, command, register};
 use crate::arch::timer;
 use crate::domain::Domain;
 use crate::iommu;
+use crate::paging::Access;
 use crate::types::{DomId, Gfn, Mfn};
 use core::fmt;
 use xen_abi::Errno;
@@ -78,10 +79,8 @@ impl From<Errno> for AssignError {
 pub struct Assignment {
     pub(super) sbdf: Sbdf,
     pub(super) domain: DomId,
-    pub(super) vendor: u16,
-    pub(super) device: u16,
-    pub(super) class: u32,
-    pub(super) upstream: Upstream,
+    /// What was there when it was assigned.
+    pub(super) function: Function,
     pub(super) bars: [Bar; BARS],
     pub(super) shadow: Shadow,
     pub(super) msix: Option<Table>,
@@ -145,35 +144,34 @@ pub(super) fn hand_over(
         .zip(&bars)
         .filter(|(_, bar)| bar.size > 0 && !bar.io)
     {
-        map_bar(space, bar, &hidden, sbdf, neighbours, owner).map_err(|error| match error {
-            AssignError::BadBar(_) => AssignError::BadBar(index),
-            other => other,
+        let mapped = map_bar(space, bar, &hidden, sbdf, neighbours, owner);
+        mapped.map_err(|errno| match errno {
+            Errno::ENOMEM => AssignError::NoMemory,
+            _ => AssignError::BadBar(index),
         })?;
     }
-    let before = space.read16(sbdf, register::COMMAND);
     // Memory decoding on, so that the MSI-X table answers; bus mastering is for the driver to turn on.
-    space.write16(
-        sbdf,
-        register::COMMAND,
-        before & !(command::BUS_MASTER | command::IO) | command::MEMORY | command::INTX_DISABLE,
+    let (off, on) = (
+        command::BUS_MASTER | command::IO,
+        command::MEMORY | command::INTX_DISABLE,
     );
+    space.change16(sbdf, register::COMMAND, off, on);
     let msix = capability.and_then(|capability| Table::map(capability, &bars));
     if let Some(table) = &msix {
         table.disable(space, sbdf);
     }
-    owner.with_io(|io| io.attach(sbdf, &function.upstream))?;
+    let mut p2m = owner.p2m.lock();
+    let io = p2m.io().ok_or(AssignError::NoIommu)?;
+    io.attach(sbdf, &function.upstream)?;
     Ok(Assignment {
         sbdf,
         domain: owner.id,
-        vendor: function.vendor,
-        device: function.device,
-        class: function.class,
-        upstream: function.upstream.clone(),
+        function: function.clone(),
         shadow: Shadow::new(bars),
         bars,
         msix,
         hidden,
-        bindings: Bindings::new(),
+        bindings: Bindings::default(),
         drop_logged: false,
     })
 }
@@ -185,13 +183,10 @@ fn map_bar(
     sbdf: Sbdf,
     neighbours: &[Function],
     owner: &Domain,
-) -> Result<(), AssignError> {
-    let end = bar
-        .base
-        .checked_add(bar.size)
-        .ok_or(AssignError::BadBar(0))?;
+) -> Result<(), Errno> {
+    let end = bar.base.checked_add(bar.size).ok_or(Errno::EINVAL)?;
     if bar.base == 0 || bar.size > LARGEST_BAR || end > 1 << 46 {
-        return Err(AssignError::BadBar(0));
+        return Err(Errno::EINVAL);
     }
     let (first, last) = (bar.base & !0xfff, end.next_multiple_of(4096));
     if bar.size < 4096 && shares_page(space, first, sbdf, neighbours) {
@@ -202,12 +197,13 @@ fn map_bar(
         );
         return Ok(());
     }
-    let mut at = first;
-    while at < last {
-        if !hidden.contains(&at) {
-            owner.map_device_page(Gfn::containing(at), Mfn::containing(at))?;
-        }
-        at += 4096;
+    let mut p2m = owner.p2m.lock();
+    for at in (first..last)
+        .step_by(4096)
+        .filter(|at| !hidden.contains(at))
+    {
+        // For the domain's CPUs, not for its devices.
+        p2m.add_device(Gfn::containing(at), Mfn::containing(at), Access::READ_WRITE)?;
     }
     Ok(())
 }
@@ -232,18 +228,16 @@ impl Assignment {
     /// Takes the device out of the domain's hands: no DMA, no interrupts, reset.
     pub(super) fn take_back(mut self, space: &dyn Space, owner: &Domain) -> Recovering {
         let sbdf = self.sbdf;
-        let now = space.read16(sbdf, register::COMMAND);
-        space.write16(
-            sbdf,
-            register::COMMAND,
-            now & !command::BUS_MASTER | command::INTX_DISABLE,
-        );
+        let (off, on) = (command::BUS_MASTER, command::INTX_DISABLE);
+        space.change16(sbdf, register::COMMAND, off, on);
         // The domain's tables stay valid until every request in flight is done.
-        let _ = owner.with_io(|io| {
+        if let Some(io) = owner.p2m.lock().io() {
             io.detach(sbdf);
-            Ok(())
-        });
-        self.release_interrupts(space);
+        }
+        if let Some(table) = &self.msix {
+            table.disable(space, sbdf);
+        }
+        self.bindings.release_all();
         let saved = Saved::take(space, sbdf);
         let method = reset::reset(space, sbdf);
         match method {
@@ -260,14 +254,6 @@ impl Assignment {
             saved,
             ready_ns: timer::now_ns().saturating_add(method.silence_ns()),
         }
-    }
-
-    /// Masks and frees all interrupts.
-    pub(super) fn release_interrupts(&mut self, space: &dyn Space) {
-        if let Some(table) = &self.msix {
-            table.disable(space, self.sbdf);
-        }
-        self.bindings.release_all();
     }
 }
 

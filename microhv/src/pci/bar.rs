@@ -34,12 +34,8 @@ impl Bar {
 
 /// Finds out what the device decodes by writing all ones, with decoding off meanwhile; everything is as before on return.
 pub fn probe(space: &dyn Space, sbdf: Sbdf) -> [Bar; BARS] {
-    let saved = space.read16(sbdf, register::COMMAND);
-    space.write16(
-        sbdf,
-        register::COMMAND,
-        saved & !(command::IO | command::MEMORY | command::BUS_MASTER),
-    );
+    let decoding = command::IO | command::MEMORY | command::BUS_MASTER;
+    let saved = space.change16(sbdf, register::COMMAND, decoding, 0);
     let mut bars = [Bar::default(); BARS];
     let mut index = 0;
     while index < BARS {

@@ -51,6 +51,13 @@ struct Binding {
     interrupt: DeviceInterrupt,
 }
 
+impl Binding {
+    fn release(self) {
+        self.interrupt.release();
+        give_back_vector(self.vector);
+    }
+}
+
 /// The interrupts of a device that are bound.
 #[derive(Debug, Default)]
 pub struct Bindings {
@@ -58,13 +65,6 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// None.
-    pub const fn new() -> Self {
-        Self {
-            list: heapless::Vec::new(),
-        }
-    }
-
     /// Nothing is bound.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -102,22 +102,17 @@ impl Bindings {
             give_back_vector(vector);
             return Err(Errno::ENOSPC);
         };
-        let port = match owner.bind_device_port(u32::from(vector)) {
-            Ok(port) => port,
-            Err(errno) => {
-                interrupt.release();
-                give_back_vector(vector);
-                return Err(errno);
-            }
-        };
-        let target = BOUND | u64::from(owner.id.0) << 32 | u64::from(port);
-        TARGETS[usize::from(vector)].store(target, Ordering::Release);
-        // Checked above.
-        let _ = self.list.push(Binding {
+        let binding = Binding {
             entry,
             vector,
             interrupt,
-        });
+        };
+        let port = owner.evtchn.lock().bind_device(vector.into());
+        let port = port.inspect_err(|_| binding.release())?;
+        let target = BOUND | u64::from(owner.id.0) << 32 | u64::from(port);
+        TARGETS[usize::from(vector)].store(target, Ordering::Release);
+        // Checked above.
+        let _ = self.list.push(binding);
         Ok((port, interrupt.message()))
     }
 
@@ -128,16 +123,14 @@ impl Bindings {
             .iter()
             .position(|binding| u32::from(binding.vector) == device)?;
         let binding = self.list.swap_remove(at);
-        binding.interrupt.release();
-        give_back_vector(binding.vector);
+        binding.release();
         Some(binding.entry)
     }
 
     /// Frees all interrupts.
     pub fn release_all(&mut self) {
         while let Some(binding) = self.list.pop() {
-            binding.interrupt.release();
-            give_back_vector(binding.vector);
+            binding.release();
         }
     }
 }

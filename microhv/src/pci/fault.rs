@@ -64,12 +64,8 @@ fn count(sbdf: Sbdf, space: &dyn Space) -> heapless::Vec<u8, MAX_BINDINGS> {
 
 /// Takes `sbdf`, which is nobody's, off the bus. False if it was off: its faults were told late.
 fn stop_mastering(space: &dyn Space, sbdf: Sbdf) -> bool {
-    let now = space.read16(sbdf, register::COMMAND);
-    let masters = now & command::BUS_MASTER != 0;
-    if masters {
-        space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
-    }
-    masters
+    let before = space.change16(sbdf, register::COMMAND, command::BUS_MASTER, 0);
+    before & command::BUS_MASTER != 0
 }
 
 #[cfg(test)]

@@ -42,8 +42,7 @@ impl Shadow {
         if core::mem::replace(&mut self.quarantined, true) {
             return false;
         }
-        let now = space.read16(sbdf, register::COMMAND);
-        space.write16(sbdf, register::COMMAND, now & !command::BUS_MASTER);
+        space.change16(sbdf, register::COMMAND, command::BUS_MASTER, 0);
         true
     }
 
@@ -116,12 +115,11 @@ impl Shadow {
     /// Sets the domain's bits of the command register. Bits that stay at one: no legacy interrupts, which nobody would
     /// take.
     fn set_command(&self, space: &dyn Space, sbdf: Sbdf, value: u16) {
-        let now = space.read16(sbdf, register::COMMAND);
-        let mut new = now & !COMMAND_BITS | value & COMMAND_BITS | command::INTX_DISABLE;
+        let mut wanted = value & COMMAND_BITS | command::INTX_DISABLE;
         if self.quarantined {
-            new &= !command::BUS_MASTER;
+            wanted &= !command::BUS_MASTER;
         }
-        space.write16(sbdf, register::COMMAND, new);
+        space.change16(sbdf, register::COMMAND, COMMAND_BITS, wanted);
     }
 }
 

@@ -73,30 +73,23 @@ pub fn assign(owner: &Domain, sbdf: Sbdf) -> Result<(), AssignError> {
     let mut guard = DEVICES.lock();
     let devices = &mut *guard;
     let function = devices.functions.find(sbdf).ok_or(AssignError::NoDevice)?;
-    if let Some(other) = devices
-        .assigned
-        .iter()
-        .find(|assigned| assigned.sbdf == sbdf)
-    {
-        return Err(AssignError::Taken(other.domain));
+    if let Some(domain) = devices.owner(sbdf) {
+        return Err(AssignError::Taken(domain));
     }
     assign::check(function)?;
     if devices.assigned.is_full() {
         return Err(AssignError::TooMany);
     }
-    if let Some(at) = devices
-        .recovering
-        .iter()
-        .position(|device| device.sbdf == sbdf)
-    {
+    let mut recovering = devices.recovering.iter();
+    if let Some(at) = recovering.position(|device| device.sbdf == sbdf) {
         devices.recovering.swap_remove(at).finish(&Ports);
     }
     let assignment = assign::hand_over(&Ports, function, &devices.functions.list, owner)?;
     log::info!(
         "PCI: {sbdf} {:04x}:{:04x} assigned to {}, {} MSI-X vectors",
-        assignment.vendor,
-        assignment.device,
-        assignment.domain,
+        function.vendor,
+        function.device,
+        owner.id,
         assignment.msix.map_or(0, |table| table.count())
     );
     // Checked above.
@@ -121,15 +114,15 @@ pub fn release(owner: &Domain) {
 
 /// The domain that has the device.
 pub fn owner(sbdf: Sbdf) -> Option<DomId> {
-    DEVICES
-        .lock()
-        .assigned
-        .iter()
-        .find(|assigned| assigned.sbdf == sbdf)
-        .map(|assigned| assigned.domain)
+    DEVICES.lock().owner(sbdf)
 }
 
 impl Devices {
+    fn owner(&self, sbdf: Sbdf) -> Option<DomId> {
+        let found = self.assigned.iter().find(|assigned| assigned.sbdf == sbdf);
+        found.map(|assigned| assigned.domain)
+    }
+
     fn of(&mut self, domain: DomId, sbdf: Sbdf) -> Option<&mut Assignment> {
         self.assigned
             .iter_mut()
@@ -157,13 +150,11 @@ fn target(address: u32, offset: u8, size: u8) -> Option<(Sbdf, u8)> {
 /// A domain reads `size` bytes at port 0xCFC + `offset` with `address` in port 0xCF8. All ones for what is not its own.
 pub fn config_read(domain: DomId, address: u32, offset: u8, size: u8) -> u32 {
     let mut devices = DEVICES.lock();
-    match target(address, offset, size) {
-        Some((sbdf, at)) => match devices.of(domain, sbdf) {
-            Some(device) => device.shadow.read(&Ports, sbdf, at, size),
-            None => u32::MAX,
-        },
-        None => u32::MAX,
-    }
+    let read = target(address, offset, size).and_then(|(sbdf, at)| {
+        let device = devices.of(domain, sbdf)?;
+        Some(device.shadow.read(&Ports, sbdf, at, size))
+    });
+    read.unwrap_or(u32::MAX)
 }
 
 /// A domain writes `size` bytes at port 0xCFC + `offset` with `address` in port 0xCF8. Dropped unless harmless.
@@ -199,9 +190,9 @@ pub fn describe(domain: DomId, index: u32) -> Result<GetDevice, Errno> {
     let mut answer = GetDevice {
         index,
         sbdf: device.sbdf.0,
-        vendor: device.vendor,
-        device: device.device,
-        class: device.class,
+        vendor: device.function.vendor,
+        device: device.function.device,
+        class: device.function.class,
         msix_vectors: device.msix.map_or(0, |table| u32::from(table.count())),
         ..GetDevice::default()
     };
@@ -232,16 +223,13 @@ pub fn msix_bind(owner: &Domain, sbdf: Sbdf, entry: u32) -> Result<u32, Errno> {
         .filter(|entry| *entry < table.count())
         .ok_or(Errno::EINVAL)?;
     // The table must answer even if the domain turned decoding off.
-    let now = Ports.read16(sbdf, register::COMMAND);
-    Ports.write16(
-        sbdf,
-        register::COMMAND,
-        now | command::MEMORY | command::INTX_DISABLE,
-    );
+    let on = command::MEMORY | command::INTX_DISABLE;
+    Ports.change16(sbdf, register::COMMAND, 0, on);
     if device.bindings.is_empty() {
         table.enable(&Ports, sbdf);
     }
-    let (port, message) = device.bindings.bind(owner, sbdf, &device.upstream, entry)?;
+    let upstream = &device.function.upstream;
+    let (port, message) = device.bindings.bind(owner, sbdf, upstream, entry)?;
     table.set(entry, message);
     Ok(port)
 }

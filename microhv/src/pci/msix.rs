@@ -82,22 +82,15 @@ impl Table {
     /// Masks every entry, then enables MSI-X.
     pub fn enable(&self, space: &dyn Space, sbdf: Sbdf) {
         let control = self.capability.at + 2;
-        let value = space.read16(sbdf, control);
-        space.write16(sbdf, control, value | ENABLE | FUNCTION_MASK);
-        for entry in 0..self.count() {
-            self.mask(entry);
-        }
-        space.write16(sbdf, control, (value | ENABLE) & !FUNCTION_MASK);
+        space.change16(sbdf, control, 0, ENABLE | FUNCTION_MASK);
+        (0..self.count()).for_each(|entry| self.mask(entry));
+        space.change16(sbdf, control, FUNCTION_MASK, ENABLE);
     }
 
     /// Masks every entry and disables MSI-X.
     pub fn disable(&self, space: &dyn Space, sbdf: Sbdf) {
-        for entry in 0..self.count() {
-            self.mask(entry);
-        }
-        let control = self.capability.at + 2;
-        let value = space.read16(sbdf, control);
-        space.write16(sbdf, control, value & !ENABLE);
+        (0..self.count()).for_each(|entry| self.mask(entry));
+        space.change16(sbdf, self.capability.at + 2, ENABLE, 0);
     }
 
     fn place(&self, entry: u16) -> usize {

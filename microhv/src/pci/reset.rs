@@ -87,8 +87,7 @@ fn function_level(space: &dyn Space, sbdf: Sbdf) -> bool {
     if let Some(at) = space.capability(sbdf, EXPRESS).filter(|at| *at <= 0xf0)
         && space.read32(sbdf, at + DEVICE_CAPABILITIES) & CAPABLE != 0
     {
-        let control = space.read16(sbdf, at + DEVICE_CONTROL);
-        space.write16(sbdf, at + DEVICE_CONTROL, control | INITIATE);
+        space.change16(sbdf, at + DEVICE_CONTROL, 0, INITIATE);
         return true;
     }
     // The same for conventional PCI: the Advanced Features capability.
@@ -156,8 +155,8 @@ fn power_state(space: &dyn Space, sbdf: Sbdf) -> bool {
     if status & NO_SOFT_RESET != 0 {
         return false;
     }
-    space.write16(sbdf, at + 4, status & !3 | D3_HOT);
-    space.write16(sbdf, at + 4, status & !3);
+    space.change16(sbdf, at + 4, D3_HOT, D3_HOT);
+    space.change16(sbdf, at + 4, D3_HOT, 0);
     true
 }
 

@@ -57,6 +57,12 @@ pub trait Space {
     fn read8(&self, sbdf: Sbdf, offset: u8) -> u8 {
         self.read(sbdf, offset, 1) as u8
     }
+    /// Clears, then sets bits of 2 bytes; what they were.
+    fn change16(&self, sbdf: Sbdf, offset: u8, clear: u16, set: u16) -> u16 {
+        let before = self.read16(sbdf, offset);
+        self.write16(sbdf, offset, before & !clear | set);
+        before
+    }
 
     /// The capability with identifier `id`, by its offset.
     fn capability(&self, sbdf: Sbdf, id: u8) -> Option<u8> {

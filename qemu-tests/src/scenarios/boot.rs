@@ -165,7 +165,7 @@ fn fault(stage: &Stage, options: &str, last: &str) -> Result<(Running, String)> 
 fn exception(stage: &Stage) -> Result<()> {
     let (mut running, said) = fault(stage, "", "Rebooting")?;
     for wanted in [
-        "NMI non-maskable interrupt",
+        "NMI Nonmaskable Interrupt",
         "rip ffffffff8",
         "cr3 ",
         "backtrace:",

@@ -2,17 +2,18 @@
 
 use core::sync::atomic::Ordering;
 
-use pvh::{Image, Layout, Parameters};
+use pvh::{Image, Layout, MemoryMapEntry, Parameters};
 use xen_abi::Errno;
 use xen_abi::hvm::params::{
     HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN, HVM_PARAM_STORE_PFN,
 };
+use xen_abi::memory::E820Entry;
 
 use super::images::{self, Image as DiskImage};
 use super::memory::{Memory, map_archive, populate_range};
 use super::{Plan, Refused};
 use crate::boot::Archive;
-use crate::domain::{Domain, MemoryMap, MemoryRange, Vcpu, destroy, list};
+use crate::domain::{Domain, MemoryMap, Vcpu, destroy, list};
 use crate::iommu::{self, IoDomain};
 use crate::mm::{PageArc, frames};
 use crate::types::{DomId, Gfn, PAGE_SIZE};
@@ -193,15 +194,9 @@ fn describe(plan: &Plan<'_>, image: &Image<'_>, layout: &Layout, start: &pvh::St
 /// What the domain is told of its memory.
 fn memory_map(layout: &Layout) -> MemoryMap {
     let mut map = MemoryMap::new();
-    for entry in layout.memory_map() {
-        let range = MemoryRange {
-            start: entry.range.start,
-            size: entry.range.size,
-            kind: entry.kind as u32,
-        };
-        if map.push(range).is_err() {
-            break; // It is as long as a layout's map can be.
-        }
+    for MemoryMapEntry { range, kind } in layout.memory_map() {
+        // There is room for each: of ranges that are reserved, there are two.
+        let _ = map.push(E820Entry::new(range.start, range.size, kind as u32));
     }
     map
 }
