@@ -10,7 +10,11 @@ use crate::mm::{DIRECT_MAP, MMIO_WINDOW, frames, own, phys};
 use crate::types::Mfn;
 use core::sync::atomic::Ordering;
 use spin::Mutex;
-use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PhysFrame};
+use x86_64::structures::paging::mapper::{MapToError, Mapper, Translate};
+use x86_64::structures::paging::page::{Page, PageSize, Size1GiB, Size2MiB, Size4KiB};
+use x86_64::structures::paging::{
+    FrameAllocator, OffsetPageTable, PageTableFlags as Flags, PhysFrame,
+};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// The image's address when it runs, minus its physical address.
@@ -54,20 +58,14 @@ impl Image {
         .map(|symbol| symbol.addr() as u64 - KERNEL_VMA);
         Self {
             text: Range { start, end: text },
-            rodata: Range {
-                start: text,
-                end: rodata,
-            },
-            data: Range { start: rodata, end },
+            rodata: Range::between(text, rodata),
+            data: Range::between(rodata, end),
         }
     }
 
     /// All of it.
     pub const fn whole(&self) -> Range {
-        Range {
-            start: self.text.start,
-            end: self.data.end,
-        }
+        Range::between(self.text.start, self.data.end)
     }
 }
 
@@ -76,72 +74,24 @@ type Source<'a> = &'a mut dyn FnMut() -> Option<u64>;
 
 static LOCK: Mutex<()> = Mutex::new(());
 
-/// The table at physical address `address`, seen through the direct map.
-fn table(address: u64) -> *mut PageTable {
-    core::ptr::with_exposed_provenance_mut((DIRECT_MAP + address) as usize)
-}
+/// Gives tables their frames.
+struct Tables<'a>(Source<'a>);
 
-/// What an entry of a table leads to.
-enum Below {
-    /// The next table.
-    Table(u64),
-    /// A large page: everything below is mapped.
-    Page,
-}
-
-/// The table below entry `index` of the table at `parent`; made if there is none.
-fn below(parent: u64, index: usize, source: Source<'_>) -> Option<Below> {
-    // SAFETY: `parent` is a table of ours, in RAM below 4 GiB or in the direct map; the caller
-    // holds LOCK or is alone in the machine.
-    let entry = unsafe { &mut (&mut *table(parent))[index] };
-    if entry.flags().contains(Flags::HUGE_PAGE) {
-        return Some(Below::Page);
-    }
-    if entry.is_unused() {
-        let address = source()?;
-        entry.set_addr(PhysAddr::new(address), Flags::PRESENT | Flags::WRITABLE);
+// SAFETY: the source gives frames that are nobody's.
+unsafe impl FrameAllocator<Size4KiB> for Tables<'_> {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        let address = (self.0)()?;
         own::PAGE_TABLES.fetch_add(4096, Ordering::Relaxed);
+        Some(PhysFrame::containing_address(PhysAddr::new(address)))
     }
-    Some(Below::Table(entry.addr().as_u64()))
 }
-
-/// The table that holds the entry of a page of `size` bytes at `virt`, and the entry's index;
-/// `Err` if a large page is there.
-fn walk(
-    root: u64,
-    virt: VirtAddr,
-    size: u64,
-    source: Source<'_>,
-) -> Option<Result<(u64, usize), ()>> {
-    let indices = [
-        virt.p4_index(),
-        virt.p3_index(),
-        virt.p2_index(),
-        virt.p1_index(),
-    ]
-    .map(usize::from);
-    let levels = match size {
-        SIZE_1G => 1,
-        SIZE_2M => 2,
-        _ => 3,
-    };
-    let mut at = root;
-    for index in &indices[..levels] {
-        match below(at, *index, source)? {
-            Below::Table(next) => at = next,
-            Below::Page => return Some(Err(())),
-        }
-    }
-    Some(Ok((at, indices[levels])))
-}
-
-const SIZE_1G: u64 = 1 << 30;
-const SIZE_2M: u64 = 1 << 21;
-const SIZE_4K: u64 = 1 << 12;
 
 /// Maps `range` of physical memory at `base` plus its address, in the largest pages that fit.
 /// Pages that are mapped already stay as they are.
 fn map(root: u64, base: u64, range: Range, flags: Flags, source: Source<'_>) -> Option<()> {
+    let place = core::ptr::with_exposed_provenance_mut((DIRECT_MAP + root) as usize);
+    // SAFETY: the tables at `root` are in RAM that the direct map shows; the caller holds LOCK or is alone in the machine.
+    let mut tables = unsafe { OffsetPageTable::new(&mut *place, VirtAddr::new(DIRECT_MAP)) };
     // CPUID 8000_0001h, EDX bit 26: pages of 1 GiB.
     let giant = crate::arch::cpu::cpuid(0x8000_0001, 0).edx & (1 << 26) != 0;
     let mut at = range.start;
@@ -149,22 +99,44 @@ fn map(root: u64, base: u64, range: Range, flags: Flags, source: Source<'_>) -> 
         let virt = VirtAddr::new(base.wrapping_add(at));
         let fits = |size: &u64| {
             let aligned = at.is_multiple_of(*size) && virt.is_aligned(*size);
-            aligned && range.end - at >= *size && (giant || *size != SIZE_1G)
+            aligned && range.end - at >= *size && (giant || *size != Size1GiB::SIZE)
         };
-        let size = [SIZE_1G, SIZE_2M, SIZE_4K].into_iter().find(fits)?;
-        if let Ok((parent, index)) = walk(root, virt, size, source)? {
-            let large = if size == SIZE_4K {
-                Flags::empty()
-            } else {
-                Flags::HUGE_PAGE
-            };
-            // SAFETY: as in `below`. A new entry where there was none needs no flush.
-            let entry = unsafe { &mut (&mut *table(parent))[index] };
-            if entry.is_unused() {
-                entry.set_addr(PhysAddr::new(at), flags | large);
-            }
+        let sizes = [Size1GiB::SIZE, Size2MiB::SIZE, Size4KiB::SIZE];
+        let size = sizes.into_iter().find(fits)?;
+        // The crate would change the flags of a large page on its way to a smaller one.
+        if tables.translate_addr(virt).is_none() {
+            match size {
+                Size1GiB::SIZE => map_page::<Size1GiB>(&mut tables, virt, at, flags, source),
+                Size2MiB::SIZE => map_page::<Size2MiB>(&mut tables, virt, at, flags, source),
+                _ => map_page::<Size4KiB>(&mut tables, virt, at, flags, source),
+            }?;
         }
         at += size;
+    }
+    Some(())
+}
+
+/// Maps one page, if there is neither it nor a smaller one.
+fn map_page<'a, S: PageSize>(
+    tables: &mut OffsetPageTable<'a>,
+    virt: VirtAddr,
+    at: u64,
+    flags: Flags,
+    source: Source<'_>,
+) -> Option<()>
+where
+    OffsetPageTable<'a>: Mapper<S>,
+{
+    let page = Page::<S>::containing_address(virt);
+    let frame = PhysFrame::containing_address(PhysAddr::new(at));
+    let above = Flags::PRESENT | Flags::WRITABLE;
+    let source = &mut Tables(source);
+    // SAFETY: nothing was mapped there, so nothing else is named by the address.
+    match unsafe { tables.map_to_with_table_flags(page, frame, flags, above, source) } {
+        // A new entry where there was none needs no flush.
+        Ok(flush) => flush.ignore(),
+        Err(MapToError::FrameAllocationFailed) => return None,
+        Err(_) => {}
     }
     Some(())
 }
@@ -178,21 +150,12 @@ pub fn init(image: &Image, ram: &[Range], firmware: &[Range], source: Source<'_>
     map(root, KERNEL_VMA, image.rodata, RO, source)?;
     map(root, KERNEL_VMA, image.data, RW, source)?;
     // First what must not be writable: the rest leaves it alone, because it is mapped already.
-    let constant = Range {
-        start: image.text.start,
-        end: image.rodata.end,
-    };
+    let constant = Range::between(image.text.start, image.rodata.end);
     map(root, DIRECT_MAP, constant, RO, source)?;
     for range in ram {
         let parts = [
-            Range {
-                start: range.start,
-                end: range.end.min(constant.start),
-            },
-            Range {
-                start: range.start.max(constant.end),
-                end: range.end,
-            },
+            Range::between(range.start, range.end.min(constant.start)),
+            Range::between(range.start.max(constant.end), range.end),
         ];
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             map(root, DIRECT_MAP, part, RW, source)?;
@@ -232,11 +195,7 @@ fn table_frame() -> Option<u64> {
 
 /// Maps the registers `physical..end` in [`MMIO_WINDOW`].
 pub fn map_device(physical: u64, end: u64) -> Option<*mut u8> {
-    let range = Range {
-        start: physical,
-        end,
-    }
-    .touched_pages();
+    let range = Range::between(physical, end).touched_pages();
     let ram =
         [range.start, range.end - 1].map(|byte| phys::pointer(Mfn::containing(byte)).is_some());
     if ram.contains(&true) {

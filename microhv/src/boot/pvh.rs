@@ -1,14 +1,13 @@
 //! What a PVH loader passes (Xen: xen/include/public/arch-x86/hvm/start_info.h).
 
-use super::bytes::{text, u32_at, u64_at};
+use super::bytes::text;
 use super::info::{BootError, BootInfo, MAX_MODULES, MemoryType, Module};
 use crate::mm::ranges::Range;
+use xen_abi::hvm::start_info::{
+    HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALUE,
+};
+use xen_abi::zerocopy::FromBytes;
 
-/// `XEN_HVM_START_MAGIC_VALUE`.
-const MAGIC: u32 = 0x336e_c578;
-const START_INFO_SIZE: usize = 56;
-const MODULE_SIZE: usize = 32;
-const MEMORY_MAP_ENTRY_SIZE: usize = 24;
 /// Entries of the memory map that are looked at.
 const MAX_ENTRIES: usize = 512;
 /// Bytes of a module's command line that are looked at.
@@ -23,43 +22,48 @@ pub fn parse<'a>(
     address: u64,
     memory: impl Fn(u64, usize) -> Option<&'a [u8]>,
 ) -> Result<BootInfo<'a>, BootError> {
-    let start = memory(address, START_INFO_SIZE).ok_or(BootError::NOT_PVH)?;
-    // Fields: magic 0, version 4, flags 8, nr_modules 12, modlist_paddr 16, cmdline_paddr 24,
-    // rsdp_paddr 32, memmap_paddr 40, memmap_entries 48. The memory map is there from version 1 on.
-    if u32_at(start, 0) != MAGIC {
-        return Err(BootError::NOT_PVH);
-    }
-    let entries = (u32_at(start, 48) as usize).min(MAX_ENTRIES);
-    if u32_at(start, 4) < 1 || entries == 0 {
+    let start = memory(address, size_of::<HvmStartInfo>()).and_then(read::<HvmStartInfo>);
+    let start = start.filter(|start| start.magic == XEN_HVM_START_MAGIC_VALUE);
+    let start = start.ok_or(BootError::NOT_PVH)?;
+    // The memory map is there from version 1 on.
+    let entries = (start.memmap_entries as usize).min(MAX_ENTRIES);
+    if start.version < 1 || entries == 0 {
         return Err(BootError::NO_MEMORY_MAP);
     }
-    let map_address = u64_at(start, 40);
-    let map =
-        memory(map_address, entries * MEMORY_MAP_ENTRY_SIZE).ok_or(BootError::NO_MEMORY_MAP)?;
+    const ENTRY: usize = size_of::<HvmMemmapTableEntry>();
+    let map = memory(start.memmap_paddr, entries * ENTRY).ok_or(BootError::NO_MEMORY_MAP)?;
     let mut info = BootInfo {
-        rsdp: Some(u64_at(start, 32)).filter(|rsdp| *rsdp != 0),
+        rsdp: Some(start.rsdp_paddr).filter(|rsdp| *rsdp != 0),
         ..BootInfo::default()
     };
-    info.set_memory(map.chunks_exact(MEMORY_MAP_ENTRY_SIZE).map(|entry| {
-        let range = Range::new(u64_at(entry, 0), u64_at(entry, 8));
-        (range, MemoryType(u32_at(entry, 16)))
-    }))?;
+    let map = map
+        .chunks_exact(ENTRY)
+        .filter_map(read::<HvmMemmapTableEntry>);
+    info.set_memory(
+        map.map(|entry| (Range::new(entry.addr, entry.size), MemoryType(entry.r#type))),
+    )?;
     if info.ram.list().is_empty() {
         return Err(BootError::NO_MEMORY_MAP);
     }
-    let modules_address = u64_at(start, 16);
-    let modules = (u32_at(start, 12) as usize).min(MAX_MODULES + 1);
-    let list = memory(modules_address, modules * MODULE_SIZE).unwrap_or(&[]);
-    // Fields: paddr 0, size 8, cmdline_paddr 16.
-    for module in list.chunks_exact(MODULE_SIZE) {
-        let cmdline = Some(u64_at(module, 16)).filter(|address| *address != 0);
+    const MODULE: usize = size_of::<HvmModlistEntry>();
+    let modules = (start.nr_modules as usize).min(MAX_MODULES + 1);
+    let list = memory(start.modlist_paddr, modules * MODULE).unwrap_or(&[]);
+    for module in list
+        .chunks_exact(MODULE)
+        .filter_map(read::<HvmModlistEntry>)
+    {
+        let cmdline = Some(module.cmdline_paddr).filter(|address| *address != 0);
         let cmdline = cmdline.and_then(|address| memory(address, MAX_PATH));
         info.add_module(Module {
-            range: Range::new(u64_at(module, 0), u64_at(module, 8)),
+            range: Range::new(module.paddr, module.size),
             path: cmdline.map_or("", text),
         })?;
     }
     Ok(info)
+}
+
+fn read<T: FromBytes>(bytes: &[u8]) -> Option<T> {
+    T::read_from_bytes(bytes).ok()
 }
 
 #[cfg(test)]
@@ -72,7 +76,7 @@ mod tests {
         let mut put = |at: usize, value: u64, size: usize| {
             bytes[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
         };
-        put(0, u64::from(MAGIC), 4);
+        put(0, u64::from(XEN_HVM_START_MAGIC_VALUE), 4);
         put(4, 1, 4);
         put(12, 1, 4);
         put(16, 0x100, 8);

@@ -37,11 +37,7 @@ pub struct Taken {
 pub fn init(info: &BootInfo) -> Result<Taken, BootError> {
     let image = Image::current();
     let mut free: Ranges<MAX_RANGES> = info.ram.clone();
-    let mut room = free.remove(image.whole())
-        && free.remove(Range {
-            start: 0,
-            end: 0x1000,
-        });
+    let mut room = free.remove(image.whole()) && free.remove(Range::between(0, 0x1000));
     for range in info.reserved.list() {
         room &= free.remove(*range);
     }
@@ -76,10 +72,7 @@ pub fn init(info: &BootInfo) -> Result<Taken, BootError> {
 
     let mut holes: Ranges<MAX_RANGES> = Ranges::new();
     for segment in segments.list() {
-        holes.insert(Range {
-            start: segment.first * page,
-            end: segment.end * page,
-        });
+        holes.insert(Range::between(segment.first * page, segment.end * page));
     }
     for range in info.ram.list() {
         holes.remove(*range);

@@ -10,6 +10,11 @@ pub struct Range {
 }
 
 impl Range {
+    /// The addresses from `start` on that are below `end`.
+    pub const fn between(start: u64, end: u64) -> Self {
+        Self { start, end }
+    }
+
     /// `length` bytes from `start`; cut at the end of the address space.
     pub const fn new(start: u64, length: u64) -> Self {
         let end = start.saturating_add(length);
@@ -28,18 +33,12 @@ impl Range {
 
     /// The whole pages in the range.
     pub const fn whole_pages(&self) -> Self {
-        Self {
-            start: self.start.saturating_add(0xfff) & !0xfff,
-            end: self.end & !0xfff,
-        }
+        Self::between(self.start.saturating_add(0xfff) & !0xfff, self.end & !0xfff)
     }
 
     /// All pages that the range touches.
     pub const fn touched_pages(&self) -> Self {
-        Self {
-            start: self.start & !0xfff,
-            end: self.end.saturating_add(0xfff) & !0xfff,
-        }
+        Self::between(self.start & !0xfff, self.end.saturating_add(0xfff) & !0xfff)
     }
 }
 
@@ -103,14 +102,8 @@ impl<const N: usize> Ranges<N> {
             }
             self.list.remove(at);
             let parts = [
-                Range {
-                    start: old.start,
-                    end: range.start,
-                },
-                Range {
-                    start: range.end,
-                    end: old.end,
-                },
+                Range::between(old.start, range.start),
+                Range::between(range.end, old.end),
             ];
             for part in parts {
                 if !part.is_empty() {
