@@ -1,9 +1,8 @@
 //! Bit patterns of the structures a unit reads from memory (chapter 2), except page tables and events.
 
+use crate::paging::ADDRESS;
 use crate::types::Mfn;
 
-/// Bits of a table's address in an entry.
-pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 /// A page may be read, in device and page-table entries.
 pub const READ: u64 = 1 << 61;
 /// A page may be written, in device and page-table entries.
@@ -13,7 +12,7 @@ pub const LEVELS: u32 = 4;
 
 /// Device table entries (2.2.2.1), by 64-bit quarter.
 pub mod device {
-    use super::{ADDRESS_MASK, LEVELS, READ, WRITE};
+    use super::{ADDRESS, LEVELS, READ, WRITE};
     use crate::types::Mfn;
 
     const VALID: u64 = 1 << 0;
@@ -30,12 +29,12 @@ pub mod device {
     /// Quarter 0: every request faults, and that is logged; `empty` is a page without translations. (An entry that is
     /// not valid would let everything pass.)
     pub const fn blocked(empty: Mfn) -> u64 {
-        VALID | TRANSLATION_VALID | MODE | empty.address() & ADDRESS_MASK
+        VALID | TRANSLATION_VALID | MODE | empty.address() & ADDRESS
     }
 
     /// Quarter 0: requests go through the page table at `root`. Device TLBs, guest tables and page requests are off.
     pub const fn translated(root: Mfn) -> u64 {
-        VALID | TRANSLATION_VALID | MODE | root.address() & ADDRESS_MASK | READ | WRITE
+        VALID | TRANSLATION_VALID | MODE | root.address() & ADDRESS | READ | WRITE
     }
 
     /// Quarter 1: what is cached is cached under `domain`; `settings` are firmware's (5.2.2.1), of which system
@@ -82,7 +81,7 @@ impl Command {
     /// COMPLETION_WAIT: when all before it is done, writes `data` to the 8-byte aligned address of `status`.
     pub const fn completion_wait(status: Mfn, data: u64) -> Self {
         const STORE: u64 = 1;
-        Self::with_opcode(1, status.address() & ADDRESS_MASK | STORE, data)
+        Self::with_opcode(1, status.address() & ADDRESS | STORE, data)
     }
 
     /// INVALIDATE_DEVTAB_ENTRY.

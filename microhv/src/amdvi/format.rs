@@ -1,7 +1,7 @@
 //! Page-table entries for DMA (2.2.3).
 
-use super::entries::{ADDRESS_MASK, LEVELS, READ, WRITE};
-use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use super::entries::{LEVELS, READ, WRITE};
+use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
 use crate::types::Mfn;
 
 const PRESENT: u64 = 1 << 0;
@@ -31,11 +31,11 @@ impl Format for HostTables {
     }
 
     fn leaf(&self, mapping: &Mapping) -> u64 {
-        let mut entry = mapping.mfn.address() & ADDRESS_MASK | PRESENT | FORCE_COHERENT;
-        if mapping.access.read {
+        let mut entry = mapping.mfn.address() & ADDRESS | PRESENT | FORCE_COHERENT;
+        if mapping.access.contains(Access::READ) {
             entry |= READ;
         }
-        if mapping.access.write {
+        if mapping.access.contains(Access::WRITE) {
             entry |= WRITE;
         }
         entry
@@ -43,7 +43,7 @@ impl Format for HostTables {
 
     fn table(&self, mfn: Mfn, level: u32) -> u64 {
         let next = u64::from(level) << NEXT_LEVEL;
-        mfn.address() & ADDRESS_MASK | PRESENT | next | READ | WRITE
+        mfn.address() & ADDRESS | PRESENT | next | READ | WRITE
     }
 
     fn absent(&self) -> u64 {
@@ -54,20 +54,14 @@ impl Format for HostTables {
         if entry & PRESENT == 0 {
             return Entry::Absent;
         }
-        let mfn = Mfn::containing(entry & ADDRESS_MASK);
+        let mfn = Mfn::containing(entry & ADDRESS);
         if entry >> NEXT_LEVEL & 7 != 0 {
             return Entry::Table(mfn);
         }
-        Entry::Leaf(Mapping {
-            mfn,
-            order: 9 * (level - 1),
-            access: Access {
-                read: entry & READ != 0,
-                write: entry & WRITE != 0,
-                execute: false,
-            },
-            memory: MemoryType::WriteBack,
-        })
+        let mut access = Access::empty();
+        access.set(Access::READ, entry & READ != 0);
+        access.set(Access::WRITE, entry & WRITE != 0);
+        Entry::page(mfn, level, access, MemoryType::WriteBack)
     }
 }
 

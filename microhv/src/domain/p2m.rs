@@ -77,7 +77,7 @@ impl P2m {
     pub fn frame(&self, gfn: Gfn) -> Option<(FrameRef, bool)> {
         let mapping = self.lookup(gfn)?;
         let frame = frame_table::get(mapping.mfn)?;
-        Some((frame, mapping.access.write))
+        Some((frame, mapping.access.contains(Access::WRITE)))
     }
 
     /// Is `gfn` free, or a page of the domain's own?

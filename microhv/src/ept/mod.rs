@@ -1,18 +1,14 @@
 //! Extended page tables: a guest's physical memory as Intel's CPUs see it (Intel SDM, volume 3C, 29.3).
 
-use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
 use crate::types::Mfn;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-const READ: u64 = 1 << 0;
-const WRITE: u64 = 1 << 1;
-const EXECUTE: u64 = 1 << 2;
 /// Memory type in a leaf, bits 3-5: 6 is write-back, 0 uncached. The guest's PAT is combined with it, as on the
 /// bare machine, because "ignore PAT" (bit 6) is clear.
 const WRITE_BACK: u64 = 6 << 3;
 const MEMORY_TYPE: u64 = 7 << 3;
 const LARGE: u64 = 1 << 7;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Four levels, counted from 0, in bits 3-5 of the pointer; bits 0-2 say that the walk itself uses write-back.
 const WALK_4_WRITE_BACK: u64 = 3 << 3 | 6;
@@ -55,16 +51,10 @@ impl Format for Ept {
 
     fn leaf(&self, mapping: &Mapping) -> u64 {
         // Write without read is a misconfiguration, execute without read an optional feature: such a page is absent.
-        if !mapping.access.read {
+        if !mapping.access.contains(Access::READ) {
             return 0;
         }
-        let mut entry = mapping.mfn.address() & ADDRESS | READ;
-        if mapping.access.write {
-            entry |= WRITE;
-        }
-        if mapping.access.execute {
-            entry |= EXECUTE;
-        }
+        let mut entry = mapping.mfn.address() & ADDRESS | mapping.access.bits();
         if mapping.memory == MemoryType::WriteBack {
             entry |= WRITE_BACK;
         }
@@ -75,31 +65,23 @@ impl Format for Ept {
     }
 
     fn table(&self, mfn: Mfn, _level: u32) -> u64 {
-        mfn.address() & ADDRESS | READ | WRITE | EXECUTE
+        mfn.address() & ADDRESS | Access::ALL.bits()
     }
 
     fn decode(&self, entry: u64, level: u32) -> Entry {
-        if entry & (READ | WRITE | EXECUTE) == 0 {
+        let access = Access::from_bits_truncate(entry);
+        if access.is_empty() {
             return Entry::Absent;
         }
         let mfn = Mfn::containing(entry & ADDRESS);
         if level > 1 && entry & LARGE == 0 {
             return Entry::Table(mfn);
         }
-        Entry::Leaf(Mapping {
-            mfn,
-            order: 9 * (level - 1),
-            access: Access {
-                read: true,
-                write: entry & WRITE != 0,
-                execute: entry & EXECUTE != 0,
-            },
-            memory: if entry & MEMORY_TYPE == WRITE_BACK {
-                MemoryType::WriteBack
-            } else {
-                MemoryType::Uncached
-            },
-        })
+        let memory = match entry & MEMORY_TYPE {
+            WRITE_BACK => MemoryType::WriteBack,
+            _ => MemoryType::Uncached,
+        };
+        Entry::page(mfn, level, access, memory)
     }
 }
 
@@ -130,11 +112,7 @@ mod tests {
 
     #[test]
     fn a_page_that_cannot_be_read_is_absent() {
-        let nothing = Access {
-            read: false,
-            write: true,
-            execute: true,
-        };
+        let nothing = Access::WRITE | Access::EXECUTE;
         assert_eq!(
             EPT.decode(leaf(7, 0, nothing, MemoryType::WriteBack), 1),
             Entry::Absent

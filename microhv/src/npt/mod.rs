@@ -1,7 +1,7 @@
 //! Nested page tables: the long-mode format with every guest access counted as a user access
 //! (AMD64 manual, volume 2, 15.25.5).
 
-use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
 use crate::types::Mfn;
 
 const PRESENT: u64 = 1 << 0;
@@ -13,7 +13,6 @@ const PCD: u64 = 1 << 4;
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// PAT entry 3 of the host, which is UC after reset and which microhv leaves so.
 const UNCACHED: u64 = PCD | PWT;
@@ -35,14 +34,14 @@ impl Format for Npt {
 
     fn leaf(&self, mapping: &Mapping) -> u64 {
         // A page that may not be read cannot be expressed: it is absent.
-        if !mapping.access.read {
+        if !mapping.access.contains(Access::READ) {
             return 0;
         }
         let mut entry = mapping.mfn.address() & ADDRESS | PRESENT | USER | ACCESSED_DIRTY;
-        if mapping.access.write {
+        if mapping.access.contains(Access::WRITE) {
             entry |= WRITE;
         }
-        if !mapping.access.execute {
+        if !mapping.access.contains(Access::EXECUTE) {
             entry |= NO_EXECUTE;
         }
         if mapping.memory == MemoryType::Uncached {
@@ -66,20 +65,14 @@ impl Format for Npt {
         if level > 1 && entry & LARGE == 0 {
             return Entry::Table(mfn);
         }
-        Entry::Leaf(Mapping {
-            mfn,
-            order: 9 * (level - 1),
-            access: Access {
-                read: true,
-                write: entry & WRITE != 0,
-                execute: entry & NO_EXECUTE == 0,
-            },
-            memory: if entry & UNCACHED == UNCACHED {
-                MemoryType::Uncached
-            } else {
-                MemoryType::WriteBack
-            },
-        })
+        let mut access = Access::READ;
+        access.set(Access::WRITE, entry & WRITE != 0);
+        access.set(Access::EXECUTE, entry & NO_EXECUTE == 0);
+        let memory = match entry & UNCACHED {
+            UNCACHED => MemoryType::Uncached,
+            _ => MemoryType::WriteBack,
+        };
+        Entry::page(mfn, level, access, memory)
     }
 }
 
@@ -119,11 +112,7 @@ mod tests {
 
     #[test]
     fn a_page_that_cannot_be_read_is_absent() {
-        let nothing = Access {
-            read: false,
-            write: true,
-            execute: true,
-        };
+        let nothing = Access::WRITE | Access::EXECUTE;
         assert_eq!(
             NPT.decode(leaf(7, 0, nothing, MemoryType::WriteBack), 1),
             Entry::Absent

@@ -6,37 +6,26 @@ mod table;
 pub use table::Table;
 
 use crate::types::Mfn;
+use bitflags::bitflags;
 
-/// What may be done with a mapped page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// Reading.
-    pub read: bool,
-    /// Writing.
-    pub write: bool,
-    /// Instruction fetch.
-    pub execute: bool,
-}
+/// Bits of an entry that are an address, in all formats.
+pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-impl Access {
-    /// Ordinary guest memory.
-    pub const ALL: Self = Self {
-        read: true,
-        write: true,
-        execute: true,
-    };
-    /// Memory that is only looked at.
-    pub const READ: Self = Self {
-        read: true,
-        write: false,
-        execute: false,
-    };
-    /// Data.
-    pub const READ_WRITE: Self = Self {
-        read: true,
-        write: true,
-        execute: false,
-    };
+bitflags! {
+    /// What may be done with a mapped page. The bits are those of some formats.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Access: u64 {
+        /// Reading: memory that is only looked at.
+        const READ = 1 << 0;
+        /// Writing.
+        const WRITE = 1 << 1;
+        /// Instruction fetch.
+        const EXECUTE = 1 << 2;
+        /// Data.
+        const READ_WRITE = Self::READ.bits() | Self::WRITE.bits();
+        /// Ordinary guest memory.
+        const ALL = Self::READ_WRITE.bits() | Self::EXECUTE.bits();
+    }
 }
 
 /// How the CPU may cache a page.
@@ -70,6 +59,19 @@ pub enum Entry {
     Table(Mfn),
     /// A page.
     Leaf(Mapping),
+}
+
+impl Entry {
+    /// A page that an entry of a table at `level` maps.
+    pub const fn page(mfn: Mfn, level: u32, access: Access, memory: MemoryType) -> Self {
+        let order = 9 * (level - 1);
+        Self::Leaf(Mapping {
+            mfn,
+            order,
+            access,
+            memory,
+        })
+    }
 }
 
 /// Why a table was not changed.

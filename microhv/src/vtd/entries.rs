@@ -1,13 +1,12 @@
 //! Bit patterns of the structures a VT-d unit reads from memory (specification chapter 9), legacy mode.
 
+use crate::paging::ADDRESS;
 use crate::types::Mfn;
 use core::fmt;
 
 pub use crate::iommu::ring::Entry;
 
 const PRESENT: u64 = 1;
-/// Bits of a table address in an entry.
-pub const ADDRESS_MASK: u64 = 0x000f_ffff_ffff_f000;
 
 /// A root entry (9.1) pointing at a bus's context table.
 pub const fn root(context_table: Mfn) -> Entry {
@@ -17,7 +16,7 @@ pub const fn root(context_table: Mfn) -> Entry {
 /// Reads a root entry back.
 pub const fn context_table_of(entry: Entry) -> Option<Mfn> {
     if entry.low & PRESENT != 0 {
-        Some(Mfn::containing(entry.low & ADDRESS_MASK))
+        Some(Mfn::containing(entry.low & ADDRESS))
     } else {
         None
     }
@@ -94,7 +93,7 @@ pub mod descriptor {
         let mask = if order > 63 { 63 } else { order as u64 };
         Entry::new(
             2 | 3 << 4 | DRAIN | (did as u64) << 16,
-            (address & super::ADDRESS_MASK) | mask,
+            (address & super::ADDRESS) | mask,
         )
     }
 

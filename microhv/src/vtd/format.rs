@@ -1,12 +1,9 @@
 //! Second-level page-table entries (specification 9.8).
 
-use crate::paging::{Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
 use crate::types::Mfn;
 use crate::vtd::cache;
-use crate::vtd::entries::ADDRESS_MASK;
 
-const READ: u64 = 1 << 0;
-const WRITE: u64 = 1 << 1;
 /// The entry is a leaf although its table is not of the lowest level.
 const PAGE_SIZE: u64 = 1 << 7;
 
@@ -29,13 +26,8 @@ impl Format for SecondLevel {
     }
 
     fn leaf(&self, mapping: &Mapping) -> u64 {
-        let mut entry = mapping.mfn.address() & ADDRESS_MASK;
-        if mapping.access.read {
-            entry |= READ;
-        }
-        if mapping.access.write {
-            entry |= WRITE;
-        }
+        let access = mapping.access & Access::READ_WRITE;
+        let mut entry = mapping.mfn.address() & ADDRESS | access.bits();
         if mapping.order > 0 {
             entry |= PAGE_SIZE;
         }
@@ -43,27 +35,19 @@ impl Format for SecondLevel {
     }
 
     fn table(&self, mfn: Mfn, _level: u32) -> u64 {
-        mfn.address() & ADDRESS_MASK | READ | WRITE
+        mfn.address() & ADDRESS | Access::READ_WRITE.bits()
     }
 
     fn decode(&self, entry: u64, level: u32) -> Entry {
-        if entry & (READ | WRITE) == 0 {
+        let access = Access::from_bits_truncate(entry) & Access::READ_WRITE;
+        if access.is_empty() {
             return Entry::Absent;
         }
-        let mfn = Mfn::containing(entry & ADDRESS_MASK);
+        let mfn = Mfn::containing(entry & ADDRESS);
         if level > 1 && entry & PAGE_SIZE == 0 {
             return Entry::Table(mfn);
         }
-        Entry::Leaf(Mapping {
-            mfn,
-            order: 9 * (level - 1),
-            access: Access {
-                read: entry & READ != 0,
-                write: entry & WRITE != 0,
-                execute: false,
-            },
-            memory: MemoryType::WriteBack,
-        })
+        Entry::page(mfn, level, access, MemoryType::WriteBack)
     }
 
     fn written(&self, table: Mfn, offset: usize) {
@@ -116,10 +100,10 @@ mod tests {
             panic!()
         };
         assert_eq!((leaf.mfn, leaf.order), (Mfn(0x1200), 9));
-        assert!(leaf.access.read && !leaf.access.write);
+        assert!(leaf.access == Access::READ);
         let Entry::Leaf(leaf) = format.decode(0x7_7002, 1) else {
             panic!()
         };
-        assert!(!leaf.access.read && leaf.access.write);
+        assert!(leaf.access == Access::WRITE);
     }
 }
