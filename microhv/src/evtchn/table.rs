@@ -66,7 +66,7 @@ pub struct Table {
 impl Table {
     /// An empty table of domain `owner`, which sees `shared_info` as its `shared_info`; none if memory is out.
     pub fn new(owner: DomId, shared_info: FrameRef) -> Option<Self> {
-        let mut channels = Channels::new();
+        let mut channels = Channels::default();
         channels.reach(0, |_| Channel::FREE)?.state = State::Reserved;
         Some(Self {
             owner,

@@ -42,7 +42,7 @@ impl Maptrack {
     /// No mappings.
     pub fn new() -> Option<Self> {
         Some(Self {
-            slots: PageBox::new(Paged::new())?,
+            slots: PageBox::new(Paged::default())?,
             count: 0,
             free: None,
         })

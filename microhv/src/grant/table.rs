@@ -62,7 +62,7 @@ impl Table {
         Some(Self {
             owner,
             shared: Shared::new(owner)?,
-            active: PageBox::new(ActiveEntries::new())?,
+            active: PageBox::new(ActiveEntries::default())?,
             maptrack: Maptrack::new()?,
             dying: false,
         })

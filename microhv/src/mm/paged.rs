@@ -8,17 +8,17 @@ pub struct Paged<T, const PER_PAGE: usize, const PAGES: usize> {
     pages: [Option<PageBox<[T; PER_PAGE]>>; PAGES],
 }
 
-impl<T, const PER_PAGE: usize, const PAGES: usize> Paged<T, PER_PAGE, PAGES> {
-    const FITS: () = assert!(size_of::<[T; PER_PAGE]>() <= PAGE_SIZE);
-
+impl<T, const PER_PAGE: usize, const PAGES: usize> Default for Paged<T, PER_PAGE, PAGES> {
     /// No page.
-    pub const fn new() -> Self {
-        const { Self::FITS };
+    fn default() -> Self {
+        const { assert!(size_of::<[T; PER_PAGE]>() <= PAGE_SIZE) };
         Self {
             pages: [const { None }; PAGES],
         }
     }
+}
 
+impl<T, const PER_PAGE: usize, const PAGES: usize> Paged<T, PER_PAGE, PAGES> {
     /// The element, if it lies on a page that exists.
     pub fn get(&self, index: u32) -> Option<&T> {
         let page = self.pages.get(index as usize / PER_PAGE)?.as_ref()?;
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn pages_come_when_they_are_reached() {
-        let mut array = Paged::<u32, 100, 3>::new();
+        let mut array = Paged::<u32, 100, 3>::default();
         assert!(array.get(150).is_none() && array.get_mut(150).is_none());
         *array.reach(150, |index| index * 2).unwrap() += 1;
         assert_eq!((array.get(150), array.get(199)), (Some(&301), Some(&398)));

@@ -2,6 +2,8 @@
 //! its own page, so that what is written to which field can be tested there.
 #![allow(unsafe_code, reason = "instructions")]
 
+pub use bare::*;
+
 #[cfg(target_os = "none")]
 mod bare {
     use core::arch::asm;
@@ -111,5 +113,3 @@ mod bare {
     pub fn invept(_single: bool, _pointer: u64) {}
     pub fn take_nmi() {}
 }
-
-pub use bare::*;

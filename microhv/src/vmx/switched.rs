@@ -48,6 +48,8 @@ impl Switched {
     }
 }
 
+pub use bare::*;
+
 #[cfg(target_os = "none")]
 mod bare {
     use core::arch::asm;
@@ -84,5 +86,3 @@ mod bare {
     }
     pub fn write_dr6(_value: u64) {}
 }
-
-pub use bare::*;
