@@ -173,7 +173,9 @@ extern "C" fn second_half() -> ! {
         panic::stop(format_args!("{why}"));
     }
     let threads = speculation::share_cores(cpu::cpuid, machine.cpus.iter().copied());
-    speculation::init(&boot.orders.options.spec_ctrl, threads);
+    if speculation::init(&boot.orders.options.spec_ctrl, threads) {
+        vcpu::backend::page_format().keep_code_small();
+    }
     speculation::enable();
     for apic in &machine.io_apics {
         if !ioapic::add(apic.id, apic.address.into(), apic.first_gsi) {

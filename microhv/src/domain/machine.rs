@@ -78,6 +78,13 @@ impl Machine for Vcpu {
     }
 
     fn second_level_fault(&self, run: &mut VcpuRun, gpa: u64, access: FaultAccess) -> After {
+        if access.execute && access.present {
+            match self.domain.p2m.lock().run_at(Gfn::containing(gpa)) {
+                Ok(true) => return After::Resume,
+                Ok(false) => {}
+                Err(_) => return After::Crash("no memory to let its code run in small pages"),
+            }
+        }
         let kind = match access {
             FaultAccess { execute: true, .. } => "executed",
             FaultAccess { write: true, .. } => "wrote",

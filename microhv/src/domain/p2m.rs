@@ -73,6 +73,14 @@ impl P2m {
         self.table.lookup(gfn)
     }
 
+    /// A vCPU may not run code at `gfn`: whether it may now ([`Table::run_at`]).
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn run_at(&mut self, gfn: Gfn) -> Result<bool, Errno> {
+        Ok(self.table.run_at(gfn)?)
+    }
+
     /// The memory frame at `gfn` (never device memory), held, and whether the domain may write to it.
     pub fn frame(&self, gfn: Gfn) -> Option<(FrameRef, bool)> {
         let mapping = self.lookup(gfn)?;

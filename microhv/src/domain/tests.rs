@@ -320,3 +320,30 @@ fn registers_of_a_device_take_no_memory_away() {
     drop(p2m);
     destroy(&domain);
 }
+
+#[test]
+fn code_that_is_held_back_runs_and_other_faults_end_the_domain() {
+    use crate::exit::{After, Machine};
+    let _alone = alone();
+    crate::vcpu::backend::prepare_for_tests();
+    let domain = domain(513);
+    populate(&domain, Gfn(0x200), 9).unwrap();
+    let vcpu = super::Vcpu::create(&domain, 0).unwrap();
+    let fault = |gpa, execute: bool| {
+        let access = crate::vcpu::FaultAccess {
+            write: !execute,
+            execute,
+            present: true,
+        };
+        vcpu.second_level_fault(&mut vcpu.run_state(), gpa, access)
+    };
+    let order = |gfn| domain.p2m.lock().lookup(Gfn(gfn)).unwrap().order;
+    assert_eq!((fault(0x20_1234, true), order(0x201)), (After::Resume, 0));
+    let (held, _) = domain.p2m.lock().frame(Gfn(0x201)).unwrap();
+    let shown = domain.p2m.lock().add_frame(Gfn(1), held, Access::READ);
+    assert!(shown.is_ok());
+    for outcome in [fault(0x1000, true), fault(0x20_1234, false)] {
+        assert_eq!(outcome, After::Crash("access to memory it does not have"));
+    }
+    destroy(&domain);
+}

@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 const WRITE_BACK: u64 = 6 << 3;
 const MEMORY_TYPE: u64 = 7 << 3;
 const LARGE: u64 = 1 << 7;
+/// Ignored by the CPU: EXECUTE as soon as the leaf is taken apart.
+const EXECUTE_WHEN_SMALL: u64 = 1 << 11;
 
 /// Four levels, counted from 0, in bits 3-5 of the pointer; bits 0-2 say that the walk itself uses write-back.
 const WALK_4_WRITE_BACK: u64 = 3 << 3 | 6;
@@ -16,11 +18,13 @@ const WALK_4_WRITE_BACK: u64 = 3 << 3 | 6;
 /// The format object.
 pub static EPT: Ept = Ept {
     gigabyte_pages: AtomicBool::new(false),
+    small_code: AtomicBool::new(false),
 };
 
 /// Four-level tables with 4 KiB and 2 MiB pages, and 1 GiB pages where the CPU has them.
 pub struct Ept {
     gigabyte_pages: AtomicBool,
+    small_code: AtomicBool,
 }
 
 impl Ept {
@@ -55,6 +59,10 @@ impl Format for Ept {
             return 0;
         }
         let mut entry = mapping.mfn.address() & ADDRESS | mapping.access.bits();
+        let runs = mapping.access.contains(Access::EXECUTE);
+        if runs && mapping.order > 0 && self.small_code.load(Ordering::Relaxed) {
+            entry ^= Access::EXECUTE.bits() | EXECUTE_WHEN_SMALL;
+        }
         if mapping.memory == MemoryType::WriteBack {
             entry |= WRITE_BACK;
         }
@@ -68,8 +76,15 @@ impl Format for Ept {
         mfn.address() & ADDRESS | Access::ALL.bits()
     }
 
+    fn keep_code_small(&self) {
+        self.small_code.store(true, Ordering::Relaxed);
+    }
+
     fn decode(&self, entry: u64, level: u32) -> Entry {
-        let access = Access::from_bits_truncate(entry);
+        let mut access = Access::from_bits_truncate(entry);
+        if entry & EXECUTE_WHEN_SMALL != 0 {
+            access |= Access::EXECUTE;
+        }
         if access.is_empty() {
             return Entry::Absent;
         }
@@ -88,6 +103,51 @@ impl Format for Ept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paging::Table;
+    use crate::types::Gfn;
+
+    const fn new() -> Ept {
+        Ept {
+            gigabyte_pages: AtomicBool::new(false),
+            small_code: AtomicBool::new(false),
+        }
+    }
+
+    #[test]
+    fn code_runs_in_single_pages_where_large_ones_may_stop_the_cpu() {
+        use MemoryType::WriteBack;
+        static SMALL: Ept = new();
+        SMALL.allow_gigabyte_pages();
+        SMALL.keep_code_small();
+        let mut table = Table::new(&SMALL).unwrap();
+        let (start, inside) = (Gfn(1 << 18), Gfn((1 << 18) + 0x345));
+        let mut map = |access| table.map(start, Mfn(1 << 19), 18, access, WriteBack);
+        map(Access::ALL).unwrap();
+        let whole = Mapping {
+            mfn: Mfn(1 << 19),
+            order: 18,
+            access: Access::ALL,
+            memory: WriteBack,
+        };
+        assert_eq!(SMALL.leaf(&whole), 0x8000_08b3, "not executable");
+        assert_eq!(table.lookup(start), Some(whole), "but it may be");
+        assert_eq!(table.run_at(inside), Ok(true));
+        let found = |gfn| table.lookup(gfn).map(|leaf| (leaf.mfn.0, leaf.order));
+        assert_eq!(found(inside), Some(((1 << 19) + 0x345, 0)));
+        assert_eq!(found(Gfn(inside.0 + 512)), Some(((1 << 19) + 0x545, 9)));
+        let page = Mapping { order: 0, ..whole };
+        assert_eq!(SMALL.leaf(&page), 0x8000_0037, "executable");
+        // Another CPU was here before.
+        let frames = table.frames();
+        assert_eq!((table.run_at(inside), table.frames()), (Ok(true), frames));
+        // What may not run is left alone.
+        assert_eq!(table.run_at(Gfn(0)), Ok(false));
+        table
+            .map(Gfn(0), Mfn(0), 9, Access::READ_WRITE, WriteBack)
+            .unwrap();
+        assert_eq!(table.run_at(Gfn(1)), Ok(false));
+        assert_eq!(table.lookup(Gfn(1)).unwrap().order, 9);
+    }
 
     fn leaf(mfn: u64, order: u32, access: Access, memory: MemoryType) -> u64 {
         EPT.leaf(&Mapping {
@@ -141,9 +201,7 @@ mod tests {
 
     #[test]
     fn gigabyte_pages_only_where_the_cpu_has_them() {
-        let ept = Ept {
-            gigabyte_pages: AtomicBool::new(false),
-        };
+        let ept = new();
         assert_eq!(ept.leaf_levels(), 2);
         ept.allow_gigabyte_pages();
         assert_eq!(ept.leaf_levels(), 3);

@@ -101,6 +101,8 @@ pub trait Format: Sync {
     }
     /// Reads an entry of a table at `level`.
     fn decode(&self, entry: u64, level: u32) -> Entry;
+    /// From now on no code runs in large leaves: they keep in mind that it may, for [`Table::run_at`].
+    fn keep_code_small(&self) {}
     /// Called after an entry was written, with the table's frame and the entry's offset in bytes: hardware
     /// that does not snoop the caches needs the line written back.
     fn written(&self, table: Mfn, offset: usize) {

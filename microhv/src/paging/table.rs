@@ -238,6 +238,22 @@ impl Table {
         None
     }
 
+    /// Takes what is at `gfn` apart until code can run there, however the format feels about large leaves. False: it may not.
+    ///
+    /// Nothing need be flushed: rights only grow, and a CPU forgets by itself what stopped it.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn run_at(&mut self, gfn: Gfn) -> Result<bool, Error> {
+        let may = self
+            .lookup(gfn)
+            .is_some_and(|found| found.access.contains(Access::EXECUTE));
+        if may {
+            self.descend(gfn.0, 1)?;
+        }
+        Ok(may)
+    }
+
     /// The first leaf that ends above frame `from` and starts below frame `end`.
     fn next(&self, from: u64, end: u64) -> Option<(Gfn, Mapping)> {
         let mut gfn = from;

@@ -39,9 +39,12 @@ pub struct Measures {
     pub verw: bool,
     /// The first-level data cache is flushed before an entry.
     pub l1d_flush: bool,
+    /// Domains' code runs in small pages: a CPU that finds the same code in a small and in a large one may stop the machine.
+    pub small_code: bool,
     /// How it stands with: indirect branches that guests trained (Spectre v2, BTC, SRSO); the history of branches (BHI); the
-    /// first-level data cache (L1TF); buffers and registers inside the CPU (MDS, TAA, MMIO stale data, RFDS, TSA).
-    pub standing: [Standing; 4],
+    /// first-level data cache (L1TF); buffers and registers inside the CPU (MDS, TAA, MMIO stale data, RFDS, TSA);
+    /// code in pages of two sizes (ITLB multihit).
+    pub standing: [Standing; 5],
 }
 
 /// How it stands with a fault of CPUs, for the log.
@@ -51,6 +54,8 @@ pub const HANDLED: Standing = "handled";
 pub const BELOW: Standing = "left to the hypervisor below";
 /// The operator does not want what the CPU needs.
 pub const UNWANTED: Standing = "vulnerable by spec-ctrl";
+/// The same by another option.
+pub const EXEC_SP: Standing = "vulnerable by ept=exec-sp";
 /// Neither the CPU nor microhv has what would help.
 pub const NO_MEANS: Standing = "vulnerable, no means";
 
@@ -119,6 +124,17 @@ pub fn decide(cpu: &Features, wish: &SpecCtrl, covered: bool) -> Measures {
         (verw || !stale && (l1d_flush || !mds)) && (!taa || tsx_off),
     );
 
+    // A hypervisor below walks tables of its own.
+    let pages = !checks_first && !has(&IF_PSCHANGE_MC_NO);
+    let needed = pages && !has(&VIRTUALISED);
+    let small_code = !checks_first && wish.exec_sp.map_or(needed, |large| !large);
+    let code = match (pages, small_code, needed) {
+        (false, ..) => NOT_AFFECTED,
+        (_, true, _) => HANDLED,
+        (_, _, true) => EXEC_SP,
+        _ => BELOW,
+    };
+
     let (at_exit, at_entry) = match (barrier, legacy) {
         (true, _) => ((MSR_PRED_CMD, PRED_CMD_IBPB), (0, 0)),
         // It counts from a write behind the change of mode, and a guest that ran with it would be slow.
@@ -138,20 +154,22 @@ pub fn decide(cpu: &Features, wish: &SpecCtrl, covered: bool) -> Measures {
         at_entry,
         verw,
         l1d_flush,
+        small_code,
         standing: [
             branches,
             standing(history, has(&BHI_CTRL), ibrs),
             cache,
             buffers,
+            code,
         ],
     }
 }
 
 impl Measures {
-    /// A guest may read what is not its own.
+    /// A guest may read what is not its own, or stop the machine.
     pub fn is_open(&self) -> bool {
         let mut standings = self.standing.iter();
-        standings.any(|one| [UNWANTED, NO_MEANS].contains(one))
+        standings.any(|one| [UNWANTED, EXEC_SP, NO_MEANS].contains(one))
     }
 }
 
@@ -171,12 +189,14 @@ impl Display for Measures {
             ("RSB", self.rsb),
             ("L1D_FLUSH", self.l1d_flush),
             ("VERW", self.verw),
+            ("EXEC_SP-", self.small_code),
         ];
         super::list(f, "None", done.into_iter())?;
-        let [branches, history, cache, buffers] = self.standing;
+        let [branches, history, cache, buffers, code] = self.standing;
         write!(
             f,
-            "; Spectre v2: {branches}; BHI: {history}; L1TF: {cache}; MDS, TAA, RFDS, TSA: {buffers}"
+            "; Spectre v2: {branches}; BHI: {history}; L1TF: {cache}; MDS, TAA, RFDS, TSA: {buffers}; \
+             ITLB multihit: {code}"
         )
     }
 }

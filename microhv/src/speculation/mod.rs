@@ -1,5 +1,5 @@
 //! What a guest could learn, or make the hypervisor do, by what a CPU does ahead of time: Spectre v2, L1TF, MDS and their
-//! kin. Decided once at boot, from what the first CPU says; docs/speculation.md has the reasons.
+//! kin; and how it could stop the machine by what a CPU remembers of pages. Decided once at boot, from what the first CPU says; docs/speculation.md has the reasons.
 #![allow(unsafe_code, reason = "one instruction")]
 
 mod features;
@@ -60,8 +60,8 @@ pub fn cover() {
     COVERED.store(true, Ordering::Relaxed);
 }
 
-/// Decides and says so, once; `threads`: some CPUs are threads of one core.
-pub fn init(wish: &SpecCtrl, threads: bool) {
+/// Decides and says so, once; `threads`: some CPUs are threads of one core. True: domains' code is to run in small pages.
+pub fn init(wish: &SpecCtrl, threads: bool) -> bool {
     let features = Features::new(&cpu::cpuid, || cpu::rdmsr(MSR_ARCH_CAPABILITIES));
     let decide = || measures::decide(&features, wish, COVERED.load(Ordering::Relaxed));
     let measures = MEASURES.call_once(decide);
@@ -81,6 +81,7 @@ pub fn init(wish: &SpecCtrl, threads: bool) {
              Turn SMT off in the firmware"
         );
     }
+    measures.small_code
 }
 
 /// Whether some of these CPUs are threads of one core.

@@ -1,8 +1,8 @@
 //! Real CPUs, by what they answered (github.com/InstLatx64/InstLatx64), and what has to come of it.
 
 use super::measures::{
-    BELOW, HANDLED, NO_MEANS, NOT_AFFECTED, SPEC_CTRL_BHI_DIS_S, SPEC_CTRL_IBRS, SPEC_CTRL_STIBP,
-    UNWANTED,
+    BELOW, EXEC_SP, HANDLED, NO_MEANS, NOT_AFFECTED, SPEC_CTRL_BHI_DIS_S, SPEC_CTRL_IBRS,
+    SPEC_CTRL_STIBP, UNWANTED,
 };
 use super::*;
 use crate::arch::cpu::CpuidResult;
@@ -138,57 +138,67 @@ fn what_the_log_says_of_each() {
     let cases = [
         (
             &BROADWELL_OLD,
-            " none; None; Spectre v2: vulnerable, no means; BHI: not affected; L1TF: vulnerable, no means; \
-             MDS, TAA, RFDS, TSA: vulnerable, no means",
+            " none; EXEC_SP-; Spectre v2: vulnerable, no means; BHI: not affected; L1TF: vulnerable, no means; \
+             MDS, TAA, RFDS, TSA: vulnerable, no means; \
+             ITLB multihit: handled",
         ),
         (
             &BROADWELL,
-            " IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS-entry IBPB-ctxt RSB L1D_FLUSH; Spectre v2: handled; \
-             BHI: not affected; L1TF: handled; MDS, TAA, RFDS, TSA: handled",
+            " IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS-entry IBPB-ctxt RSB L1D_FLUSH EXEC_SP-; Spectre v2: handled; \
+             BHI: not affected; L1TF: handled; MDS, TAA, RFDS, TSA: handled; \
+             ITLB multihit: handled",
         ),
         (
             &SKYLAKE,
-            " IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS-entry IBPB-ctxt RSB L1D_FLUSH; Spectre v2: handled; \
-             BHI: not affected; L1TF: handled; MDS, TAA, RFDS, TSA: handled",
+            " IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS-entry IBPB-ctxt RSB L1D_FLUSH EXEC_SP-; Spectre v2: handled; \
+             BHI: not affected; L1TF: handled; MDS, TAA, RFDS, TSA: handled; \
+             ITLB multihit: handled",
         ),
         (
             &CASCADE_LAKE,
-            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS+ IBPB-ctxt RSB; \
+            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS+ IBPB-ctxt RSB EXEC_SP-; \
              Spectre v2: handled; BHI: vulnerable, no means; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: vulnerable, no means",
+             MDS, TAA, RFDS, TSA: vulnerable, no means; \
+             ITLB multihit: handled",
         ),
         (
             &ICE_LAKE,
-            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO TAA_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR TSX_CTRL; \
+            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IF_PSCHANGE_MC_NO TAA_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR TSX_CTRL; \
              IBRS+ IBPB-ctxt RSB; Spectre v2: handled; BHI: vulnerable, no means; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: not affected",
+             MDS, TAA, RFDS, TSA: not affected; \
+             ITLB multihit: not affected",
         ),
         (
             &SAPPHIRE_RAPIDS,
-            " RDCL_NO EIBRS RRSBA SKIP_L1DFL MDS_NO TAA_NO FBSDP_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR BHI_CTRL \
+            " RDCL_NO EIBRS RRSBA SKIP_L1DFL MDS_NO IF_PSCHANGE_MC_NO TAA_NO FBSDP_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR BHI_CTRL \
              TSX_CTRL; IBRS+ BHI_DIS_S+ IBPB-ctxt RSB; Spectre v2: handled; BHI: handled; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: not affected",
+             MDS, TAA, RFDS, TSA: not affected; \
+             ITLB multihit: not affected",
         ),
         (
             &GOLDMONT_PLUS,
-            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IBPB IBRS STIBP SSBD MD_CLEAR; IBRS+ IBPB-ctxt RSB; Spectre v2: handled; \
-             BHI: vulnerable, no means; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected",
+            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IF_PSCHANGE_MC_NO IBPB IBRS STIBP SSBD MD_CLEAR; IBRS+ IBPB-ctxt RSB; Spectre v2: handled; \
+             BHI: vulnerable, no means; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected; \
+             ITLB multihit: not affected",
         ),
         (
             &ZEN_2,
             " STIBP_ALWAYS IBRS_FAST IBPB IBRS STIBP SSBD; STIBP+ IBPB-entry RSB; Spectre v2: handled; \
-             BHI: not affected; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected",
+             BHI: not affected; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected; \
+             ITLB multihit: not affected",
         ),
         (
             &ZEN_3,
             " STIBP_ALWAYS IBRS_FAST IBPB IBRS STIBP SSBD; STIBP+ IBPB-entry RSB; Spectre v2: handled; \
-             BHI: not affected; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected",
+             BHI: not affected; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected; \
+             ITLB multihit: not affected",
         ),
         (
             &ZEN_4,
             " STIBP_ALWAYS IBRS_FAST BTC_NO IBPB_RET IBPB IBRS AUTO_IBRS STIBP SSBD L1D_FLUSH; \
              AUTO_IBRS STIBP+ IBPB-entry RSB VERW; Spectre v2: handled; BHI: not affected; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: handled",
+             MDS, TAA, RFDS, TSA: handled; \
+             ITLB multihit: not affected",
         ),
     ];
     for (cpu, expected) in cases {
@@ -283,6 +293,7 @@ fn the_operator_overrules_the_need_but_not_the_means() {
         rsb: all,
         verw: all,
         l1d_flush: all,
+        exec_sp: all,
         enabled: true,
     };
     let poor = decide(&BROADWELL_OLD, &wish);
@@ -311,6 +322,7 @@ fn the_operator_overrules_the_need_but_not_the_means() {
             at_entry: (0, 0),
             verw: false,
             l1d_flush: false,
+            small_code: false,
             standing: nothing.standing,
         };
         assert_eq!(nothing, expected);
@@ -336,6 +348,27 @@ fn the_operator_overrules_the_need_but_not_the_means() {
         (HANDLED, UNWANTED),
         "FB_CLEAR: flushing is not enough"
     );
+}
+
+#[test]
+fn code_in_large_pages_is_a_wish_of_its_own() {
+    let code = |cpu, enabled, exec_sp| {
+        let wish = SpecCtrl {
+            enabled,
+            exec_sp,
+            ..SpecCtrl::default()
+        };
+        let measures = decide(cpu, &wish);
+        (measures.small_code, measures.standing[4])
+    };
+    assert_eq!(code(&SKYLAKE, false, None), (true, HANDLED), "as in Xen");
+    assert_eq!(code(&SKYLAKE, true, Some(true)), (false, EXEC_SP));
+    assert_eq!(code(&ICE_LAKE, true, Some(false)), (true, NOT_AFFECTED));
+    assert_eq!(code(&ZEN_2, true, Some(false)), (false, NOT_AFFECTED));
+    const HYPERVISOR: Answer = (1, 0, [0, 0, 1 << 31, 0]);
+    let below = Recorded(20, 0x8000_0008, &[INTEL_E1, HYPERVISOR], None);
+    assert_eq!(code(&below, true, None), (false, BELOW));
+    assert_eq!(code(&below, true, Some(false)), (true, HANDLED));
 }
 
 #[test]

@@ -91,6 +91,16 @@ fn domains(stage: &Stage, cpus: u32) -> Result<()> {
     for name in ["Domain-0", "xenstore", "bridge"] {
         check::row(&list, name)?;
     }
+    // A Broadwell: large pages are not executable, so code took some of them apart, one 2 MiB at a time.
+    check::contains(
+        &running.transcript(),
+        &["EXEC_SP-", "ITLB multihit: handled"],
+    )?;
+    let exits = running.xl("xl debug-exits bridge")?;
+    let taken = exits
+        .lines()
+        .find(|line| line.contains("exit nested-page-fault"));
+    ensure!(taken.is_some(), "no large page was taken apart:\n{exits}");
     if cpus > 1 {
         from_the_host(&socket)?;
         come_and_go(&mut running)?;

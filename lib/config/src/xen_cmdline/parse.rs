@@ -64,6 +64,7 @@ impl<'a> XenCmdline<'a> {
             "guest_loglvl",
             "iommu",
             "spec-ctrl",
+            "ept",
         ];
         if !known.contains(&name) {
             let reason = "ignored, because microhv has no such option";
@@ -98,6 +99,7 @@ impl<'a> XenCmdline<'a> {
             "loglvl" => self.loglvl = LogLevel::parse("loglvl", value)?,
             "guest_loglvl" => self.guest_loglvl = LogLevel::parse("guest_loglvl", value)?,
             "spec-ctrl" => self.spec_ctrl = SpecCtrl::parse(self.spec_ctrl, value, report)?,
+            "ept" => self.spec_ctrl = SpecCtrl::parse_ept(self.spec_ctrl, value, report)?,
             _ => self.iommu = Iommu::parse(self.iommu, value, report)?,
         }
         Ok(())

@@ -23,6 +23,8 @@ pub struct SpecCtrl {
     pub verw: Option<bool>,
     /// The first-level data cache is flushed before a guest is entered.
     pub l1d_flush: Option<bool>,
+    /// Domains' code may run in large pages (`ept=exec-sp`). `enabled` has no say in this.
+    pub exec_sp: Option<bool>,
 }
 
 impl Default for SpecCtrl {
@@ -36,6 +38,7 @@ impl Default for SpecCtrl {
             rsb: None,
             verw: None,
             l1d_flush: None,
+            exec_sp: None,
         }
     }
 }
@@ -85,6 +88,28 @@ impl SpecCtrl {
                     part,
                     "ignored, because it has no effect in microhv",
                 ));
+            }
+        }
+        Ok(wish)
+    }
+
+    /// `ept=...`, of which one part is about this.
+    pub(super) fn parse_ept<'a>(
+        before: SpecCtrl,
+        value: Span<'a>,
+        report: &mut dyn FnMut(Diagnostic<'a>),
+    ) -> Result<SpecCtrl, Diagnostic<'a>> {
+        let mut wish = before;
+        for part in value.split(',') {
+            let named = |name| named_boolean(part.text, name).flatten();
+            if let Some(exec_sp) = named("exec-sp") {
+                wish.exec_sp = Some(exec_sp);
+            } else if named("ad").or(named("pml")).is_some() {
+                let reason = "ignored, because it has no effect in microhv";
+                report(Diagnostic::warning("ept", part, reason));
+            } else {
+                let reason = "expected exec-sp (it may have no- before it)";
+                return Err(Diagnostic::error("ept", part, reason));
             }
         }
         Ok(wish)

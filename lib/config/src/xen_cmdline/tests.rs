@@ -191,6 +191,16 @@ fn spec_ctrl_forms() {
 }
 
 #[test]
+fn ept_forms() {
+    let exec_sp = |text| clean(text).spec_ctrl.exec_sp;
+    assert_eq!(exec_sp("ept=exec-sp"), Some(true));
+    assert_eq!(exec_sp("ept=no-exec-sp spec-ctrl=rsb"), Some(false));
+    assert_eq!(exec_sp("spec-ctrl=no ept=exec-sp=0"), Some(false));
+    assert!(complaint("ept=no-pml").contains("warning: ept: ignored"));
+    assert!(complaint("ept=exec").contains("ept: expected exec-sp"));
+}
+
+#[test]
 fn booleans() {
     assert!(
         clean("noreboot").noreboot
