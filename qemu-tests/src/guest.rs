@@ -133,6 +133,20 @@ impl Stage<'_> {
     }
 }
 
+/// Whether `line` is one that comes whenever it comes: the guest's own, such as that about its address, and the log's,
+/// `(XEN) [    0.123456] …` and `(d4) [    0.123456] …`.
+fn comes_anytime(line: &str) -> bool {
+    let logged = line.strip_prefix('(').and_then(|rest| {
+        let (who, rest) = rest.split_once(") [")?;
+        let is_domain = |who: &str| {
+            who.strip_prefix('d')
+                .is_some_and(|id| id.parse::<u16>().is_ok())
+        };
+        Some((who == "XEN" || is_domain(who)) && rest.contains("] "))
+    });
+    logged == Some(true) || line.starts_with("debian: ")
+}
+
 /// A partition with a copy of `root` for each of `guests`.
 fn volumes(guests: &[Guest], root: &Path) -> Result<Vec<Partition>> {
     let size = std::fs::metadata(root)?.len();
@@ -191,12 +205,11 @@ impl Running {
             let start = said.find(&begin)? + begin.len();
             let end = start + said[start..].find(&finish)?;
             let (code, _) = said[end + finish.len()..].split_once(['\r', '\n'])?;
-            // The guest's own lines, such as the one about its address, come whenever they come.
             let said = said[start..end].replace('\r', "");
             let lines = said.split_inclusive('\n');
             let answer = Answer {
                 code: code.parse().ok()?,
-                text: lines.filter(|line| !line.starts_with("debian: ")).collect(),
+                text: lines.filter(|line| !comes_anytime(line)).collect(),
             };
             Some((answer, end + finish.len() + code.len()))
         })
@@ -228,5 +241,28 @@ impl Running {
         Ok(address
             .with_context(|| format!("no address in {text}"))?
             .to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_others_are_known() {
+        for line in [
+            "debian: eth0 has 10.0.2.21/24 by DHCP\n",
+            "(d4) [   46.513610] bridge: INFO bridge::vif: vif7.0 joins bridge0\n",
+            "(XEN) [    0.641840] d4 (d4) has crashed\n",
+        ] {
+            assert!(comes_anytime(line), "{line}");
+        }
+        for line in [
+            "    inet 10.0.2.21/24 scope global eth0\n",
+            "(dx) [1] a\n",
+            "\n",
+        ] {
+            assert!(!comes_anytime(line), "{line}");
+        }
     }
 }

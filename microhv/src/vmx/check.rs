@@ -1,8 +1,12 @@
 //! Which field of the guest's state an entry was refused for: the checks of the Intel SDM, volume 3C, 27.3.1, over again.
 //! The CPU says only that one of them failed.
 
+mod segments;
+
 use super::vmcs::Vmcs;
+use crate::arch::cpu;
 use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME};
+use x86::msr;
 use x86::vmx::vmcs::control::{self, EntryControls};
 use x86::vmx::vmcs::guest;
 
@@ -16,12 +20,39 @@ const DEBUGCTL_BTF: u64 = 1 << 1;
 const BY_STI: u64 = 1 << 0;
 const BY_MOV_SS: u64 = 1 << 1;
 const BY_NMI: u64 = 1 << 3;
-const UNUSABLE: u64 = 1 << 16;
+
+/// What the checks need to know about the CPU.
+pub struct Limits {
+    /// Bits of CR0 and CR4 that are one in VMX operation, and those that may be.
+    cr0: (u64, u64),
+    cr4: (u64, u64),
+    /// Bits above those of a physical address.
+    above: u64,
+}
+
+impl Limits {
+    /// This CPU's.
+    pub fn read() -> Self {
+        let [cr0_one, cr0_may, cr4_one, cr4_may] = [
+            msr::IA32_VMX_CR0_FIXED0,
+            msr::IA32_VMX_CR0_FIXED1,
+            msr::IA32_VMX_CR4_FIXED0,
+            msr::IA32_VMX_CR4_FIXED1,
+        ]
+        .map(cpu::rdmsr);
+        Self {
+            cr0: (cr0_one, cr0_may),
+            cr4: (cr4_one, cr4_may),
+            above: u64::MAX << (cpu::cpuid(0x8000_0008, 0).eax & 0x3f),
+        }
+    }
+}
 
 /// The first field that a check rejects, and the rule.
-pub fn rejected(vmcs: &Vmcs, cr0_one: u64, cr4_one: u64) -> Option<&'static str> {
-    control_registers(vmcs, cr0_one, cr4_one)
-        .or_else(|| segments(vmcs))
+pub fn rejected(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
+    control_registers(vmcs, limits)
+        .or_else(|| segments::one_by_one(vmcs))
+        .or_else(|| segments::together(vmcs))
         .or_else(|| tables_and_rip(vmcs))
         .or_else(|| activity(vmcs))
 }
@@ -37,7 +68,11 @@ fn is_canonical(address: u64) -> bool {
     (address as i64) << 16 >> 16 == address as i64
 }
 
-fn control_registers(vmcs: &Vmcs, cr0_one: u64, cr4_one: u64) -> Option<&'static str> {
+fn in_long_mode(vmcs: &Vmcs) -> bool {
+    vmcs.read(control::VMENTRY_CONTROLS) as u32 & EntryControls::IA32E_MODE_GUEST.bits() != 0
+}
+
+fn control_registers(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
     let [cr0, cr3, cr4, efer, pat] = [
         guest::CR0,
         guest::CR3,
@@ -46,19 +81,29 @@ fn control_registers(vmcs: &Vmcs, cr0_one: u64, cr4_one: u64) -> Option<&'static
         guest::IA32_PAT_FULL,
     ]
     .map(|field| vmcs.read(field));
-    let entry = vmcs.read(control::VMENTRY_CONTROLS) as u32;
-    let long = entry & EntryControls::IA32E_MODE_GUEST.bits() != 0;
+    let long = in_long_mode(vmcs);
     let (pg, pe) = (cr0 & CR0_PG != 0, cr0 & CR0_PE != 0);
-    let one = cr0_one & !(CR0_PE | CR0_PG);
+    let one = limits.cr0.0 & !(CR0_PE | CR0_PG);
+    // The four entries that a table of PAE begins with.
+    let pae = pg && !long && cr4 & CR4_PAE != 0;
+    let mut entries = (0..4).map(|index| vmcs.read(guest::PDPTE0_FULL + 2 * index));
     first([
         (
             cr0 & one == one,
             "CR0: a bit that VMX fixes to one (NE) is zero",
         ),
+        (
+            cr0 & !limits.cr0.1 == 0,
+            "CR0: a bit that this CPU does not have",
+        ),
         (!pg || pe, "CR0: PG without PE"),
         (
-            cr4 & cr4_one == cr4_one,
+            cr4 & limits.cr4.0 == limits.cr4.0,
             "CR4: a bit that VMX fixes to one (VMXE) is zero",
+        ),
+        (
+            cr4 & !limits.cr4.1 == 0,
+            "CR4: a bit that this CPU does not have",
         ),
         (
             !long || pg && cr4 & CR4_PAE != 0,
@@ -68,7 +113,14 @@ fn control_registers(vmcs: &Vmcs, cr0_one: u64, cr4_one: u64) -> Option<&'static
             long || cr4 & CR4_PCIDE == 0,
             "CR4: PCIDE outside IA-32e mode",
         ),
-        (cr3 >> 52 == 0, "CR3: bits above the physical address"),
+        (
+            cr3 & limits.above == 0,
+            "CR3: bits above the physical address",
+        ),
+        (
+            !pae || entries.all(|entry| entry & 1 == 0 || entry & (limits.above | 0x1e6) == 0),
+            "PDPTE: a reserved bit",
+        ),
         (efer & !0xd01 == 0, "IA32_EFER: a reserved bit"),
         (
             (efer & EFER_LMA != 0) == long,
@@ -96,85 +148,8 @@ fn control_registers(vmcs: &Vmcs, cr0_one: u64, cr4_one: u64) -> Option<&'static
     ])
 }
 
-/// The granularity bit agrees with the limit.
-fn granular(limit: u64, rights: u64) -> bool {
-    let scaled = rights & 1 << 15 != 0;
-    (limit & 0xfff == 0xfff || !scaled) && (limit >> 20 == 0 || scaled)
-}
-
-fn segments(vmcs: &Vmcs) -> Option<&'static str> {
-    const NAMES: [[&str; 3]; 8] = [
-        ["ES: base", "ES: limit and granularity", "ES: access rights"],
-        ["CS: base", "CS: limit and granularity", "CS: access rights"],
-        ["SS: base", "SS: limit and granularity", "SS: access rights"],
-        ["DS: base", "DS: limit and granularity", "DS: access rights"],
-        ["FS: base", "FS: limit and granularity", "FS: access rights"],
-        ["GS: base", "GS: limit and granularity", "GS: access rights"],
-        [
-            "LDTR: base",
-            "LDTR: limit and granularity",
-            "LDTR: access rights",
-        ],
-        ["TR: base", "TR: limit and granularity", "TR: access rights"],
-    ];
-    const CS: usize = 1;
-    const LDTR: usize = 6;
-    const TR: usize = 7;
-    let virtual_8086 = vmcs.read(guest::RFLAGS) & RFLAGS_VM != 0;
-    for (index, names) in NAMES.into_iter().enumerate() {
-        let step = 2 * index as u32;
-        let [selector, base, limit, rights] = [
-            guest::ES_SELECTOR,
-            guest::ES_BASE,
-            guest::ES_LIMIT,
-            guest::ES_ACCESS_RIGHTS,
-        ]
-        .map(|first| vmcs.read(first + step));
-        if virtual_8086 && index < LDTR {
-            let exact = base == selector << 4 && limit == 0xffff && rights == 0xf3;
-            if !exact {
-                return Some(
-                    "a segment register in virtual-8086 mode: base, limit or access rights",
-                );
-            }
-            continue;
-        }
-        if rights & UNUSABLE != 0 && index != CS && index != TR {
-            continue;
-        }
-        let kind = rights & 0xf;
-        let right_kind = match index {
-            CS => matches!(kind, 3 | 9 | 11 | 13 | 15) && rights & 1 << 4 != 0,
-            LDTR => kind == 2 && rights & 1 << 4 == 0,
-            TR => matches!(kind, 3 | 11) && rights & 1 << 4 == 0,
-            _ => kind & 1 == 1 && (kind & 8 == 0 || kind & 2 != 0) && rights & 1 << 4 != 0,
-        };
-        let wide = matches!(index, 4..=7);
-        let rules = [
-            (
-                if wide {
-                    is_canonical(base)
-                } else {
-                    base >> 32 == 0
-                },
-                names[0],
-            ),
-            (granular(limit, rights), names[1]),
-            (
-                right_kind && rights & 1 << 7 != 0 && rights & 0xffff_0f00 == 0,
-                names[2],
-            ),
-        ];
-        if let Some(name) = first(rules) {
-            return Some(name);
-        }
-    }
-    None
-}
-
 fn tables_and_rip(vmcs: &Vmcs) -> Option<&'static str> {
-    let long =
-        vmcs.read(control::VMENTRY_CONTROLS) as u32 & EntryControls::IA32E_MODE_GUEST.bits() != 0;
+    let long = in_long_mode(vmcs);
     let code64 = long && vmcs.read(guest::CS_ACCESS_RIGHTS) & 1 << 13 != 0;
     let (rip, rflags) = (vmcs.read(guest::RIP), vmcs.read(guest::RFLAGS));
     first([
@@ -192,7 +167,11 @@ fn tables_and_rip(vmcs: &Vmcs) -> Option<&'static str> {
             code64 || rip >> 32 == 0,
             "RIP: upper half outside 64-bit mode",
         ),
-        (!code64 || is_canonical(rip), "RIP is not canonical"),
+        // Bit 47 may differ from the others.
+        (
+            !code64 || matches!(rip as i64 >> 48, 0 | -1),
+            "RIP is not canonical",
+        ),
         (
             rflags & 0xffff_ffff_ffc0_802a == 2,
             "RFLAGS: a reserved bit",
@@ -262,13 +241,19 @@ mod tests {
     use crate::types::Mfn;
     use crate::vcpu::{CpuState, VirtualCpu};
 
+    const BROADWELL: Limits = Limits {
+        cr0: (0x8000_0021, 0xffff_ffff),
+        cr4: (0x2000, 0x37_67ff),
+        above: u64::MAX << 39,
+    };
+
     fn after(change: impl FnOnce(&Vmcs)) -> Option<&'static str> {
         super::super::enable::prepare_for_tests();
         let mut vcpu = super::super::Vcpu::new(Mfn(5)).unwrap();
         vcpu.set_state(&CpuState::pvh(0x10_0000, 0));
         vcpu.write_registers();
         change(&vcpu.vmcs);
-        rejected(&vcpu.vmcs, 0x8000_0021, 0x2000)
+        rejected(&vcpu.vmcs, &BROADWELL)
     }
 
     #[test]
@@ -278,7 +263,7 @@ mod tests {
         let mut vcpu = super::super::Vcpu::new(Mfn(5)).unwrap();
         vcpu.set_state(&CpuState::startup(0x9a));
         vcpu.write_registers();
-        assert_eq!(rejected(&vcpu.vmcs, 0x8000_0021, 0x2000), None);
+        assert_eq!(rejected(&vcpu.vmcs, &BROADWELL), None);
     }
 
     #[test]
@@ -286,12 +271,19 @@ mod tests {
         for (field, value, expected) in [
             (guest::CR0, 1 << 31 | 1 << 5, "CR0: PG without PE"),
             (guest::CR0, 1, "NE"),
+            (guest::CR0, 1 << 32 | 1 << 5, "CR0: a bit that this"),
+            (guest::CR4, 1 << 22 | 0x2000, "CR4: a bit that this"),
+            (guest::CR3, 1 << 39, "CR3"),
             (guest::CR4, 0, "VMXE"),
             (guest::IA32_EFER_FULL, 1 << 10, "IA32_EFER.LMA differs"),
             (guest::IA32_EFER_FULL, 1 << 1, "IA32_EFER: a reserved"),
             (guest::IA32_PAT_FULL, 2, "IA32_PAT"),
             (guest::TR_ACCESS_RIGHTS, 0x89, "TR: access"),
             (guest::CS_ACCESS_RIGHTS, 0xc092, "CS: access"),
+            (guest::CS_ACCESS_RIGHTS, 0xc0bb, "CS: access rights: DPL"),
+            (guest::SS_ACCESS_RIGHTS, 0xc09b, "SS: access rights"),
+            (guest::TR_SELECTOR, 4, "TR: selector"),
+            (guest::LDTR_SELECTOR, 4, "LDTR: selector"),
             (guest::SS_LIMIT, 0x10_0000, "SS: limit"),
             (guest::FS_BASE, 1 << 60, "FS: base"),
             (guest::RFLAGS, 0, "RFLAGS"),

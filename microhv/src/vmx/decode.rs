@@ -33,7 +33,7 @@ pub mod reason {
 }
 
 /// Exit reason: VM entry failed because of the guest's state.
-const ENTRY_FAILED: u32 = 1 << 31;
+pub const ENTRY_FAILED: u32 = 1 << 31;
 /// Interruption information: vector 2 of type 2.
 const NMI: u32 = 0x202;
 

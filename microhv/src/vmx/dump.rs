@@ -1,19 +1,20 @@
 //! What the control structure says of an exit, for a log that is read after something went wrong.
 
-use super::capability::Capabilities;
-use super::{Vcpu, check};
+use super::{Vcpu, check, decode};
 use x86::vmx::vmcs::{control, guest, ro};
 
-/// Logs it, and the field that made the CPU refuse the entry, if one is to blame.
-pub(super) fn dump(vcpu: &Vcpu, capabilities: &Capabilities) {
-    vcpu.vmcs.with(|| log_state(vcpu, capabilities));
+/// Logs it, and the field that made the CPU refuse the entry if it did.
+pub(super) fn dump(vcpu: &Vcpu) {
+    vcpu.vmcs.with(|| log_state(vcpu));
 }
 
-fn log_state(vcpu: &Vcpu, capabilities: &Capabilities) {
+fn log_state(vcpu: &Vcpu) {
     let vmcs = &vcpu.vmcs;
     let read = |field| vmcs.read(field);
-    if let Some(rule) = check::rejected(vmcs, capabilities.cr0_one, capabilities.cr4_one) {
-        log::error!("vmcs: the CPU would refuse this state: {rule}");
+    if read(ro::EXIT_REASON) as u32 & decode::ENTRY_FAILED != 0 {
+        let rule = check::rejected(vmcs, &check::Limits::read());
+        let rule = rule.unwrap_or("every check of ours passes");
+        log::error!("vmcs: the CPU refused the entry: {rule}");
     }
     log::error!(
         "vmcs: exit {:#x} qualification {:#x} gpa {:#x} interruption {:#x} vectoring {:#x} event {:#x} blocking {:#x} error {}",

@@ -381,6 +381,6 @@ impl VirtualCpu for Vcpu {
     }
 
     fn dump(&self) {
-        super::dump::dump(self, &self.capabilities);
+        super::dump::dump(self);
     }
 }

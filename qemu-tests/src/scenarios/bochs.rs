@@ -31,6 +31,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: cpu,
     },
     Scenario {
+        name: "Bochs: an entry that the CPU refuses: the log names the field, and only that domain ends",
+        debian: false,
+        play: refused,
+    },
+    Scenario {
         name: "Bochs: two Debian guests, one with 2 vCPUs, on a boot module and a bridge without uplink",
         debian: true,
         play: debian,
@@ -157,6 +162,63 @@ fn cpu(stage: &Stage) -> Result<()> {
     }
     let said = running.transcript();
     ensure!(!said.contains("FAILED"), "not all checks passed:\n{said}");
+    running.power_off()
+}
+
+/// Each of these fields is wrong in the state that a domain gives its second vCPU.
+fn refused(stage: &Stage) -> Result<()> {
+    const FIELDS: [(&str, &str); 8] = [
+        ("tr", "TR: access rights"),
+        ("cs", "CS: access rights: DPL against that of SS"),
+        ("ss", "SS: limit and granularity"),
+        ("rflags", "RFLAGS: a reserved bit"),
+        ("efer", "IA32_EFER: a reserved bit"),
+        ("cr0", "CR0: a bit that this CPU does not have"),
+        ("cr3", "CR3: bits above the physical address"),
+        ("cr4", "CR4: PCIDE outside IA-32e mode"),
+    ];
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    let config = |name: &str, field: &str| {
+        format!(
+            "name = \"{name}\"\nkernel = \"/boot/faulty\"\ncmdline = \"do=refused field={field}\"\n\
+             memory = 16\nvcpus = 2\non_crash = \"destroy\"\n"
+        )
+    };
+    archive.bytes("etc/xen/right.cfg", config("right", "none"));
+    for (field, _) in FIELDS {
+        archive.bytes(&format!("etc/xen/{field}.cfg"), config(field, field));
+    }
+    let mut running = stage.start_bochs(&machine(stage, &archive, &[])?)?;
+    running.wait_prompt(HANG)?;
+    // The state is one that a CPU takes, but for the field.
+    const RUNS: &str = "the second vCPU has run, and the first does";
+    running.xl("xl create /etc/xen/right.cfg")?;
+    running.wait_for(RUNS, HANG)?;
+    for (field, rule) in FIELDS {
+        running.xl(&format!("xl create /etc/xen/{field}.cfg"))?;
+        running.prints(&format!("{field} (domain"))?;
+        check::contains(
+            &running.transcript(),
+            &[&format!("vmcs: the CPU refused the entry: {rule}")],
+        )?;
+        let list = running.xl("xl list")?;
+        for name in ["Domain-0", "xenstore", "bridge", "right"] {
+            check::row(&list, name)?;
+        }
+        ensure!(
+            check::row(&list, field).is_err(),
+            "{field} is still there:\n{list}"
+        );
+        // Printed after the list was.
+        running.wait_for(RUNS, HANG)?;
+    }
+    let said = running.transcript();
+    let ends = said.matches("vCPU 1: the CPU refused the vCPU's state");
+    ensure!(
+        ends.count() == FIELDS.len(),
+        "not all were refused:\n{said}"
+    );
     running.power_off()
 }
 

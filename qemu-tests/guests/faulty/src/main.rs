@@ -1,5 +1,5 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
-//! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`. Everyone else must keep running.
+//! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`, `do=refused`. Everyone else must keep running.
 //! `do=runtime` and `do=cpu` do right things: they try lib/domain and the virtual CPU against the hypervisor;
 //! `do=sleep` does nothing.
 #![cfg_attr(target_os = "none", no_std)]
@@ -13,6 +13,8 @@ mod crash;
 mod dma;
 #[cfg(target_os = "none")]
 mod hypercalls;
+#[cfg(target_os = "none")]
+mod refused;
 #[cfg(target_os = "none")]
 mod runtime;
 #[cfg(target_os = "none")]
@@ -34,6 +36,7 @@ fn main(boot: &'static domain::Boot) {
         "dma" => dma::attack(boot),
         "hypercalls" => hypercalls::check_all(),
         "runtime" => runtime::check_all(),
+        "refused" => refused::start(boot.argument("field").unwrap_or_default()),
         "store" => store::check_all(),
         "cpu" => cpu::check_all(),
         "sleep" => {}
