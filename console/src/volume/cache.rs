@@ -189,6 +189,16 @@ impl Cache {
         self.blocks.values().any(|block| block.dirty != 0)
     }
 
+    /// Whether all that has changed is in folders, and goes out as one request.
+    pub fn is_one_write(&self) -> bool {
+        self.runs(&[Class::Data, Class::Table]).is_empty() && self.runs(&[Class::Folder]).len() < 2
+    }
+
+    /// Forgets what has changed in memory only.
+    pub fn undo(&mut self) {
+        self.blocks.retain(|_, block| block.dirty == 0);
+    }
+
     /// Brings all changes to the disk.
     ///
     /// # Errors

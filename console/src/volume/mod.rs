@@ -218,8 +218,19 @@ impl Volume {
         }
         let entry = self.fat.open_path(path)?;
         self.fat.rename(&entry, &folder, name)?;
-        self.trimmed.borrow_mut().remove(path);
-        self.commit()
+        for path in [path, old] {
+            self.trimmed.borrow_mut().remove(path);
+        }
+        if self.cache.borrow().is_one_write() {
+            return self.commit();
+        }
+        // The names are far from each other in a large folder, or it would grow: a power cut could leave both for the same
+        // clusters, or none.
+        self.cache.borrow_mut().undo();
+        self.append(old, &self.read(path)?)?;
+        self.commit()?;
+        self.fat.delete(&self.fat.open_path(path)?)?;
+        Ok(self.cache.borrow_mut().commit(Order::Shrink)?)
     }
 
     /// Brings every change to the disk.
