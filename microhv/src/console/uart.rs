@@ -1,8 +1,12 @@
 //! A 16550 serial port (National Semiconductor PC16550D data sheet).
 
-use crate::arch::cpu::{inb, outb, pause};
+use crate::arch::cpu::pause;
+#[cfg(not(test))]
+use crate::arch::cpu::{inb, outb};
 use config::xen_cmdline::{Baud, Com, Parity};
 use heapless::Deque;
+#[cfg(test)]
+use tests::{inb, outb};
 
 /// Characters that wait for the port.
 const WAITING: usize = 8192;
@@ -189,6 +193,102 @@ impl Uart {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    /// The port that a test's thread has. It interrupts on a rising edge only, as the real line does.
+    #[derive(Default)]
+    struct Port {
+        enabled: u8,
+        input: VecDeque<u8>,
+        /// Comes in right after the port was found to have nothing.
+        late: VecDeque<u8>,
+        output: Vec<u8>,
+        /// Its queue is empty.
+        empty: bool,
+        high: bool,
+        edges: usize,
+    }
+
+    thread_local! {
+        static PORT: RefCell<Option<Port>> = const { RefCell::new(None) };
+    }
+
+    impl Port {
+        fn level(&mut self) {
+            let received = self.enabled & INTERRUPT_RECEIVED != 0 && !self.input.is_empty();
+            let high = received || self.enabled & INTERRUPT_EMPTY != 0 && self.empty;
+            self.edges += usize::from(high && !self.high);
+            self.high = high;
+        }
+    }
+
+    /// Does something with the port; none is there in other tests.
+    fn port<T>(with: impl FnOnce(&mut Port) -> T) -> Option<T> {
+        PORT.with_borrow_mut(|port| {
+            let port = port.as_mut()?;
+            let value = with(port);
+            port.level();
+            Some(value)
+        })
+    }
+
+    pub(super) fn inb(number: u16) -> u8 {
+        let read = |port: &mut Port| match number - Com::COM1.io_base {
+            DATA => port.input.pop_front().unwrap_or(0),
+            _ => {
+                let status = u8::from(!port.input.is_empty()) | (u8::from(port.empty) * EMPTY);
+                if port.input.is_empty() {
+                    port.input.append(&mut port.late);
+                }
+                status
+            }
+        };
+        port(read).unwrap_or(!0)
+    }
+
+    pub(super) fn outb(number: u16, value: u8) {
+        port(|port| match number - Com::COM1.io_base {
+            DATA => {
+                port.output.push(value);
+                port.empty = false;
+            }
+            INTERRUPTS => port.enabled = value,
+            _ => {}
+        });
+    }
+
+    #[test]
+    fn what_comes_in_while_the_line_is_up_for_what_was_sent_interrupts_too() {
+        PORT.set(Some(Port::default()));
+        let mut uart = Uart::open(&Com::COM1, false).unwrap();
+        uart.interrupts = true;
+        // The divisor went through the same register.
+        port(|port| port.output.clear());
+        let mut queue = Queue::new();
+        for byte in 0..FIFO as u8 * 2 {
+            uart.put(&mut queue, byte);
+        }
+        port(|port| port.empty = true);
+        uart.send(&mut queue);
+        let sent = |port: &mut Port| {
+            port.empty = true;
+            port.late.push_back(b'x');
+        };
+        // All that is sent is on the line, and somebody types when nothing of that was seen.
+        let before = port(|port| port.edges).unwrap();
+        port(sent);
+        assert_eq!(port(|port| port.edges), Some(before + 1), "room");
+        let mut heard = Vec::new();
+        uart.service(&mut queue, |byte| heard.push(byte));
+        assert_eq!(port(|port| port.output.len()), Some(FIFO * 2));
+        assert_eq!(heard, b"", "it was not seen yet");
+        let edges = port(|port| port.edges);
+        assert_eq!(edges, Some(before + 2), "no interrupt for it");
+        uart.service(&mut queue, |byte| heard.push(byte));
+        assert_eq!(heard, b"x");
+        PORT.set(None);
+    }
 
     #[test]
     fn settings_become_registers() {
