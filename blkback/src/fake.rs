@@ -137,7 +137,38 @@ pub struct FakeDisk {
     pub kicks: usize,
 }
 
+/// What a disk of the tests' can do.
+pub const LIMITS: Limits = Limits {
+    sectors: 4096,
+    physical_sector_size: 512,
+    read_only: false,
+    flush: true,
+    discard: Some(Discard {
+        sectors: 64,
+        alignment: 1,
+    }),
+    zeroes: Some(100),
+    segments: 40,
+    segment_bytes: 4096,
+};
+
 impl FakeDisk {
+    /// A disk of zeros that completes commands in their order.
+    pub fn new(limits: Limits, guest: Rc<Guest>) -> Self {
+        Self {
+            limits,
+            content: vec![0; limits.sectors as usize * 512],
+            guest,
+            room: 64,
+            queue: vec![],
+            log: vec![],
+            broken: HashSet::new(),
+            ready: 0,
+            pick: Box::new(|_| 0),
+            kicks: 0,
+        }
+    }
+
     fn run(&mut self, command: &Kept) -> bool {
         let (sector, segments, write) = match command {
             Kept::Read(sector, segments) => (*sector, segments, false),
@@ -280,32 +311,14 @@ impl World {
         let guest = Rc::new(Guest::default());
         let limits = Limits {
             sectors: 2048,
-            physical_sector_size: 512,
-            read_only: false,
-            flush: true,
-            discard: Some(Discard {
-                sectors: 64,
-                alignment: 1,
-            }),
-            zeroes: Some(100),
-            segments: 40,
             segment_bytes: 1 << 20,
+            ..LIMITS
         };
-        let content = (0..2048u32)
-            .flat_map(|sector| [(sector % 251) as u8; 512])
-            .collect();
-        let disk = FakeDisk {
-            limits,
-            content,
-            guest: guest.clone(),
-            room: options.room,
-            queue: vec![],
-            log: vec![],
-            broken: HashSet::new(),
-            ready: 0,
-            pick: Box::new(|_| 0),
-            kicks: 0,
-        };
+        let mut disk = FakeDisk::new(limits, guest.clone());
+        disk.room = options.room;
+        for (sector, bytes) in disk.content.chunks_mut(512).enumerate() {
+            bytes.fill((sector % 251) as u8);
+        }
         let mut engine = Engine::new(disk, FakeGrants(guest.clone()));
         let ring_page = Page::new();
         let front = match options.protocol {

@@ -204,8 +204,7 @@ fn a_log_that_is_a_guests_disk_is_left_alone_and_the_others_go_on() {
     assert!(!all.contains("no more logs"), "{all}");
     let (list, _) = type_line(&mut app, "xl list -l debian");
     assert_eq!(list.matches("\"readwrite\": 1").count(), 2, "{list}");
-    let guest = app.host.domains.get_mut(&5).unwrap();
-    guest.says.extend(b"something else\n");
+    app.host.says(5, "something else\n");
     app.turn();
     app.host.now += 1_000_000_000;
     app.turn();

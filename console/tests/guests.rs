@@ -239,12 +239,7 @@ fn the_console_shows_what_was_said_and_passes_what_is_typed() {
     let archive = archive(CFG);
     let mut app = booted(&archive);
     type_line(&mut app, "xl create /etc/xen/debian.cfg");
-    app.host
-        .domains
-        .get_mut(&5)
-        .unwrap()
-        .says
-        .extend(*b"booting\n");
+    app.host.says(5, "booting\n");
     app.turn();
     assert_eq!(
         app.host.seen(),
@@ -255,12 +250,7 @@ fn the_console_shows_what_was_said_and_passes_what_is_typed() {
     app.turn();
     assert!(app.host.seen().ends_with("booting\n"));
     assert_eq!(app.host.domains[&5].hears, b"ls\r");
-    app.host
-        .domains
-        .get_mut(&5)
-        .unwrap()
-        .says
-        .extend(*b"bin etc");
+    app.host.says(5, "bin etc");
     app.host.domains.get_mut(&5).unwrap().room = 2;
     app.host.typed.extend(b"abcd");
     app.turn();

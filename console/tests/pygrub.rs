@@ -1,12 +1,12 @@
 //! Guests that boot from their own disks: what `xl create` does about it, from the disk to the guest.
 
 mod machine;
+#[path = "../../lib/ext4/tests/mke2fs/mod.rs"]
+mod mke2fs;
 mod ramdisk;
 mod typing;
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::collections::BTreeMap;
 
 use console::app::App;
 use machine::{Pretend, kernel};
@@ -27,32 +27,20 @@ const GRUB: &str = "set default=1\nmenuentry 'one' { linux /boot/vmlinuz-1 from=
 
 /// An ext4 file system with these files.
 fn file_system(files: &[(&str, &[u8])]) -> Vec<u8> {
-    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("pygrub-{}-{number}", std::process::id()));
-    let tree = scratch.join("tree");
-    fs::create_dir_all(&tree).unwrap();
-    for (path, bytes) in files {
-        let path = tree.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    let image = scratch.join("image");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let status = Command::new("mke2fs")
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .args(["-q", "-F", "-t", "ext4", "-d"])
-        .arg(&tree)
-        .arg(&image)
-        .arg("8M")
-        .stdout(std::process::Stdio::null())
-        .status()
-        .expect("mke2fs (Debian: e2fsprogs) is needed");
-    assert!(status.success());
-    let bytes = fs::read(&image).unwrap();
-    fs::remove_dir_all(&scratch).unwrap();
-    bytes
+    mke2fs::image("8M", &["-t", "ext4"], |tree| {
+        for (path, bytes) in files {
+            mke2fs::write(tree, path, bytes);
+        }
+    })
+}
+
+/// Nodes of the store that were not there before.
+fn left(app: &App<'_, Pretend>, before: &BTreeMap<String, String>) -> Vec<String> {
+    let nodes = app.host.store.keys();
+    nodes
+        .filter(|path| !before.contains_key(*path))
+        .cloned()
+        .collect()
 }
 
 fn debian(grub: &str) -> Vec<u8> {
@@ -148,12 +136,7 @@ fn what_is_wrong_is_named_and_nothing_is_left() {
         assert!(said.contains(&reason), "want {reason}, got {said}");
         assert_eq!(status, 3, "{said}");
         assert!(!app.host.domains.contains_key(&5));
-        let left: Vec<_> = app
-            .host
-            .store
-            .keys()
-            .filter(|path| !nodes.contains_key(*path))
-            .collect();
+        let left = left(&app, &nodes);
         assert!(left.is_empty(), "{said}: {left:?}");
         assert_eq!(app.host.free_pages, free);
         assert!(app.host.watches.is_empty());
@@ -217,12 +200,7 @@ fn a_disk_that_fails_at_any_moment_leaves_nothing() {
         failed += 1;
         assert!(said.contains("input/output error"), "{said}");
         assert!(!app.host.domains.contains_key(&5));
-        let left: Vec<_> = app
-            .host
-            .store
-            .keys()
-            .filter(|path| !nodes.contains_key(*path))
-            .collect();
+        let left = left(&app, &nodes);
         assert!(left.is_empty(), "{left:?}");
     }
     assert!(failed > 5, "{failed}");

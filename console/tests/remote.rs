@@ -175,12 +175,7 @@ fn the_host_uses_a_console_beside_the_operator() {
     let archive = archive(CFG);
     let mut app = booted(&archive);
     type_line(&mut app, "xl create /etc/xen/debian.cfg");
-    app.host
-        .domains
-        .get_mut(&5)
-        .unwrap()
-        .says
-        .extend(b"login: ");
+    app.host.says(5, "login: ");
     app.turn();
     app.host.seen();
     send(&mut app, &request(1, "xl console debian"));
@@ -197,12 +192,7 @@ fn the_host_uses_a_console_beside_the_operator() {
     );
     app.turn();
     assert_eq!(app.host.domains[&5].hears, b"root\r");
-    app.host
-        .domains
-        .get_mut(&5)
-        .unwrap()
-        .says
-        .extend(b"welcome");
+    app.host.says(5, "welcome");
     app.turn();
     assert_eq!(outcome(&responses(&mut app)).0, "welcome");
     assert_eq!(type_line(&mut app, "xl domid bridge"), ("4".into(), 0));

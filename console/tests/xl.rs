@@ -114,12 +114,7 @@ fn create_attaches_waits_or_does_not_care() {
     let mut app = booted(&archive);
     app.host.typed.extend(b"xl create -c /etc/xen/debian.cfg\r");
     app.turn();
-    app.host
-        .domains
-        .get_mut(&5)
-        .unwrap()
-        .says
-        .extend(b"Linux version");
+    app.host.says(5, "Linux version");
     app.turn();
     assert!(app.host.seen().ends_with("Linux version"), "-c");
     app.host.typed.extend(b"\x1d");

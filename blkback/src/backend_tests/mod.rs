@@ -3,7 +3,6 @@
 mod life;
 mod sectors;
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use domain::ring::FrontRing;
@@ -76,33 +75,14 @@ impl Play {
     fn with(names: &[&str]) -> Self {
         let guest = Rc::new(Guest::default());
         let limits = Limits {
-            sectors: 4096,
             physical_sector_size: 4096,
-            read_only: false,
-            flush: true,
             discard: Some(Discard {
                 sectors: 64,
                 alignment: 8,
             }),
-            zeroes: Some(64),
-            segments: 40,
-            segment_bytes: 4096,
+            ..LIMITS
         };
-        let disk = |name: &&str| {
-            let disk = FakeDisk {
-                limits,
-                content: vec![0; 4096 * 512],
-                guest: guest.clone(),
-                room: 64,
-                queue: vec![],
-                log: vec![],
-                broken: HashSet::new(),
-                ready: 0,
-                pick: Box::new(|_| 0),
-                kicks: 0,
-            };
-            (name.to_string(), disk)
-        };
+        let disk = |name: &&str| (name.to_string(), FakeDisk::new(limits, guest.clone()));
         let extent = Extent {
             start: 2052,
             sectors: 100,

@@ -107,6 +107,15 @@ impl Pretend {
             .replace('\r', "")
     }
 
+    /// A guest says something on its console.
+    pub fn says(&mut self, domid: DomId, text: &str) {
+        self.domains
+            .get_mut(&domid)
+            .unwrap()
+            .says
+            .extend(text.bytes());
+    }
+
     /// A domain shuts down.
     pub fn shut_down(&mut self, domid: DomId, reason: u32) {
         let domain = self.domains.get_mut(&domid).unwrap();

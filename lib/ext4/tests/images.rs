@@ -1,10 +1,11 @@
 //! File systems that mke2fs makes, read by us and by the crate `ext4-view`; then the same with damage.
 
+mod mke2fs;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use ext4::{Device, Error, Ext4};
@@ -47,11 +48,7 @@ const LONG: &str =
     "a/very/long/way/to/somewhere/that/does/not/fit/into/an/inode/at/all/so/it/has/a/block";
 
 fn tree(folder: &Path) {
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    };
+    let write = |name: &str, bytes: &[u8]| mke2fs::write(folder, name, bytes);
     write("boot/vmlinuz-6.1", &noise(300_000));
     write("boot/empty", b"");
     write("boot/grub/grub.cfg", b"set default=0\n");
@@ -85,33 +82,6 @@ fn noise(length: usize) -> Vec<u8> {
         .collect()
 }
 
-fn mke2fs(name: &str, size: &str, arguments: &[&str]) -> Vec<u8> {
-    let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("ext4-{name}-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&scratch);
-    fs::create_dir_all(scratch.join("tree")).unwrap();
-    tree(&scratch.join("tree"));
-    let image = scratch.join("image");
-    let mut command = Command::new("mke2fs");
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    command
-        .args(["-q", "-F", "-L", "guest-root"])
-        .args(arguments);
-    command
-        .arg("-d")
-        .arg(scratch.join("tree"))
-        .arg(&image)
-        .arg(size);
-    let status = command
-        .status()
-        .expect("mke2fs (Debian: e2fsprogs) is needed");
-    assert!(status.success());
-    let bytes = fs::read(&image).unwrap();
-    fs::remove_dir_all(&scratch).unwrap();
-    bytes
-}
-
 const KINDS: [(&str, &[&str]); 6] = [
     ("ext4", &["-t", "ext4"]),
     ("ext4 of 1 KiB", &["-t", "ext4", "-b", "1024"]),
@@ -134,12 +104,9 @@ const KINDS: [(&str, &[&str]); 6] = [
 fn image(kind: usize) -> &'static [u8] {
     static IMAGES: [OnceLock<Vec<u8>>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
     IMAGES[kind].get_or_init(|| {
-        let (name, arguments) = KINDS[kind];
-        mke2fs(
-            &name.replace(' ', "-"),
-            if kind == 2 { "128M" } else { "24M" },
-            arguments,
-        )
+        let arguments = [&["-L", "guest-root"], KINDS[kind].1].concat();
+        let size = if kind == 2 { "128M" } else { "24M" };
+        mke2fs::image(size, &arguments, tree)
     })
 }
 

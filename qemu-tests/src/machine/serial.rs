@@ -238,27 +238,39 @@ fn read(
     let shared = Arc::new(Shared::default());
     let theirs = Arc::clone(&shared);
     let reader = thread::spawn(move || {
-        let mut block = [0; 4096];
-        loop {
-            let length = match console.read(&mut block) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => break,
-            };
-            // A full disk must not lose what the scenario still waits for.
-            let _ = copy.write_all(&block[..length]);
-            if echo {
-                let mut out = std::io::stdout();
-                let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
-            }
-            theirs.lock().bytes.extend_from_slice(&block[..length]);
+        pass_on(&mut console, &mut copy, echo, |bytes| {
+            theirs.lock().bytes.extend_from_slice(bytes);
             theirs.grown.notify_all();
-        }
+        });
         theirs.lock().closed = true;
         theirs.grown.notify_all();
     });
     (shared, reader)
+}
+
+/// Reads a console to its end; `copy` gets what comes, the terminal if `echo`, and `take`.
+pub(super) fn pass_on(
+    console: &mut impl Read,
+    copy: &mut File,
+    echo: bool,
+    mut take: impl FnMut(&[u8]),
+) {
+    let mut block = [0; 4096];
+    loop {
+        let length = match console.read(&mut block) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        // Neither a full disk nor a closed terminal ends the machine, or loses what somebody waits for.
+        let _ = copy.write_all(&block[..length]);
+        if echo {
+            let mut out = std::io::stdout().lock();
+            let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
+        }
+        take(&block[..length]);
+    }
 }
 
 impl Drop for Running {

@@ -1,7 +1,7 @@
 //! Runs a machine on the terminal of the person who typed `cargo xtask run`.
 
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use super::bochs;
 use super::qemu::Machine;
 use super::qmp::{End, Listener};
+use super::serial::pass_on;
 
 /// The terminal's settings, put back on drop: QEMU does that too, unless it is killed.
 struct Saved(Option<Termios>);
@@ -129,19 +130,7 @@ pub fn run_bochs(machine: &bochs::Machine, log: &Path) -> Result<End> {
     let raw = Raw::new();
     let (input, pid) = (console.try_clone()?, Pid::from_child(&child));
     std::thread::spawn(move || type_on(input, pid));
-    let mut block = [0; 4096];
-    loop {
-        let length = match console.read(&mut block) {
-            Ok(0) => break,
-            Ok(length) => length,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(_) => break,
-        };
-        // Neither a full disk nor a closed terminal ends the machine.
-        let _ = copy.write_all(&block[..length]);
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(&block[..length]).and_then(|()| out.flush());
-    }
+    pass_on(&mut console, &mut copy, true, |_| {});
     child.wait()?;
     drop(raw);
     Ok(watch.end())
