@@ -137,8 +137,7 @@ impl Table {
     /// Maps 2^`order` frames at `gfn` and returns what one leaf of that size mapped there before.
     ///
     /// # Errors
-    /// [`Error::Occupied`] if smaller pages are mapped in the range; nothing is changed then.
-    /// After [`Error::NoMemory`] a large page may be mapped in part where it had to be made of smaller ones.
+    /// [`Error::Occupied`] if smaller pages are mapped in the range, [`Error::NoMemory`]: nothing is mapped then that was not.
     pub fn map(
         &mut self,
         gfn: Gfn,
@@ -156,40 +155,28 @@ impl Table {
                 access,
                 memory,
             });
-            match self.read(table, gfn.0, level) {
-                Entry::Table(lower) if !self.is_empty(lower, level - 1) => {
-                    return Err(Error::Occupied);
-                }
-                Entry::Table(_) => {}
-                Entry::Absent | Entry::Leaf(_) => {
-                    return Ok(match self.replace(table, gfn.0, level, leaf) {
-                        Entry::Leaf(old) => Some(old),
-                        Entry::Absent | Entry::Table(_) => None,
-                    });
-                }
+            if !matches!(self.read(table, gfn.0, level), Entry::Table(_)) {
+                return Ok(match self.replace(table, gfn.0, level, leaf) {
+                    Entry::Leaf(old) => Some(old),
+                    Entry::Absent | Entry::Table(_) => None,
+                });
             }
+        }
+        if self.next(gfn.0, gfn.0 + (1 << order)).is_some() {
+            return Err(Error::Occupied);
         }
         // Either the hardware has no page that large, or an empty table is in the way, which stays
         // because a CPU may have a pointer to it in its cache.
         let lower = order - BITS;
-        for index in 0..ENTRIES {
-            let step = index << lower;
+        let steps = || (0..ENTRIES).map(move |index| index << lower);
+        // All tables first: what one CPU has seen of a page could not be taken back when memory is out.
+        for step in steps() {
+            self.descend(gfn.0 + step, self.format.leaf_levels().min(level - 1))?;
+        }
+        for step in steps() {
             self.map(Gfn(gfn.0 + step), Mfn(mfn.0 + step), lower, access, memory)?;
         }
         Ok(None)
-    }
-
-    fn is_empty(&self, table: Mfn, level: u32) -> bool {
-        (0..ENTRIES).all(|index| {
-            match self.format.decode(
-                slot(table, index as usize * 8).load(Ordering::Relaxed),
-                level,
-            ) {
-                Entry::Absent => true,
-                Entry::Leaf(_) => false,
-                Entry::Table(lower) => self.is_empty(lower, level - 1),
-            }
-        })
     }
 
     /// Unmaps 2^`order` frames at `gfn`, splitting a larger page, and returns what was mapped.

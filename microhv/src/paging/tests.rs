@@ -264,3 +264,48 @@ proptest! {
         prop_assert_eq!(table.take_next(&mut cursor), None);
     }
 }
+
+/// The same format with no large pages at all; it does not make a page before the last table.
+struct Tables;
+
+static PAGES: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+impl Format for Tables {
+    fn levels(&self) -> u32 {
+        3
+    }
+    fn leaf_levels(&self) -> u32 {
+        1
+    }
+    fn leaf(&self, mapping: &Mapping) -> u64 {
+        PAGES.store(true, std::sync::atomic::Ordering::Relaxed);
+        NPT.leaf(mapping)
+    }
+    fn table(&self, mfn: Mfn, _level: u32) -> u64 {
+        let late = PAGES.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(!late, "without memory for it, pages would stay behind");
+        NPT.table(mfn, 1)
+    }
+    fn decode(&self, entry: u64, level: u32) -> Entry {
+        NPT.decode(entry, level)
+    }
+}
+
+#[test]
+fn what_fails_maps_nothing() {
+    let mut table = Table::new(&Tables).unwrap();
+    let map = table.map(Gfn(1 << 18), Mfn(0), 18, Access::ALL, WB);
+    assert_eq!((map, table.frames()), (Ok(None), 514));
+    let last = table.lookup(Gfn((2 << 18) - 1)).unwrap();
+    assert_eq!((last.mfn, last.order), (Mfn((1 << 18) - 1), 0));
+    // Something in the middle of what has to be made of smaller pages, whatever its size.
+    for order in [0, 9] {
+        let mut table = Table::new(&Small).unwrap();
+        table
+            .map(Gfn(0x600), Mfn(0), order, Access::ALL, WB)
+            .unwrap();
+        let map = table.map(Gfn(0), Mfn(1 << 18), 18, Access::ALL, WB);
+        assert_eq!((map, table.lookup(Gfn(0))), (Err(Error::Occupied), None));
+        assert_eq!(table.lookup(Gfn(0x600)).unwrap().mfn, Mfn(0));
+    }
+}
