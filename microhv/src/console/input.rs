@@ -23,6 +23,17 @@ pub fn read_input(buf: &mut [u8]) -> usize {
     count
 }
 
+/// Puts back, in front, what could not be handed over; what came last and finds no room is lost.
+pub fn unread_input(bytes: &[u8]) {
+    let mut input = INPUT.lock();
+    for byte in bytes.iter().rev() {
+        if input.is_full() {
+            input.pop_back();
+        }
+        let _ = input.push_front(*byte);
+    }
+}
+
 /// Looks after the serial port: takes what came in, sends what waits. Called by its interrupt; a
 /// port without one must be polled.
 pub fn poll() {

@@ -16,7 +16,7 @@ use spin::Mutex;
 use uart::{Queue, Uart};
 
 pub use guest::guest_write;
-pub use input::{poll, read_input};
+pub use input::{poll, read_input, unread_input};
 pub(crate) use levels::set as set_levels;
 
 struct Console {

@@ -21,7 +21,9 @@ pub fn call(caller: &Caller<'_>) -> Result {
             let mut bytes = [0; CHUNK];
             let room = count.min(CHUNK);
             let got = console::read_input(&mut bytes[..room]);
-            caller.memory(buffer).write(0, &bytes[..got])?;
+            // Its lock is not held meanwhile: to find the caller's memory takes others.
+            let written = caller.memory(buffer).write(0, &bytes[..got]);
+            written.inspect_err(|_| console::unread_input(&bytes[..got]))?;
             Ok(Outcome::Value(got as u64))
         }
         _ => Err(Errno::ENOSYS),

@@ -1,16 +1,17 @@
 //! Hypercalls as a guest makes them: from 64-bit code, with arguments behind its own page tables.
 
+use core::sync::atomic::Ordering;
 use xen_abi::Errno;
 use xen_abi::grant_table::*;
 use xen_abi::hypercall::*;
 use xen_abi::memory::*;
 use xen_abi::vcpu::*;
-use xen_abi::xen::DOMID_SELF;
+use xen_abi::xen::{CONSOLEIO_READ, CONSOLEIO_WRITE, DOMID_SELF};
 use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::dispatch;
-use crate::domain::tests::{alone, destroy, domain};
-use crate::domain::{Domain, Vcpu};
+use crate::domain::tests::{alone, destroy};
+use crate::domain::{Domain, Vcpu, create};
 use crate::hypercall::populate;
 use crate::mm::PageArc;
 use crate::types::Gfn;
@@ -45,8 +46,13 @@ fn state() -> CpuState {
 impl Guest {
     /// Its vCPU runs as if a start-up IPI had started it.
     fn new() -> Self {
+        Self::with_privilege(false)
+    }
+
+    fn with_privilege(privileged: bool) -> Self {
         backend::prepare_for_tests();
-        let domain = domain(64);
+        let domain = create(None, [0; 16], privileged).unwrap();
+        domain.max_pages.store(64, Ordering::Relaxed);
         for gfn in 0..16 {
             populate(&domain, Gfn(gfn), 0).unwrap();
         }
@@ -130,6 +136,68 @@ fn a_running_vcpu_is_not_given_a_first_state_not_even_by_itself() {
     assert!(!other.initialise(&state()));
     drop(runs);
     assert!(other.initialise(&state()) && other.is_initialised());
+    destroy(&guest.domain);
+}
+
+#[test]
+fn only_a_vcpu_with_a_state_is_started() {
+    let _alone = alone();
+    let guest = Guest::new();
+    let up = |id| guest.call(HYPERVISOR_VCPU_OP, [VCPUOP_UP.into(), id, 0]);
+    assert_eq!(up(1), refused(Errno::ENOENT));
+    assert_eq!(up(1 << 32), refused(Errno::ENOENT));
+    let other = Vcpu::create(&guest.domain, 1).unwrap();
+    assert_eq!(up(1), refused(Errno::EINVAL));
+    assert!(other.run_state().offline);
+    assert!(other.initialise(&state()));
+    assert_eq!((up(1), other.run_state().offline), (0, false));
+    // Again: whatever it waits for, it runs on.
+    other.run_state().halted = true;
+    assert_eq!((up(1), other.run_state().halted), (0, false));
+    destroy(&guest.domain);
+}
+
+#[test]
+fn a_long_write_to_the_console_is_issued_again_for_the_rest() {
+    use crate::arch::timer;
+    const COUNT: u64 = 1000;
+    let _alone = alone();
+    let guest = Guest::new();
+    let mut run = guest.vcpu.run_state();
+    let registers = run.hw.registers_mut();
+    [registers.rdi, registers.rsi, registers.rdx] = [CONSOLEIO_WRITE.into(), COUNT, ARGUMENT];
+    let caller = super::Caller::new(&guest.vcpu, &mut run);
+    // Other tests set the clock as well.
+    let pieces = (0..100).find_map(|_| {
+        timer::host_set_now(0);
+        super::budget::begin();
+        timer::host_set_now(1 << 60);
+        match super::console_io::call(&caller) {
+            Ok(super::Outcome::Again(rest)) => Some(rest),
+            _ => None,
+        }
+    });
+    let expected = [CONSOLEIO_WRITE.into(), COUNT - 256, ARGUMENT + 256];
+    assert_eq!(pieces, Some(expected), "one piece is written in any case");
+    drop(run);
+    destroy(&guest.domain);
+}
+
+#[test]
+fn what_was_typed_waits_until_it_can_be_handed_over() {
+    let _alone = alone();
+    let guest = Guest::with_privilege(true);
+    let read = |at| guest.call(HYPERVISOR_CONSOLE_IO, [CONSOLEIO_READ.into(), 3, at]);
+    crate::console::unread_input(b"typed");
+    assert_eq!(read(0x2_0000), refused(Errno::EFAULT));
+    assert_eq!((read(ARGUMENT), guest.read(ARGUMENT)), (3, *b"typ"));
+    assert_eq!((read(ARGUMENT), guest.read(ARGUMENT)), (2, *b"edp"));
+    assert_eq!(read(ARGUMENT), 0);
+    // Nothing but the newest gives way.
+    crate::console::unread_input(&[b'x'; 1024]);
+    crate::console::unread_input(b"ab");
+    assert_eq!((read(ARGUMENT), guest.read(ARGUMENT)), (3, *b"abx"));
+    while read(ARGUMENT) > 0 {}
     destroy(&guest.domain);
 }
 
