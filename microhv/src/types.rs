@@ -17,6 +17,16 @@ pub struct Mfn(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gfn(pub u64);
 
+impl DomId {
+    /// The domain that `caller` means by a number in a hypercall.
+    pub const fn named(number: u16, caller: Self) -> Self {
+        match number {
+            xen_abi::DOMID_SELF => caller,
+            _ => Self(number),
+        }
+    }
+}
+
 impl core::fmt::Display for DomId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "d{}", self.0)

@@ -48,8 +48,8 @@ fn is_gone(mfn: Mfn, domain: DomId) -> bool {
 fn memory_comes_zeroed_within_the_limit_and_goes_with_the_domain() {
     let _alone = alone();
     let domain = domain(600);
-    populate(&domain, Gfn(0x200), 9).unwrap();
-    populate(&domain, Gfn(0), 0).unwrap();
+    populate(&domain, Gfn(0x200), 1 << 9).unwrap();
+    populate(&domain, Gfn(0), 1).unwrap();
     assert_eq!(domain.p2m.lock().ram_pages(), 513);
     let byte = {
         let (frame, writable) = domain.p2m.lock().frame(Gfn(0x2ff)).unwrap();
@@ -60,9 +60,9 @@ fn memory_comes_zeroed_within_the_limit_and_goes_with_the_domain() {
     };
     assert_eq!(byte, [0]);
     // A page that is there, and one too many.
-    assert_eq!(populate(&domain, Gfn(0), 0), Err(xen_abi::Errno::EINVAL));
+    assert_eq!(populate(&domain, Gfn(0), 1), Err(xen_abi::Errno::EINVAL));
     assert_eq!(
-        populate(&domain, Gfn(0x400), 9),
+        populate(&domain, Gfn(0x400), 1 << 9),
         Err(xen_abi::Errno::ENOMEM)
     );
     let frames: Vec<Mfn> = [0, 0x200, 0x3ff].map(|gfn| frame(&domain, gfn)).into();
@@ -96,7 +96,7 @@ fn the_limit_holds_whoever_asks_at_the_same_time_and_when_it_is_lowered() {
                         limit(round + 1);
                     }
                     meet(came, round);
-                    let _ = populate(domain, Gfn(vcpu << 12 | round), 0);
+                    let _ = populate(domain, Gfn(vcpu << 12 | round), 1);
                     meet(done, round);
                     assert_eq!(domain.p2m.lock().ram_pages(), round + 1);
                 }
@@ -104,7 +104,7 @@ fn the_limit_holds_whoever_asks_at_the_same_time_and_when_it_is_lowered() {
         }
     });
     limit(ROUNDS / 2);
-    let more = populate(&domain, Gfn(0x8000), 0);
+    let more = populate(&domain, Gfn(0x8000), 1);
     assert_eq!(more, Err(xen_abi::Errno::ENOMEM), "what it has is all");
     destroy(&domain);
 }
@@ -114,14 +114,14 @@ fn a_page_that_others_hold_stays_on_the_account_when_it_is_given_back() {
     let _alone = alone();
     let domain = domain(2);
     for gfn in [1, 2] {
-        populate(&domain, Gfn(gfn), 0).unwrap();
+        populate(&domain, Gfn(gfn), 1).unwrap();
     }
     let (held, _) = domain.p2m.lock().frame(Gfn(1)).unwrap();
     let removed = [1, 2].map(|gfn| domain.p2m.lock().remove(Gfn(gfn)).unwrap());
     drop(removed);
     assert_eq!(domain.p2m.lock().ram_pages(), 1);
-    populate(&domain, Gfn(1), 0).unwrap();
-    assert_eq!(populate(&domain, Gfn(2), 0), Err(xen_abi::Errno::ENOMEM));
+    populate(&domain, Gfn(1), 1).unwrap();
+    assert_eq!(populate(&domain, Gfn(2), 1), Err(xen_abi::Errno::ENOMEM));
     // Mapped a second time (a grant to itself, a page of microhv's), it counts once.
     let mut p2m = domain.p2m.lock();
     let again = p2m.frame(Gfn(1)).unwrap().0;
@@ -137,8 +137,8 @@ fn a_page_that_others_hold_stays_on_the_account_when_it_is_given_back() {
 fn a_page_that_is_replaced_comes_back_and_is_not_counted_any_more() {
     let _alone = alone();
     let domain = domain(600);
-    populate(&domain, Gfn(0x200), 9).unwrap();
-    populate(&domain, Gfn(0), 0).unwrap();
+    populate(&domain, Gfn(0x200), 1 << 9).unwrap();
+    populate(&domain, Gfn(0), 1).unwrap();
     let (inside, other) = (frame(&domain, 0x234), frame(&domain, 0));
     let mut p2m = domain.p2m.lock();
     let moved = p2m.remove(Gfn(0)).unwrap().unwrap();
@@ -173,7 +173,7 @@ fn a_page_that_is_replaced_comes_back_and_is_not_counted_any_more() {
 fn an_unaligned_extent_is_made_of_single_pages() {
     let _alone = alone();
     let domain = domain(1024);
-    populate(&domain, Gfn(3), 9).unwrap();
+    populate(&domain, Gfn(3), 1 << 9).unwrap();
     assert_eq!(domain.p2m.lock().ram_pages(), 512);
     assert!(domain.p2m.lock().lookup(Gfn(2)).is_none());
     assert!(domain.p2m.lock().lookup(Gfn(514)).is_some());
@@ -185,7 +185,7 @@ fn a_granted_page_outlives_its_owner_until_the_mapper_lets_go() {
     let _alone = alone();
     let giver = domain(8);
     let taker = domain(8);
-    populate(&giver, Gfn(5), 0).unwrap();
+    populate(&giver, Gfn(5), 1).unwrap();
     giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
     let mfn = frame(&giver, 5);
     let map = GnttabMapGrantRef {
@@ -213,7 +213,7 @@ fn a_dead_mapper_gives_the_grant_back() {
     let _alone = alone();
     let giver = domain(8);
     let taker = domain(8);
-    populate(&giver, Gfn(5), 0).unwrap();
+    populate(&giver, Gfn(5), 1).unwrap();
     giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
     let frame_held = frame_table::get(frame(&giver, 5)).unwrap();
     let before = frame_held.holders();
@@ -238,8 +238,8 @@ fn a_page_that_others_granted_cannot_be_moved_to_where_it_could_be_written() {
     let _alone = alone();
     let giver = domain(8);
     let taker = domain(8);
-    populate(&giver, Gfn(5), 0).unwrap();
-    populate(&taker, Gfn(6), 0).unwrap();
+    populate(&giver, Gfn(5), 1).unwrap();
+    populate(&taker, Gfn(6), 1).unwrap();
     for reference in [8, 9] {
         giver
             .grant
@@ -302,7 +302,7 @@ fn numbers_are_not_reused_at_once_and_slots_run_out_in_order() {
 fn registers_of_a_device_take_no_memory_away() {
     let _alone = alone();
     let domain = domain(8);
-    populate(&domain, Gfn(5), 0).unwrap();
+    populate(&domain, Gfn(5), 1).unwrap();
     let before = frame(&domain, 5);
     let mut p2m = domain.p2m.lock();
     let registers = Mfn(0xfebc1);

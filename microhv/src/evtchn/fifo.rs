@@ -120,10 +120,7 @@ impl Fifo {
             return Notify::NONE;
         }
         let newly = word.fetch_or(PENDING, Ordering::SeqCst) & PENDING == 0;
-        let mut notify = Notify {
-            upcall: None,
-            poll: newly.then_some(port),
-        };
+        let mut notify = Notify::new(None, newly.then_some(port));
         if word.load(Ordering::SeqCst) & MASKED != 0
             || word.fetch_or(LINKED, Ordering::SeqCst) & LINKED != 0
         {

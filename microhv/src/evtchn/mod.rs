@@ -49,8 +49,10 @@ pub struct Notify {
 
 impl Notify {
     /// Nothing to do.
-    pub const NONE: Self = Self {
-        upcall: None,
-        poll: None,
-    };
+    pub const NONE: Self = Self::new(None, None);
+
+    /// Tells a vCPU, and those that poll a port.
+    pub const fn new(upcall: Option<u32>, poll: Option<u32>) -> Self {
+        Self { upcall, poll }
+    }
 }

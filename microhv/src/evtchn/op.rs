@@ -2,7 +2,6 @@
 
 use xen_abi::Errno;
 use xen_abi::event_channel::*;
-use xen_abi::xen::DOMID_SELF;
 
 use super::{Closed, Notify, Send, State, Table};
 use crate::guest_args::{GuestArgs, Progress};
@@ -45,16 +44,17 @@ pub fn op(env: &impl Environment, cmd: u32, args: &mut impl GuestArgs) -> Result
         EVTCHNOP_ALLOC_UNBOUND => {
             let mut arg: EvtchnAllocUnbound = args.get(0)?;
             let domain = target(env, arg.dom)?;
-            let remote = myself_or(env, arg.remote_dom);
-            arg.port = env
-                .with_table(domain, |table| table.alloc_unbound(remote))
-                .ok_or(Errno::ESRCH)??;
+            let remote = DomId::named(arg.remote_dom, env.caller());
+            arg.port = with(env, domain, |table| table.alloc_unbound(remote))?;
             args.put(0, &arg)?;
         }
         EVTCHNOP_BIND_INTERDOMAIN => {
             let mut arg: EvtchnBindInterdomain = args.get(0)?;
-            arg.local_port =
-                bind_interdomain(env, myself_or(env, arg.remote_dom), arg.remote_port)?;
+            arg.local_port = bind_interdomain(
+                env,
+                DomId::named(arg.remote_dom, env.caller()),
+                arg.remote_port,
+            )?;
             args.put(0, &arg)?;
         }
         EVTCHNOP_BIND_VIRQ => {
@@ -85,10 +85,8 @@ pub fn op(env: &impl Environment, cmd: u32, args: &mut impl GuestArgs) -> Result
         EVTCHNOP_STATUS => {
             let mut arg: EvtchnStatus = args.get(0)?;
             let domain = target(env, arg.dom)?;
-            let status = env
-                .with_table(domain, |table| table.status(arg.port))
-                .ok_or(Errno::ESRCH)?;
-            let (state, vcpu) = status.ok_or(Errno::EINVAL)?;
+            let status = |table: &mut Table| table.status(arg.port).ok_or(Errno::EINVAL);
+            let (state, vcpu) = with(env, domain, status)?;
             (arg.status, arg.u) = describe(state);
             arg.vcpu = vcpu;
             args.put(0, &arg)?;
@@ -128,13 +126,7 @@ pub fn op(env: &impl Environment, cmd: u32, args: &mut impl GuestArgs) -> Result
             let frame = env.frame(Gfn(arg.array_gfn));
             let vcpus = own(env, |table| table.expand_array(frame))?;
             for vcpu in (0..u32::BITS).filter(|vcpu| vcpus & 1 << vcpu != 0) {
-                env.notify(
-                    env.caller(),
-                    Notify {
-                        upcall: Some(vcpu),
-                        poll: None,
-                    },
-                );
+                env.notify(env.caller(), Notify::new(Some(vcpu), None));
             }
         }
         EVTCHNOP_SET_PRIORITY => {
@@ -146,17 +138,26 @@ pub fn op(env: &impl Environment, cmd: u32, args: &mut impl GuestArgs) -> Result
     Ok(Progress::Done(0))
 }
 
-/// Calls `f` with the caller's table.
+/// Changes a domain's table.
+fn with<T>(
+    env: &impl Environment,
+    domain: DomId,
+    f: impl FnOnce(&mut Table) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    env.with_table(domain, f).ok_or(Errno::ESRCH)?
+}
+
+/// Changes the caller's.
 fn own<T>(
     env: &impl Environment,
     f: impl FnOnce(&mut Table) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    env.with_table(env.caller(), f).ok_or(Errno::ESRCH)?
+    with(env, env.caller(), f)
 }
 
 /// The domain that a `domid` argument names, which is the caller's own unless it is privileged.
 fn target(env: &impl Environment, domain: u16) -> Result<DomId, Errno> {
-    let domain = myself_or(env, domain);
+    let domain = DomId::named(domain, env.caller());
     if domain == env.caller() || env.privileged() {
         return Ok(domain);
     }
@@ -165,15 +166,6 @@ fn target(env: &impl Environment, domain: u16) -> Result<DomId, Errno> {
     Err(Errno::EPERM)
 }
 
-fn myself_or(env: &impl Environment, domain: u16) -> DomId {
-    if domain == DOMID_SELF {
-        env.caller()
-    } else {
-        DomId(domain)
-    }
-}
-
-/// `evtchn_status.status` and the union's words.
 fn describe(state: State) -> (u32, [u32; 2]) {
     match state {
         State::Free | State::Reserved => (EVTCHNSTAT_CLOSED, [0; 2]),
@@ -211,10 +203,7 @@ fn bind_interdomain(env: &impl Environment, remote: DomId, remote_port: u32) -> 
 /// # Errors
 /// `EINVAL` if it is no port to send on.
 pub fn send(env: &impl Environment, domain: DomId, port: u32) -> Result<(), Errno> {
-    let sent = env
-        .with_table(domain, |table| table.send(port))
-        .ok_or(Errno::ESRCH)??;
-    match sent {
+    match with(env, domain, |table| table.send(port))? {
         Send::Local(notify) => env.notify(domain, notify),
         Send::Remote(remote, remote_port) => {
             let notify = env.with_table(remote, |table| table.receive(remote_port, domain, port));
@@ -229,10 +218,7 @@ pub fn send(env: &impl Environment, domain: DomId, port: u32) -> Result<(), Errn
 /// # Errors
 /// `EINVAL` if it is not in use.
 pub fn close(env: &impl Environment, domain: DomId, port: u32) -> Result<(), Errno> {
-    match env
-        .with_table(domain, |table| table.close(port))
-        .ok_or(Errno::ESRCH)??
-    {
+    match with(env, domain, |table| table.close(port))? {
         Closed::Local => {}
         Closed::Peer(remote, remote_port) => {
             // A peer that is gone needs no telling.

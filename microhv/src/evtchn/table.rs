@@ -115,10 +115,7 @@ impl Table {
         let newly = new.succeed(&events.info);
         events.info = new;
         events.moved = true;
-        Ok(Notify {
-            upcall: newly.then_some(vcpu),
-            poll: None,
-        })
+        Ok(Notify::new(newly.then_some(vcpu), None))
     }
 
     pub(super) fn vcpu(&self, vcpu: u32) -> Option<&VcpuEvents> {

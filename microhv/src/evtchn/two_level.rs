@@ -22,10 +22,7 @@ impl TwoLevel {
             return Notify::NONE;
         }
         let upcall = !test_bit(&self.0, MASK, port) && info.select(port);
-        Notify {
-            upcall: upcall.then_some(vcpu),
-            poll: Some(port),
-        }
+        Notify::new(upcall.then_some(vcpu), Some(port))
     }
 
     /// Clears the mask and delivers what waited for that.
@@ -34,10 +31,7 @@ impl TwoLevel {
             && clear_bit(&self.0, MASK, port)
             && self.is_pending(port)
             && info.select(port);
-        Notify {
-            upcall: upcall.then_some(vcpu),
-            poll: None,
-        }
+        Notify::new(upcall.then_some(vcpu), None)
     }
 
     pub fn clear_pending(&self, port: u32) {

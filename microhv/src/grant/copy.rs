@@ -125,17 +125,16 @@ fn open(
     write: bool,
 ) -> Result<End, Status> {
     let (domid, page) = (ptr.domid, page_of(ptr, by_grant));
-    let own = domid == DOMID_SELF;
     let (frame, pin) = if by_grant {
         let wanted = Use {
-            granter: if own { env.caller() } else { DomId(domid) },
+            granter: DomId::named(domid, env.caller()),
             reference: ptr.r#ref(),
             grantee: env.caller(),
             write,
             map: false,
         };
         (acquire(env, &wanted)?, Some(wanted))
-    } else if own {
+    } else if domid == DOMID_SELF {
         match env.frame(env.caller(), Gfn(page)) {
             Some((frame, writable)) if writable || !write => (frame, None),
             _ => return Err(Status(GNTST_BAD_PAGE)),

@@ -141,11 +141,7 @@ fn status(
     f: impl FnOnce(&mut Table) -> Result<(), Status>,
 ) -> i16 {
     let caller = env.caller();
-    let domain = if domain == DOMID_SELF {
-        caller
-    } else {
-        DomId(domain)
-    };
+    let domain = DomId::named(domain, caller);
     let allowed = domain == caller || env.privileged();
     let result = env.with_table(domain, |table| {
         if allowed {

@@ -92,7 +92,7 @@ fn reservation(caller: &Caller<'_>, op: u32, argument: u64, start: u64) -> Resul
         }
         let done = extents.get::<u64>(index as usize).and_then(|gfn| match op {
             abi::XENMEM_DECREASE_RESERVATION => give_back(&domain, Gfn(gfn), order),
-            _ => populate(&domain, Gfn(gfn), order),
+            _ => populate(&domain, Gfn(gfn), 1 << order),
         });
         if let Err(errno) = done {
             // Running out is the domain's own trouble; the count says how far it came.
@@ -105,49 +105,39 @@ fn reservation(caller: &Caller<'_>, op: u32, argument: u64, start: u64) -> Resul
     Ok(Outcome::Value(request.nr_extents))
 }
 
-/// Gives `domain` 2^`order` zeroed pages at `gfn`, as one piece or, if memory is fragmented, in smaller ones.
+/// Gives `domain` so many zeroed pages at `gfn`, in pieces as large as fit and are free.
 ///
 /// # Errors
 /// `ENOMEM` beyond the domain's limit or the machine's memory; `EINVAL` if pages are mapped there.
-pub fn populate(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
-    // What does not fit as a whole is not begun.
-    if !has_room(domain, domain.p2m.lock().ram_pages(), order) {
+pub fn populate(domain: &Domain, gfn: Gfn, frames: u64) -> core::result::Result<(), Errno> {
+    if !has_room(domain, domain.p2m.lock().ram_pages(), frames) {
         return Err(Errno::ENOMEM);
     }
-    populate_pieces(domain, gfn, order)
-}
-
-/// May `domain`, which has `held` pages, have 2^`order` more?
-fn has_room(domain: &Domain, held: u64, order: u32) -> bool {
-    held.saturating_add(1 << order) <= domain.max_pages.load(Ordering::Relaxed)
-}
-
-fn populate_pieces(domain: &Domain, gfn: Gfn, order: u32) -> core::result::Result<(), Errno> {
-    // Leaves exist for orders 0, 9 and 18 at aligned addresses; all else is made of smaller ones.
-    let leaf = match order {
-        18.. => 18,
-        9..18 => 9,
-        _ => 0,
-    };
-    let aligned = gfn.0.is_multiple_of(1 << leaf);
-    if aligned && leaf == order {
-        if let Some(mfn) = frames::alloc_zeroed(order) {
-            return add(domain, gfn, mfn, order);
+    let end = gfn.0.checked_add(frames).ok_or(Errno::EINVAL)?;
+    let (mut at, mut largest) = (gfn.0, 18);
+    while at < end {
+        let fits = |order: &u32| at.is_multiple_of(1 << order) && end - at >= 1 << order;
+        let order = [18, 9, 0]
+            .into_iter()
+            .filter(|order| *order <= largest)
+            .find(fits)
+            .unwrap_or(0);
+        match frames::alloc_zeroed(order) {
+            Some(mfn) => {
+                add(domain, Gfn(at), mfn, order)?;
+                at += 1 << order;
+            }
+            None if order == 0 => return Err(Errno::ENOMEM),
+            // No such piece is free any more.
+            None => largest = order - 9,
         }
-        if order == 0 {
-            return Err(Errno::ENOMEM);
-        }
-    }
-    let smaller = match (aligned, leaf, order) {
-        (_, 0, _) => 0,
-        (true, leaf, order) if leaf < order => leaf,
-        (_, 18, _) => 9,
-        _ => 0,
-    };
-    for piece in 0..1u64 << (order - smaller) {
-        populate_pieces(domain, Gfn(gfn.0 + (piece << smaller)), smaller)?;
     }
     Ok(())
+}
+
+/// May `domain`, which has `held` pages, have so many more?
+fn has_room(domain: &Domain, held: u64, more: u64) -> bool {
+    held.saturating_add(more) <= domain.max_pages.load(Ordering::Relaxed)
 }
 
 fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<(), Errno> {
@@ -155,7 +145,7 @@ fn add(domain: &Domain, gfn: Gfn, mfn: Mfn, order: u32) -> core::result::Result<
     let added = {
         let mut p2m = domain.p2m.lock();
         // Again, now that nobody can add any: its vCPUs may ask at the same time.
-        if has_room(domain, p2m.ram_pages(), order) {
+        if has_room(domain, p2m.ram_pages(), 1 << order) {
             p2m.add_ram(gfn, mfn, order)
         } else {
             Err(Errno::ENOMEM)

@@ -54,7 +54,7 @@ impl Guest {
         let domain = create(None, [0; 16], privileged).unwrap();
         domain.max_pages.store(64, Ordering::Relaxed);
         for gfn in 0..16 {
-            populate(&domain, Gfn(gfn), 0).unwrap();
+            populate(&domain, Gfn(gfn), 1).unwrap();
         }
         let vcpu = Vcpu::create(&domain, 0).unwrap();
         vcpu.run_state().start(&state());

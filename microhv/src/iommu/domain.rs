@@ -68,34 +68,21 @@ impl IoDomain {
     /// Never fails: where a large page cannot be split for lack of memory, all of it is taken away.
     pub fn unmap(&mut self, gfn: Gfn, order: u32) {
         let end = gfn.0.saturating_add(1 << order);
-        let mut at = gfn;
-        while at.0 < end {
-            match self.table.lookup(at) {
-                None => {
-                    if at == gfn && self.table.unmap(gfn, order).is_ok() {
-                        return; // Nothing in the whole range.
-                    }
-                    at = Gfn(at.0 + 1);
-                }
-                Some(leaf) if leaf.order <= order => {
-                    let whole = Gfn(at.0 >> leaf.order << leaf.order);
-                    let _ = self.table.unmap(whole, leaf.order);
-                    self.note(whole, leaf.order);
-                    at = Gfn(whole.0 + (1 << leaf.order));
-                }
-                Some(leaf) => {
-                    if self.table.unmap(at, order).is_err() {
-                        let whole = Gfn(at.0 >> leaf.order << leaf.order);
-                        let _ = self.table.unmap(whole, leaf.order);
-                        log::warn!(
-                            "IOMMU: no memory to split a large page; devices lose all of it"
-                        );
-                    }
-                    // Splitting changed the shape of the table as well: invalidate the whole leaf.
-                    self.note(Gfn(at.0 >> leaf.order << leaf.order), leaf.order);
-                    return;
-                }
+        let mut at = gfn.0;
+        while let Some((whole, leaf)) = self.table.next(at, end) {
+            // A larger leaf is split, so that only what is asked for goes.
+            let (from, size) = if leaf.order > order {
+                (gfn, order)
+            } else {
+                (whole, leaf.order)
+            };
+            if self.table.unmap(from, size).is_err() {
+                let _ = self.table.unmap(whole, leaf.order);
+                log::warn!("IOMMU: no memory to split a large page; devices lose all of it");
             }
+            // Splitting changed the shape of the table as well: invalidate the whole leaf.
+            self.note(whole, leaf.order);
+            at = whole.0 + (1 << leaf.order);
         }
     }
 

@@ -242,7 +242,7 @@ impl Table {
     }
 
     /// The first leaf that ends above frame `from` and starts below frame `end`.
-    fn next(&self, from: u64, end: u64) -> Option<(Gfn, Mapping)> {
+    pub fn next(&self, from: u64, end: u64) -> Option<(Gfn, Mapping)> {
         let mut gfn = from;
         while gfn < end.min(self.end().0) {
             let mut table = self.root;

@@ -10,10 +10,11 @@ use xen_abi::hvm::params::{
 use xen_abi::memory::E820Entry;
 
 use super::images::{self, Image as DiskImage};
-use super::memory::{Memory, map_archive, populate_range};
+use super::memory::{Memory, map_archive};
 use super::{Plan, Refused};
 use crate::boot::Archive;
 use crate::domain::{Domain, MemoryMap, Vcpu, destroy, list};
+use crate::hypercall::populate;
 use crate::iommu::{self, IoDomain};
 use crate::mm::{PageArc, frames};
 use crate::types::{DomId, Gfn, PAGE_SIZE};
@@ -105,7 +106,8 @@ fn fill(
     let pages = pages + domain.p2m.lock().ram_pages();
     domain.max_pages.store(pages, Ordering::Relaxed);
     for range in layout.populate() {
-        populate_range(domain, range).map_err(|_| no_memory(plan))?;
+        let first = Gfn(range.first_gfn());
+        populate(domain, first, range.frames()).map_err(|_| no_memory(plan))?;
     }
     for id in 0..plan.vcpus {
         let vcpu = Vcpu::create(domain, id).ok_or_else(|| no_memory(plan))?;

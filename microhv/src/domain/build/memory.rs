@@ -6,7 +6,6 @@ use xen_abi::Errno;
 use super::images::{self, Image};
 use crate::boot::Archive;
 use crate::domain::Domain;
-use crate::hypercall::populate;
 use crate::mm::{frame_table, phys};
 use crate::paging::Access;
 use crate::types::{DomId, Gfn, Mfn, PAGE_SIZE};
@@ -15,24 +14,6 @@ use crate::types::{DomId, Gfn, Mfn, PAGE_SIZE};
 const LOW_END: u64 = 0xf000_0000;
 /// Frames that belong to the machine (Xen: `DOMID_XEN`).
 const MACHINE: DomId = DomId(xen_abi::xen::DOMID_XEN);
-
-/// Populates `range` with the largest pages that fit.
-///
-/// # Errors
-/// As [`populate`].
-pub fn populate_range(domain: &Domain, range: Range) -> Result<(), Errno> {
-    let mut gfn = range.first_gfn();
-    let end = gfn + range.frames();
-    while gfn < end {
-        let order = [18, 9, 0]
-            .into_iter()
-            .find(|&order| gfn.is_multiple_of(1 << order) && end - gfn >= 1 << order)
-            .unwrap_or(0);
-        populate(domain, Gfn(gfn), order)?;
-        gfn += 1 << order;
-    }
-    Ok(())
-}
 
 /// Reserves `size` bytes of addresses behind the domain's RAM.
 ///
