@@ -33,11 +33,7 @@ fn sleep(power: &acpi::Power) {
         && let Some((port, value)) = power.enable
     {
         outb(port, value);
-        for _ in 0..1_000_000 {
-            if inw(control) & SCI_ENABLE != 0 {
-                break;
-            }
-        }
+        let _ = (0..1_000_000).any(|_| inw(control) & SCI_ENABLE != 0);
     }
     for (port, kind) in [(Some(control), types[0]), (second, types[1])] {
         if let Some(port) = port {
@@ -48,20 +44,18 @@ fn sleep(power: &acpi::Power) {
             );
         }
     }
-    for _ in 0..1_000_000 {
-        core::hint::spin_loop();
-    }
+    wait();
+}
+
+/// For what was asked to happen.
+fn wait() {
+    (0..1_000_000).for_each(|_| core::hint::spin_loop());
 }
 
 /// Starts the machine again: by ACPI's reset register, the chip set, the keyboard controller, or a
 /// triple fault.
 pub fn reboot() -> ! {
     crate::console::flush();
-    let wait = || {
-        for _ in 0..1_000_000 {
-            core::hint::spin_loop();
-        }
-    };
     if let Some((port, value)) = acpi::machine().and_then(|machine| machine.power.reset) {
         outb(port, value);
         wait();
@@ -71,11 +65,7 @@ pub fn reboot() -> ! {
     outb(0xcf9, 6);
     wait();
     // 8042: pulse the reset line, when its input buffer is empty.
-    for _ in 0..10_000 {
-        if inb(0x64) & 2 == 0 {
-            break;
-        }
-    }
+    let _ = (0..10_000).any(|_| inb(0x64) & 2 == 0);
     outb(0x64, 0xfe);
     wait();
     triple_fault()

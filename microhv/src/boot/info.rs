@@ -62,11 +62,8 @@ impl<'a> BootInfo<'a> {
     /// # Errors
     /// There are more ranges than microhv can remember.
     pub fn reserve(&mut self, range: Range) -> Result<(), BootError> {
-        if self.reserved.insert(range.touched_pages()) {
-            Ok(())
-        } else {
-            Err(BootError::MEMORY_MAP_TOO_LONG)
-        }
+        let room = self.reserved.insert(range.touched_pages());
+        room.then_some(()).ok_or(BootError::MEMORY_MAP_TOO_LONG)
     }
 
     /// Makes `ram` and `firmware` from a memory map in any order. Where ranges overlap, RAM gives
@@ -88,11 +85,7 @@ impl<'a> BootInfo<'a> {
                 room &= self.firmware.insert(range.touched_pages());
             }
         }
-        if room {
-            Ok(())
-        } else {
-            Err(BootError::MEMORY_MAP_TOO_LONG)
-        }
+        room.then_some(()).ok_or(BootError::MEMORY_MAP_TOO_LONG)
     }
 }
 

@@ -159,12 +159,7 @@ impl Uart {
 
     /// Waits until the last character is on the line: what the port has taken is lost when the machine goes off.
     pub(super) fn drain(&self) {
-        for _ in 0..PATIENCE {
-            if inb(self.base + LINE_STATUS) & SENT != 0 {
-                break;
-            }
-            pause();
-        }
+        let _ = (0..PATIENCE).any(|_| inb(self.base + LINE_STATUS) & SENT != 0);
     }
 
     /// Takes what came in, sends what waits.

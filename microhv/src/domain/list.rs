@@ -6,9 +6,9 @@ use spin::RwLock;
 use xen_abi::Errno;
 
 use super::{Domain, P2m};
-use crate::mm::PageArc;
+use crate::mm::{FrameRef, PageArc};
 use crate::types::DomId;
-use crate::{evtchn, grant, mm};
+use crate::{evtchn, grant};
 
 /// How many domains can exist at once; a power of two.
 pub const MAX_DOMAINS: usize = 128;
@@ -67,9 +67,7 @@ pub fn create(
         },
         None => next_free(&domains).ok_or(Errno::ENOMEM)?,
     };
-    let shared_frame = mm::frames::alloc_zeroed(0).ok_or(Errno::ENOMEM)?;
-    mm::frame_table::assign(shared_frame, 0, id);
-    let shared_info = mm::frame_table::FrameRef::from_raw(shared_frame);
+    let shared_info = FrameRef::new_zeroed(id).ok_or(Errno::ENOMEM)?;
     let p2m = P2m::new(id).ok_or(Errno::ENOMEM)?;
     let evtchn = evtchn::Table::new(id, shared_info.clone()).ok_or(Errno::ENOMEM)?;
     let grant = grant::Table::new(id).ok_or(Errno::ENOMEM)?;

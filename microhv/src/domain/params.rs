@@ -21,12 +21,9 @@ impl Params {
 
     /// Sets parameter `index`; false if there is no such parameter.
     pub fn set(&self, index: u32, value: u64) -> bool {
-        match self.0.get(index as usize) {
-            Some(param) => {
-                param.store(value, Ordering::Relaxed);
-                true
-            }
-            None => false,
-        }
+        let param = self.0.get(index as usize);
+        param
+            .map(|param| param.store(value, Ordering::Relaxed))
+            .is_some()
     }
 }

@@ -48,7 +48,7 @@ struct ControlBlock {
 
 /// All of a domain's FIFO state.
 pub struct Fifo {
-    array: [Option<FrameRef>; ARRAY_PAGES],
+    array: heapless::Vec<FrameRef, ARRAY_PAGES>,
     vcpus: [Queues; MAX_VCPUS],
 }
 
@@ -56,7 +56,7 @@ impl Fifo {
     /// No event words, no control blocks.
     pub const fn new() -> Self {
         Self {
-            array: [const { None }; ARRAY_PAGES],
+            array: heapless::Vec::new(),
             vcpus: [const {
                 Queues {
                     control: None,
@@ -87,17 +87,16 @@ impl Fifo {
 
     /// Adds a page of event words; gives the first port whose word it holds.
     pub fn add_words(&mut self, frame: Option<FrameRef>) -> Result<u32, Errno> {
-        let page = self
-            .array
-            .iter()
-            .position(Option::is_none)
-            .ok_or(Errno::ENOSPC)?;
-        self.array[page] = Some(frame.ok_or(Errno::EINVAL)?);
-        Ok(page as u32 * WORDS_PER_PAGE)
+        let first = self.array.len() as u32 * WORDS_PER_PAGE;
+        if self.array.is_full() {
+            return Err(Errno::ENOSPC);
+        }
+        let _ = self.array.push(frame.ok_or(Errno::EINVAL)?);
+        Ok(first)
     }
 
     fn word(&self, port: u32) -> Option<&AtomicU32> {
-        let frame = self.array.get((port / WORDS_PER_PAGE) as usize)?.as_ref()?;
+        let frame = self.array.get((port / WORDS_PER_PAGE) as usize)?;
         Some(frame.atomic_u32((port % WORDS_PER_PAGE) as usize * size_of::<u32>()))
     }
 

@@ -10,7 +10,7 @@ use xen_abi::grant_table::{
 
 use super::table::Use;
 use super::{MAX_FRAMES, Status};
-use crate::mm::{FrameRef, frame_table, frames};
+use crate::mm::{FrameRef, frame_table};
 use crate::types::{DomId, Gfn};
 
 /// Times we try to change an entry that its owner keeps changing (Xen's bound).
@@ -24,8 +24,7 @@ const SUB_PAGE: u16 = GrantFlags::SUB_PAGE.bits();
 /// All frames of entries; they come one by one as the guest asks.
 pub struct Shared {
     owner: DomId,
-    frames: [Option<FrameRef>; MAX_FRAMES as usize],
-    count: u32,
+    frames: heapless::Vec<FrameRef, { MAX_FRAMES as usize }>,
 }
 
 /// `flags` and `domid` of an entry as they were at one moment.
@@ -53,21 +52,20 @@ impl Shared {
     pub fn new(owner: DomId) -> Option<Self> {
         let mut shared = Self {
             owner,
-            frames: [const { None }; MAX_FRAMES as usize],
-            count: 0,
+            frames: heapless::Vec::new(),
         };
         shared.grow(1).ok()?;
         Some(shared)
     }
 
     /// How many frames there are.
-    pub const fn count(&self) -> u32 {
-        self.count
+    pub fn count(&self) -> u32 {
+        self.frames.len() as u32
     }
 
     /// How many entries there are.
-    pub const fn entries(&self) -> u32 {
-        self.count * GRANT_ENTRIES_PER_FRAME as u32
+    pub fn entries(&self) -> u32 {
+        self.count() * GRANT_ENTRIES_PER_FRAME as u32
     }
 
     /// Makes sure that there are at least `count` frames.
@@ -75,11 +73,9 @@ impl Shared {
         if count > MAX_FRAMES {
             return Err(Errno::EINVAL);
         }
-        while self.count < count {
-            let mfn = frames::alloc_zeroed(0).ok_or(Errno::ENOMEM)?;
-            frame_table::assign(mfn, 0, self.owner);
-            self.frames[self.count as usize] = Some(FrameRef::from_raw(mfn));
-            self.count += 1;
+        while self.count() < count {
+            let frame = FrameRef::new_zeroed(self.owner).ok_or(Errno::ENOMEM)?;
+            self.frames.push(frame).map_err(|_| Errno::EINVAL)?;
         }
         Ok(())
     }
@@ -87,7 +83,7 @@ impl Shared {
     /// The frame number `index`, which comes into being if it may.
     pub fn frame(&mut self, index: u32) -> Result<FrameRef, Errno> {
         self.grow(index.checked_add(1).ok_or(Errno::EINVAL)?)?;
-        let frame = self.frames[index as usize].as_ref().ok_or(Errno::EINVAL)?;
+        let frame = self.frames.get(index as usize).ok_or(Errno::EINVAL)?;
         // Not a clone: guests decide how often this happens, and this one refuses before the count is full.
         frame_table::get(frame.mfn()).ok_or(Errno::ENOMEM)
     }
@@ -95,10 +91,7 @@ impl Shared {
     /// The entry's header and frame words.
     fn words(&self, reference: u32) -> Option<(&AtomicU32, &AtomicU32)> {
         let per_frame = GRANT_ENTRIES_PER_FRAME as u32;
-        let frame = self
-            .frames
-            .get((reference / per_frame) as usize)?
-            .as_ref()?;
+        let frame = self.frames.get((reference / per_frame) as usize)?;
         let offset = (reference % per_frame) as usize * size_of::<GrantEntryV1>();
         Some((frame.atomic_u32(offset), frame.atomic_u32(offset + 4)))
     }

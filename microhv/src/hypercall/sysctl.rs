@@ -94,9 +94,6 @@ fn read_console(caller: &Caller<'_>, arm: &mut XenSysctlReadconsole) -> Result<(
     loop {
         let mut bytes = [0; 512];
         let want = bytes.len().min(room - copied);
-        if want == 0 {
-            break;
-        }
         let got = console::ring::read_from(&mut position, &mut bytes[..want]);
         if got == 0 {
             break;

@@ -91,10 +91,17 @@ pub fn get(mfn: Mfn) -> Option<FrameRef> {
 
 /// A counted hold on a frame that belongs to a domain: it is not given to anybody else while this
 /// lives.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct FrameRef(NonZeroU64);
 
 impl FrameRef {
+    /// A zeroed frame of `owner`'s, held once. None: memory is out.
+    pub fn new_zeroed(owner: DomId) -> Option<Self> {
+        let mfn = frames::alloc_zeroed(0)?;
+        assign(mfn, 0, owner);
+        Some(Self::from_raw(mfn))
+    }
+
     /// The frame's number.
     pub const fn mfn(&self) -> Mfn {
         Mfn(self.0.get())
@@ -165,14 +172,6 @@ impl FrameRef {
         phys::atomic_u64(self.mfn(), offset)
     }
 }
-
-impl PartialEq for FrameRef {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for FrameRef {}
 
 impl Clone for FrameRef {
     /// One more hold. At the largest count the frame is lost for good instead (a guest cannot get

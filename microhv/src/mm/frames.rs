@@ -95,7 +95,7 @@ pub(super) fn host_init() {
     }
     *done = true;
     let end = phys::ARENA_FIRST + FRAMES as u64;
-    let mut segments = Segments::new();
+    let mut segments = Segments::default();
     segments.add(phys::ARENA_FIRST, end);
     init(segments, &ENTRIES, FRAMES as u64);
     READY.store(true, Ordering::Release);

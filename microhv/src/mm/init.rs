@@ -53,7 +53,7 @@ pub fn init(info: &BootInfo) -> Result<Taken, BootError> {
     })
     .ok_or(BootError::NO_MEMORY)?;
 
-    let mut segments = Segments::new();
+    let mut segments = Segments::default();
     for range in info.ram.list() {
         if !segments.add(range.start / page, range.end / page) {
             return Err(BootError::MEMORY_MAP_TOO_LONG);
@@ -70,7 +70,7 @@ pub fn init(info: &BootInfo) -> Result<Taken, BootError> {
     own::IMAGE.store(image.whole().len(), Ordering::Relaxed);
     own::FRAME_TABLE.store(bytes, Ordering::Relaxed);
 
-    let mut holes: Ranges<MAX_RANGES> = Ranges::new();
+    let mut holes: Ranges<MAX_RANGES> = Ranges::default();
     for segment in segments.list() {
         holes.insert(Range::between(segment.first * page, segment.end * page));
     }

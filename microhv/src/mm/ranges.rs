@@ -49,13 +49,6 @@ pub struct Ranges<const N: usize> {
 }
 
 impl<const N: usize> Ranges<N> {
-    /// No ranges.
-    pub const fn new() -> Self {
-        Self {
-            list: heapless::Vec::new(),
-        }
-    }
-
     /// The ranges.
     pub fn list(&self) -> &[Range] {
         &self.list
@@ -138,7 +131,7 @@ mod tests {
 
     #[test]
     fn taking_respects_alignment_and_limits() {
-        let mut ranges = Ranges::<8>::new();
+        let mut ranges = Ranges::<8>::default();
         ranges.insert(range(0x1800, 0x9000));
         ranges.insert(range(0x10000, 0x20000));
         assert_eq!(ranges.take(0x1000, 0x1000, 0, u64::MAX), Some(0x2000));
@@ -158,7 +151,7 @@ mod tests {
     proptest! {
         #[test]
         fn sets_behave_like_sets(steps in proptest::collection::vec((any::<bool>(), 0u64..64, 0u64..64), 0..40)) {
-            let mut ranges = Ranges::<64>::new();
+            let mut ranges = Ranges::<64>::default();
             let mut model = [false; 64];
             for (insert, a, b) in steps {
                 let new = range(a.min(b), a.max(b));

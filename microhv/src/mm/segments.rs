@@ -28,13 +28,6 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// No memory at all.
-    pub const fn new() -> Self {
-        Self {
-            list: heapless::Vec::new(),
-        }
-    }
-
     /// Adds RAM `first..end` (frames). Ranges must come in ascending order; an overlap with what
     /// is there already is merged. Returns false if there is no room for another stretch.
     pub fn add(&mut self, first: u64, end: u64) -> bool {
@@ -78,7 +71,7 @@ mod tests {
 
     #[test]
     fn small_holes_are_merged_and_big_ones_are_not() {
-        let mut segments = Segments::new();
+        let mut segments = Segments::default();
         assert!(segments.add(0, 0x9f));
         assert!(segments.add(0x100, 0x80000));
         assert!(segments.add(0x10_0000, 0x18_0000));
@@ -92,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_empty_range_is_no_segment() {
-        let mut segments = Segments::new();
+        let mut segments = Segments::default();
         assert!(segments.add(5, 5));
         assert!(segments.list().is_empty());
         assert_eq!(segments.entries(), 0);

@@ -1,6 +1,7 @@
 //! The clock that guests read without an exit (Xen: public/xen.h, `vcpu_time_info` and the wall clock).
 
 use xen_abi::xen::{PvclockFlags, VcpuTimeInfo};
+use xen_abi::zerocopy::IntoBytes;
 
 use crate::arch;
 use crate::domain::Domain;
@@ -26,12 +27,7 @@ pub fn time_info() -> VcpuTimeInfo {
 /// Writes the wall clock at boot into `domain`'s shared_info.
 pub fn publish_wallclock(domain: &Domain) {
     let seconds = arch::wallclock_at_boot_s();
-    let page = &domain.shared_info;
-    page.write(WALLCLOCK_OFFSET + 4, &(seconds as u32).to_le_bytes());
-    page.write(WALLCLOCK_OFFSET + 8, &0u32.to_le_bytes());
-    page.write(
-        WALLCLOCK_OFFSET + 12,
-        &((seconds >> 32) as u32).to_le_bytes(),
-    );
-    page.write(WALLCLOCK_OFFSET, &2u32.to_le_bytes());
+    // Version, seconds, nanoseconds, and the upper half of the seconds.
+    let clock = [2, seconds as u32, 0, (seconds >> 32) as u32];
+    domain.shared_info.write(WALLCLOCK_OFFSET, clock.as_bytes());
 }
