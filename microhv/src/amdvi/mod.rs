@@ -13,11 +13,12 @@ mod registers;
 mod unit;
 
 use crate::iommu::ids::Ids;
-use crate::iommu::remapper::{Aim, Remapped, Remapper, Wishes};
+use crate::iommu::remapper::{Aim, Remapped, Remapper};
 use crate::iommu::{NO_MEMORY, plain_message};
 use crate::paging::Format;
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
+use config::xen_cmdline::Iommu;
 use device_table::DeviceTable;
 use format::HostTables;
 use ivrs::{Ivrs, SpecialKind};
@@ -41,7 +42,7 @@ static AMDVI: Once<AmdVi> = Once::new();
 ///
 /// # Errors
 /// A sentence: the table or a unit is unusable.
-pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'static str> {
+pub fn init(table: &[u8], options: &Iommu) -> Result<&'static dyn Remapper, &'static str> {
     let ivrs = ivrs::parse(table)?;
     if ivrs.truncated {
         log::warn!(
@@ -50,10 +51,10 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
     }
     let is_ioapic = |kind| matches!(kind, SpecialKind::IoApic(_));
     let ioapics = ivrs.specials.iter().any(|special| is_ioapic(special.kind));
-    if wishes.intremap && !ioapics {
+    if options.intremap && !ioapics {
         log::warn!("AMD-Vi: the IVRS table names no I/O APIC, so interrupts cannot be remapped");
     }
-    let intremap = wishes.intremap && ioapics;
+    let intremap = options.intremap && ioapics;
     let mut units = heapless::Vec::new();
     let mut tables: heapless::Vec<(u16, DeviceTable), { ivrs::MAX_UNITS }> = heapless::Vec::new();
     for described in &ivrs.units {
@@ -80,7 +81,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
         // MAX_UNITS of both lists is the same.
         let _ = units.push(Mutex::new(unit));
     }
-    if wishes.verbose {
+    if options.verbose {
         let (ranges, specials) = (ivrs.ranges.len(), ivrs.specials.len());
         log::info!("AMD-Vi: {ranges} ranges of devices, {specials} special devices");
     }
@@ -95,7 +96,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
         units,
         ids: Mutex::new(Ids::new(1 << 16)),
         format: HostTables {
-            superpages: wishes.superpages,
+            superpages: options.superpages,
         },
         intremap,
     }))
@@ -167,7 +168,7 @@ impl Remapper for AmdVi {
     fn set_fault_event(&self, aim: Aim) {
         for unit in &self.units {
             if !unit.lock().set_fault_event(aim) {
-                log::warn!("AMD-Vi: a unit cannot signal faults; they are only seen when polled");
+                log::warn!("AMD-Vi: a unit cannot signal faults: they are not told");
             }
         }
     }

@@ -18,8 +18,9 @@ pub use interrupt::{DeviceInterrupt, plain_message, remap_ioapic};
 use crate::arch::{irq, percpu};
 use crate::pci::Sbdf;
 use crate::{amdvi, vtd};
-use core::sync::atomic::{AtomicBool, Ordering};
-use remapper::{Aim, Remapper, Wishes};
+use config::xen_cmdline::Iommu;
+use core::sync::atomic::Ordering;
+use remapper::{Aim, Remapper};
 use spin::Once;
 
 /// Why a unit is not used: no registers answer at its address.
@@ -31,8 +32,8 @@ pub const NO_MEMORY: &str = "IOMMU: no memory for the unit's tables";
 
 /// The machine's units.
 static CHOSEN: Once<&'static dyn Remapper> = Once::new();
-static ACCEPT_NO_INTREMAP: AtomicBool = AtomicBool::new(false);
-static DEBUG: AtomicBool = AtomicBool::new(false);
+/// What the operator wants of them.
+static OPTIONS: Once<Iommu> = Once::new();
 
 fn chosen() -> Option<&'static dyn Remapper> {
     CHOSEN.get().copied()
@@ -55,22 +56,16 @@ pub enum InitError {
 /// # Errors
 /// See [`InitError`]; no device can be assigned then.
 pub fn init(
-    options: &config::xen_cmdline::Iommu,
+    options: &Iommu,
     acpi_table: impl Fn(&[u8; 4]) -> Option<&'static [u8]>,
 ) -> Result<(), InitError> {
     if !options.enabled {
         return Err(InitError::Off);
     }
-    ACCEPT_NO_INTREMAP.store(!options.intremap, Ordering::Relaxed);
-    DEBUG.store(options.debug, Ordering::Relaxed);
-    let wishes = Wishes {
-        intremap: options.intremap,
-        superpages: options.superpages,
-        verbose: options.verbose,
-    };
+    OPTIONS.call_once(|| *options);
     let remapper: &'static dyn Remapper = match (acpi_table(b"DMAR"), acpi_table(b"IVRS")) {
-        (Some(table), _) => vtd::init(table, wishes).map_err(InitError::Unusable)?,
-        (None, Some(table)) => amdvi::init(table, wishes).map_err(InitError::Unusable)?,
+        (Some(table), _) => vtd::init(table, options).map_err(InitError::Unusable)?,
+        (None, Some(table)) => amdvi::init(table, options).map_err(InitError::Unusable)?,
         (None, None) => return Err(InitError::Absent),
     };
     CHOSEN.call_once(|| remapper);
@@ -84,17 +79,21 @@ pub fn init(
 
 /// The operator wants to know everything (`iommu=debug`): each fault, each device that is attached or detached.
 fn debug() -> bool {
-    DEBUG.load(Ordering::Relaxed)
+    OPTIONS.get().is_some_and(|options| options.debug)
 }
 
 /// Has faults signalled to this CPU.
 fn enable_fault_events(remapper: &dyn Remapper) {
     let apic_id = u8::try_from(percpu::this().apic_id.load(Ordering::Relaxed));
     let (Some(vector), Ok(apic_id)) = (irq::alloc_vector(), apic_id) else {
-        log::warn!("IOMMU: no vector for fault events; faults are only seen when polled");
+        log::warn!("IOMMU: no vector for fault events: faults are not told");
         return;
     };
-    irq::set_handler(vector, |_| drain_faults());
+    irq::set_handler(vector, |_| {
+        if let Some(remapper) = chosen() {
+            remapper.drain_faults();
+        }
+    });
     remapper.set_fault_event(Aim { vector, apic_id });
 }
 
@@ -110,17 +109,10 @@ pub fn intremap() -> bool {
 
 /// The operator accepts assigned devices that can raise any interrupt (`iommu=no-intremap`).
 pub fn accepts_no_intremap() -> bool {
-    ACCEPT_NO_INTREMAP.load(Ordering::Relaxed)
+    OPTIONS.get().is_some_and(|options| !options.intremap)
 }
 
 /// Firmware may use this device's DMA for itself, or the device is a unit.
 pub fn is_reserved(sbdf: Sbdf) -> bool {
     chosen().is_some_and(|remapper| remapper.is_reserved(sbdf))
-}
-
-/// Reports faults recorded so far, should a fault event have been lost. Bounded work; any time without locks held.
-pub fn drain_faults() {
-    if let Some(remapper) = chosen() {
-        remapper.drain_faults();
-    }
 }

@@ -7,17 +7,6 @@ use crate::types::{Gfn, Mfn};
 use spin::Mutex;
 use xen_abi::Errno;
 
-/// What the operator wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// Remap interrupts where possible.
-    pub intremap: bool,
-    /// Use large pages.
-    pub superpages: bool,
-    /// Say more.
-    pub verbose: bool,
-}
-
 /// Where an interrupt is to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aim {

@@ -11,10 +11,11 @@ mod unit;
 
 use crate::iommu::PENDING;
 use crate::iommu::ids::Ids;
-use crate::iommu::remapper::{Aim, Remapped, Remapper, Wishes};
+use crate::iommu::remapper::{Aim, Remapped, Remapper};
 use crate::paging::Format;
 use crate::pci::Sbdf;
 use crate::types::{Gfn, Mfn};
+use config::xen_cmdline::Iommu;
 use dmar::Dmar;
 use entries::descriptor;
 use format::SecondLevel;
@@ -41,7 +42,7 @@ static VTD: Once<Vtd> = Once::new();
 ///
 /// # Errors
 /// A sentence: the table or a unit is unusable.
-pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'static str> {
+pub fn init(table: &[u8], options: &Iommu) -> Result<&'static dyn Remapper, &'static str> {
     let dmar = dmar::parse(table)?;
     if dmar.truncated {
         log::warn!(
@@ -53,14 +54,14 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
         ids: Mutex::new(Ids::new(0)),
         format: SecondLevel {
             levels: 0,
-            leaf_levels: if wishes.superpages { 3 } else { 1 },
+            leaf_levels: if options.superpages { 3 } else { 1 },
         },
         caching_mode: false,
         write_buffer_flush: false,
-        intremap: wishes.intremap && dmar.intr_remap,
+        intremap: options.intremap && dmar.intr_remap,
         dmar,
     };
-    if wishes.verbose {
+    if options.verbose {
         let bits = vtd.dmar.host_address_width;
         let scopes = vtd.dmar.scopes.len();
         log::info!("VT-d: the machine decodes {bits} address bits; {scopes} device scopes");
@@ -77,7 +78,7 @@ pub fn init(table: &[u8], wishes: Wishes) -> Result<&'static dyn Remapper, &'sta
             capabilities.cap,
             capabilities.ecap
         );
-        if wishes.verbose {
+        if options.verbose {
             log::info!(
                 "VT-d:   {} address bits, {} domain ids, caching mode {}, coherent walks {}, interrupts remapped {}",
                 capabilities.address_bits(),
