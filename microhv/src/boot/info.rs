@@ -103,6 +103,8 @@ impl BootError {
     pub const NO_MEMORY_MAP: Self = Self("the boot loader did not pass a memory map");
     /// More than [`MAX_RANGES`] ranges.
     pub const MEMORY_MAP_TOO_LONG: Self = Self("the boot loader's memory map has too many ranges");
+    /// What the loader passed without a path is no tar archive; the log says why.
+    pub const NO_TAR: Self = Self("the boot archive is no tar archive");
     /// No module.
     pub const NO_ARCHIVE: Self = Self("there is no boot archive (give it to QEMU with -initrd)");
     /// A module where the boot page tables do not reach.
