@@ -34,9 +34,8 @@ pub fn unread_input(bytes: &[u8]) {
     }
 }
 
-/// Looks after the serial port: takes what came in, sends what waits. Called by its interrupt; a
-/// port without one must be polled.
-pub fn poll() {
+/// Looks after the serial port at its interrupt: takes what came in, sends what waits.
+pub fn interrupt(_vector: u8) {
     let mut arrived = false;
     let mut guard = CONSOLE.lock();
     let console = &mut *guard;

@@ -16,7 +16,7 @@ use spin::Mutex;
 use uart::{Queue, Uart};
 
 pub use guest::guest_write;
-pub use input::{poll, read_input, unread_input};
+pub use input::{interrupt, read_input, unread_input};
 pub(crate) use levels::set as set_levels;
 
 struct Console {
@@ -140,12 +140,6 @@ pub(crate) fn enable_interrupts() {
     if let Some(uart) = &mut console.uart {
         uart.enable_interrupts(&console.queue);
     }
-}
-
-/// The serial port wants attention.
-#[cfg(target_os = "none")]
-pub(crate) fn interrupt(_vector: u8) {
-    poll();
 }
 
 /// Waits until all that was written is out.

@@ -8,7 +8,7 @@ pub use bare::*;
 #[cfg(target_os = "none")]
 mod bare {
     use super::Area;
-    use core::arch::asm;
+    use core::arch::{asm, x86_64 as arch};
     use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
     /// Lets FXSAVE and XSAVE work on this CPU.
@@ -27,50 +27,40 @@ mod bare {
 
     /// Reads XCR0.
     pub fn xcr0() -> u64 {
-        let (low, high): (u32, u32);
         // SAFETY: `enable` set OSXSAVE; the callers know that XSAVE is there.
-        unsafe {
-            asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
-        };
-        u64::from(high) << 32 | u64::from(low)
+        unsafe { arch::_xgetbv(0) }
     }
 
     /// Writes XCR0.
     pub fn set_xcr0(value: u64) {
         // SAFETY: the value is a subset of what CPUID offers in a legal combination, so there is no #GP; the
         // hypervisor is soft-float, so nothing of it depends on XCR0.
-        unsafe {
-            asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nomem, nostack, preserves_flags))
-        };
+        unsafe { arch::_xsetbv(0, value) };
     }
 
     /// XSAVE of the components in `mask`.
     pub fn xsave(area: &mut Area, mask: u64) {
         // SAFETY: the area is 64-byte aligned and a page, which holds all components microhv turns on.
-        unsafe {
-            asm!("xsave64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nostack, preserves_flags))
-        };
+        unsafe { arch::_xsave64(area.0.as_mut_ptr(), mask) };
     }
 
     /// XRSTOR of the components in `mask`.
     pub fn xrstor(area: &Area, mask: u64) {
         // SAFETY: as for `xsave`; the area holds what `xsave` wrote or the reset state, so its header is legal, and
         // the hypervisor has no floating-point state of its own to lose.
-        unsafe {
-            asm!("xrstor64 [{}]", in(reg) area, in("eax") mask as u32, in("edx") (mask >> 32) as u32, options(nostack, preserves_flags))
-        };
+        unsafe { arch::_xrstor64(area.0.as_ptr(), mask) };
     }
 
     /// FXSAVE.
     pub fn fxsave(area: &mut Area) {
         // SAFETY: the area is aligned and longer than the 512 bytes written.
-        unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
+        unsafe { arch::_fxsave64(area.0.as_mut_ptr()) };
     }
 
     /// FXRSTOR.
     pub fn fxrstor(area: &Area) {
         // SAFETY: as for `xrstor`.
-        unsafe { asm!("fxrstor64 [{}]", in(reg) area, options(nostack, preserves_flags)) };
+        unsafe { arch::_fxrstor64(area.0.as_ptr()) };
     }
 
     /// Reads DR0 to DR3; DR6 and DR7 are the virtual CPU's business.
