@@ -3,14 +3,14 @@
 
 use super::{cpu, descriptors, lapic, percpu, stack, timer};
 use crate::mm::DIRECT_MAP;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use spin::Once;
 
 /// How long a CPU may take to start, in ns.
 const PATIENCE: u64 = 1_000_000_000;
 
 unsafe extern "C" {
-    /// Where the CPU that starts finds its stack's top.
+    /// Where the CPU that starts finds its stack's top. It takes it away; one that finds zero was given up and halts.
     #[link_name = "boot_ap_stack"]
     static AP_STACK: AtomicU64;
     /// The page tables to use.
@@ -30,6 +30,8 @@ pub type Prepare = fn() -> Result<(), &'static str>;
 
 static MAIN: Once<(Prepare, Main)> = Once::new();
 static STARTING: AtomicUsize = AtomicUsize::new(0);
+/// The CPU that took the stack does not get to `main`.
+static FAILED: AtomicBool = AtomicBool::new(false);
 static STACKS: spin::Mutex<Option<stack::Stacks>> = spin::Mutex::new(None);
 
 /// Features that all CPUs have turned on: what guests' state needs.
@@ -91,7 +93,9 @@ fn start(index: usize, apic_id: u32, low_page: u64) -> bool {
     data.apic_id.store(apic_id, Ordering::Relaxed);
     *STACKS.lock() = Some(stacks);
     STARTING.store(index, Ordering::Relaxed);
-    // SAFETY: a word of the image's data, which only the CPU being started reads.
+    FAILED.store(false, Ordering::Relaxed);
+    let over = || data.online.load(Ordering::Acquire) || FAILED.load(Ordering::Acquire);
+    // SAFETY: a word of the image's data, which only the CPU being started reads and clears.
     unsafe { AP_STACK.store(stacks.main, Ordering::SeqCst) };
     lapic::send_init(apic_id);
     timer::busy_wait(10_000);
@@ -104,16 +108,25 @@ fn start(index: usize, apic_id: u32, low_page: u64) -> bool {
             PATIENCE
         };
         let end = timer::now_ns() + wait;
-        while timer::now_ns() < end {
-            if data.online.load(Ordering::Acquire) {
-                return true;
-            }
+        while timer::now_ns() < end && !over() {
+            cpu::pause();
+        }
+        if over() {
+            break;
+        }
+    }
+    // SAFETY: as above. If the stack is still there, nobody gets it who comes later; if not, what has it is code of ours, which
+    // comes to an end.
+    if unsafe { AP_STACK.swap(0, Ordering::SeqCst) } == 0 {
+        while !over() {
             cpu::pause();
         }
     }
-    // It may still come; nothing that it would use is used again, and it is not waited for.
-    log::error!("CPU {index} (APIC ID {apic_id:#x}) did not start");
-    false
+    let online = data.online.load(Ordering::Acquire);
+    if !online {
+        log::error!("CPU {index} (APIC ID {apic_id:#x}) did not start");
+    }
+    online
 }
 
 #[unsafe(no_mangle)]
@@ -127,7 +140,14 @@ extern "C" fn boot_ap_start() -> ! {
         if descriptors::install(&stacks) {
             lapic::enable();
             timer::init_cpu();
-            match prepare() {
+            // One that was given up may come when the next is awaited.
+            let awaited = percpu::this().apic_id.load(Ordering::Relaxed) == lapic::id();
+            let ready = if awaited {
+                prepare()
+            } else {
+                Err("another came")
+            };
+            match ready {
                 Ok(()) => {
                     percpu::this().online.store(true, Ordering::Release);
                     main();
@@ -136,5 +156,6 @@ extern "C" fn boot_ap_start() -> ! {
             }
         }
     }
+    FAILED.store(true, Ordering::Release);
     crate::panic::halt()
 }

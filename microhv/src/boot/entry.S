@@ -110,10 +110,15 @@ boot_ap_64:
     jmpq *%rax
 1:  movq boot_ap_root(%rip), %rax   # the final page tables show the stack
     movq %rax, %cr3
-    movq boot_ap_stack(%rip), %rsp
-    xorl %ebp, %ebp
+    xorl %ebp, %ebp                 # end of the chain of frames, and no stack for whoever comes late
+    xorl %eax, %eax
+    xchgq %rax, boot_ap_stack(%rip)
+    testq %rax, %rax
+    jz 2f
+    movq %rax, %rsp
     callq boot_ap_start
-    ud2
+2:  hlt                             # interrupts are off
+    jmp 2b
 
 .code32
 no_long_mode:
