@@ -2,7 +2,7 @@
 
 use super::buddy::{Backing, Buddy};
 use super::{frame_table, phys, segments::Segments};
-use crate::types::Mfn;
+use crate::types::{Mfn, PAGE_SIZE};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 
@@ -59,6 +59,18 @@ pub fn alloc_zeroed(order: u32) -> Option<Mfn> {
     let first = alloc(order)?;
     for frame in first.0..first.0 + (1 << order) {
         phys::zero(Mfn(frame));
+    }
+    Some(first)
+}
+
+/// As [`alloc`], with all bits set.
+#[must_use]
+pub fn alloc_ones(order: u32) -> Option<Mfn> {
+    let first = alloc(order)?;
+    for frame in first.0..first.0 + (1 << order) {
+        for offset in (0..PAGE_SIZE).step_by(8) {
+            phys::write_u64(Mfn(frame), offset, u64::MAX);
+        }
     }
     Some(first)
 }

@@ -40,8 +40,8 @@ impl Bitmaps {
     /// Makes both; they are never freed. `None`: out of memory.
     pub fn new() -> Option<Self> {
         // Three pages are used, as an access may straddle port 0xffff.
-        let iopm = filled(2)?;
-        let msrpm = filled(1)?;
+        let iopm = frames::alloc_ones(2)?;
+        let msrpm = frames::alloc_ones(1)?;
         for (byte, shift) in PASSED.into_iter().filter_map(place) {
             let mfn = Mfn(msrpm.0 + (byte / PAGE_SIZE) as u64);
             let old = phys::read_u8(mfn, byte % PAGE_SIZE);
@@ -49,16 +49,6 @@ impl Bitmaps {
         }
         Some(Self { iopm, msrpm })
     }
-}
-
-fn filled(order: u32) -> Option<Mfn> {
-    let first = frames::alloc(order)?;
-    for frame in 0..1 << order {
-        for offset in (0..PAGE_SIZE).step_by(8) {
-            phys::write_u64(Mfn(first.0 + frame), offset, u64::MAX);
-        }
-    }
-    Some(first)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::switched;
 use crate::mm::{frames, phys};
-use crate::types::{Mfn, PAGE_SIZE};
+use crate::types::Mfn;
 
 /// Registers of the control structure that a guest reads and writes itself: SYSENTER_{CS,ESP,EIP}, FS.base, GS.base.
 const IN_THE_STRUCTURE: [u32; 5] = [0x174, 0x175, 0x176, 0xc000_0100, 0xc000_0101];
@@ -29,6 +29,7 @@ fn place(msr: u32) -> Option<(usize, u8)> {
 impl Bitmaps {
     /// Makes them; they are never freed. `None`: out of memory.
     pub fn new() -> Option<Self> {
+        let filled = || frames::alloc_ones(0);
         let (io_a, io_b, msr) = (filled()?, filled()?, filled()?);
         let passed = IN_THE_STRUCTURE.into_iter().chain(switched::MSRS);
         for (byte, mask) in passed.filter_map(place) {
@@ -38,14 +39,6 @@ impl Bitmaps {
         }
         Some(Self { io_a, io_b, msr })
     }
-}
-
-fn filled() -> Option<Mfn> {
-    let frame = frames::alloc(0)?;
-    for offset in (0..PAGE_SIZE).step_by(8) {
-        phys::write_u64(frame, offset, u64::MAX);
-    }
-    Some(frame)
 }
 
 #[cfg(test)]
