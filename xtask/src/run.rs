@@ -121,6 +121,7 @@ fn in_bochs(arguments: &cli::Run, batch: Option<Vec<String>>) -> Result<ExitCode
     let machine = machine::bochs::Machine {
         bochs,
         // With more of them Bochs loses guests' exceptions (docs/bochs.md).
+        cpu: machine::bochs::BROADWELL,
         cpus: arguments.cpus.unwrap_or(1),
         memory: arguments.memory,
         disk,

@@ -57,6 +57,7 @@ pub(super) fn exits<H: Host>(app: &mut App<'_, H>, given: &Given) -> i32 {
             ("events sent".to_string(), counters.events_sent),
             ("grant pages copied".to_string(), counters.grant_copies),
             ("grant pages mapped".to_string(), counters.grant_maps),
+            ("interrupts posted".to_string(), counters.interrupts_posted),
         ];
         for (counter, count) in reasons
             .chain(calls)

@@ -88,6 +88,8 @@ abi_struct! {
         grant_copies: u64,
         /// Pages mapped by `GNTTABOP_map_grant_ref`.
         grant_maps: u64,
+        /// Interrupts posted to a vCPU that took them without leaving guest mode.
+        interrupts_posted: u64,
     }
 
     /// Argument of `MICROHV_HOLDINGS`: `domid` in, the rest out.
@@ -198,7 +200,7 @@ mod tests {
         assert_eq!(offset_of!(GetDevice, bars), 24);
         assert_eq!(size_of::<MsixBind>(), 16);
         assert_eq!(offset_of!(MsixBind, port), 8);
-        assert_eq!(size_of::<Exits>(), 8 + 24 * 8 + 64 * 8 + 4 * 8);
+        assert_eq!(size_of::<Exits>(), 8 + 24 * 8 + 64 * 8 + 5 * 8);
         assert_eq!(offset_of!(Exits, hypercalls), 200);
         assert_eq!(size_of::<Info>(), 32);
         assert_eq!(size_of::<Holdings>(), 24);

@@ -16,15 +16,26 @@ pub fn kick(index: usize) {
     }
 }
 
-#[cfg(target_os = "none")]
 fn deliver(cpu: &percpu::PerCpu) {
+    send(cpu, super::irq::RESCHEDULE);
+}
+
+#[cfg(target_os = "none")]
+fn send(cpu: &percpu::PerCpu, vector: u8) {
     if cpu.online.load(Ordering::Acquire) {
-        super::lapic::send_vector(cpu.apic_id.load(Ordering::Relaxed), super::irq::RESCHEDULE);
+        super::lapic::send_vector(cpu.apic_id.load(Ordering::Relaxed), vector);
     }
 }
 
 #[cfg(test)]
-fn deliver(_cpu: &percpu::PerCpu) {}
+fn send(_cpu: &percpu::PerCpu, _vector: u8) {}
+
+/// Tells CPU `index` that something was posted to the vCPU it has in guest mode, which stays there.
+pub fn post(index: usize) {
+    if let Some(cpu) = percpu::of(index) {
+        send(cpu, super::irq::POSTED);
+    }
+}
 
 /// Makes this CPU leave guest mode as soon as it enters it.
 pub fn interrupt_this() {
@@ -36,4 +47,6 @@ pub fn interrupt_this() {
 pub(crate) fn init() {
     // The sender has set the flag; the interrupt only has to arrive.
     super::irq::set_handler(super::irq::RESCHEDULE, |_| {});
+    // It came outside guest mode: what was posted is taken over at the next entry.
+    super::irq::set_handler(super::irq::POSTED, |_| {});
 }

@@ -1,5 +1,7 @@
 //! Vectors for device interrupts.
 
+#[cfg(target_os = "none")]
+use super::lapic::end_of_interrupt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use spin::Once;
 
@@ -15,6 +17,8 @@ const END: u8 = 0xf0;
 pub const TIMER: u8 = 0xf0;
 /// Another CPU wants this one's attention.
 pub const RESCHEDULE: u8 = 0xf1;
+/// An interrupt was posted to the vCPU that runs in guest mode on this CPU. In guest mode the CPU deals with it itself.
+pub const POSTED: u8 = 0xf2;
 /// The local APIC found an error.
 pub const APIC_ERROR: u8 = 0xfe;
 /// The local APIC took an interrupt back; not to be acknowledged.
@@ -38,8 +42,7 @@ pub fn set_handler(vector: u8, handler: Handler) {
 }
 
 /// Calls the vector's handler and acknowledges the interrupt.
-#[cfg(target_os = "none")]
-pub(super) fn dispatch(vector: u8) {
+pub(crate) fn dispatch(vector: u8) {
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(vector),
         None if vector == SPURIOUS => return,
@@ -47,8 +50,12 @@ pub(super) fn dispatch(vector: u8) {
         None if vector < FIRST => return,
         None => log::warn!("interrupt {vector:#x} has no handler"),
     }
-    super::lapic::end_of_interrupt();
+    end_of_interrupt();
 }
+
+/// No interrupt comes on the host.
+#[cfg(not(target_os = "none"))]
+fn end_of_interrupt() {}
 
 #[cfg(test)]
 mod tests {

@@ -169,6 +169,7 @@ extern "C" fn second_half() -> ! {
         Ordering::Relaxed,
     );
     describe(boot, machine, reference);
+    vcpu::backend::set_apic_virtualisation(boot.orders.options.apicv);
     if let Err(why) = vcpu::backend::init() {
         panic::stop(format_args!("{why}"));
     }

@@ -8,7 +8,7 @@ use crate::hypercall;
 use crate::types::{DomId, Gfn, PAGE_SIZE};
 use crate::vcpu::guest_memory::GuestPhysical;
 use crate::vcpu::{ExitReason, FaultAccess, VcpuRun};
-use crate::vlapic::VLapic;
+use crate::vlapic::{Command, Delivery, VLapic};
 use crate::{console, pci, serial, timers};
 
 impl Machine for Vcpu {
@@ -26,19 +26,24 @@ impl Machine for Vcpu {
         }
     }
 
-    fn vlapic(&self, vcpu_id: u32) -> Option<&VLapic> {
-        (vcpu_id < self.domain.vcpu_count())
-            .then(|| self.domain.vlapics.get(vcpu_id as usize))
-            .flatten()
+    fn vlapic(&self) -> &VLapic {
+        &self.vlapic
     }
 
     fn vcpu_count(&self) -> u32 {
         self.domain.vcpu_count()
     }
 
-    fn notify(&self, vcpu_id: u32) {
-        if let Some(vcpu) = self.domain.vcpu(vcpu_id) {
-            vcpu.kick();
+    fn send(&self, vcpu_id: u32, command: &Command) {
+        let Some(vcpu) = self.domain.vcpu(vcpu_id) else {
+            return;
+        };
+        if !command.give(&vcpu.vlapic) || vcpu_id == self.id {
+            return;
+        }
+        match command.delivery {
+            Delivery::Fixed(_) => vcpu.kick_for_interrupt(),
+            _ => vcpu.kick(),
         }
     }
 
@@ -47,6 +52,10 @@ impl Machine for Vcpu {
             return None;
         }
         self.domain.callback_vector()
+    }
+
+    fn repost_upcall(&self) {
+        self.post_upcall();
     }
 
     fn halted_for_good(&self) {

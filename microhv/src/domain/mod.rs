@@ -24,7 +24,6 @@ use crate::grant;
 use crate::mm::PageArc;
 use crate::mm::frame_table::FrameRef;
 use crate::types::DomId;
-use crate::vlapic::VLapic;
 
 pub use list::{create, find, next_from};
 pub use p2m::P2m;
@@ -68,10 +67,10 @@ pub struct Domain {
     pub grant_other: AtomicU64,
     /// `EVTCHNOP_send`s it has made.
     pub events_sent: AtomicU64,
+    /// Interrupts that its vCPUs took without leaving guest mode.
+    pub interrupts_posted: AtomicU64,
     /// Upcalls it has been given.
     pub events_received: AtomicU64,
-    /// The local APICs of its vCPUs, present or not.
-    pub vlapics: [VLapic; MAX_VCPUS],
     /// The number of vCPUs its creator allowed.
     pub max_vcpus: AtomicU32,
     /// Scheduler weight (Xen's default is 256).
@@ -115,10 +114,10 @@ impl Domain {
             flush_epoch: AtomicU64::new(0),
             grant_copies: AtomicU64::new(0),
             grant_maps: AtomicU64::new(0),
+            interrupts_posted: AtomicU64::new(0),
             grant_other: AtomicU64::new(0),
             events_sent: AtomicU64::new(0),
             events_received: AtomicU64::new(0),
-            vlapics: core::array::from_fn(|id| VLapic::new(id as u32)),
             max_vcpus: AtomicU32::new(1),
             weight: AtomicU32::new(256),
             pollers: AtomicU32::new(0),

@@ -24,6 +24,8 @@ pub struct Vcpu {
     pub id: u32,
     /// Its domain.
     pub domain: PageArc<Domain>,
+    /// Its local APIC.
+    pub vlapic: VLapic,
     /// How often it left guest mode, by `vcpu::ExitReason`.
     pub exits: [AtomicU64; EXIT_REASONS],
     /// How often it made each hypercall.
@@ -60,6 +62,7 @@ impl Vcpu {
         let vcpu = PageArc::try_new(Self {
             id,
             domain: domain.clone(),
+            vlapic: VLapic::new(id)?,
             exits: [const { AtomicU64::new(0) }; EXIT_REASONS],
             hypercalls: [const { AtomicU64::new(0) }; NR_HYPERCALLS],
             timers: Timers::default(),
@@ -91,15 +94,14 @@ impl Vcpu {
         self.run.lock()
     }
 
-    /// Its local APIC.
-    pub fn vlapic(&self) -> &VLapic {
-        // Vcpu::create checks the number against MAX_VCPUS.
-        &self.domain.vlapics[self.id as usize % super::MAX_VCPUS]
-    }
-
     /// Makes the vCPU look at its events soon: wakes it if it waits, makes it leave guest mode if it runs.
     pub fn kick(&self) {
         sched::kick(self);
+    }
+
+    /// The same for an interrupt that was posted to its local APIC.
+    pub fn kick_for_interrupt(&self) {
+        sched::kick_for_interrupt(self);
     }
 
     /// Gives a vCPU that does not run its first state. It starts with [`Self::bring_up`]. False: it runs.
@@ -144,7 +146,7 @@ impl Vcpu {
 
     /// `VCPUOP_down`: it stops at its next look. Only the vCPU itself is stopped at once.
     pub fn take_down(&self) {
-        self.vlapic().post_init();
+        self.vlapic.post_init();
         self.kick();
     }
 
@@ -175,22 +177,31 @@ impl Vcpu {
     /// Events come through its local APIC with this vector from now on (`HVMOP_set_evtchn_upcall_vector`).
     pub fn set_upcall_vector(&self, vector: u8) {
         self.upcall_vector.store(vector, Ordering::SeqCst);
-        if self.upcall_pending() {
-            self.deliver_upcall();
+        self.post_upcall();
+        self.kick();
+    }
+
+    /// Posts an upcall that is pending, if it comes through the local APIC.
+    pub(super) fn post_upcall(&self) {
+        let vector = self.upcall_vector.load(Ordering::SeqCst);
+        if vector != 0 && self.upcall_pending() {
+            self.vlapic.post(vector);
         }
     }
 
     /// Its upcall has become pending.
     pub(super) fn deliver_upcall(&self) {
         match self.upcall_vector.load(Ordering::SeqCst) {
-            0 => {}
-            vector => self.vlapic().post(vector),
+            0 => self.kick(),
+            vector => {
+                self.vlapic.post(vector);
+                self.kick_for_interrupt();
+            }
         }
-        self.kick();
     }
 
     /// Does it get its upcalls through its local APIC?
-    pub(super) fn has_own_upcall_vector(&self) -> bool {
+    pub fn has_own_upcall_vector(&self) -> bool {
         self.upcall_vector.load(Ordering::SeqCst) != 0
     }
 
@@ -217,7 +228,7 @@ impl Vcpu {
         if waits_for == WAIT_NOTHING {
             return true;
         }
-        let apic = self.vlapic();
+        let apic = &self.vlapic;
         let signalled = apic.pending().is_some() || apic.nmi_pending() || apic.init_pending();
         if !self.upcall_pending() && !signalled {
             return false;

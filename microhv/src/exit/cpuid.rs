@@ -76,6 +76,8 @@ struct Guest {
     /// State components that microhv switches.
     xcr0_supported: u64,
     tsc_khz: u64,
+    /// The hardware delivers the local APIC's interrupts, so that the end of one costs nothing.
+    delivers_interrupts: bool,
 }
 
 /// The CPUID instruction.
@@ -87,6 +89,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
         cr4: run.hw.cr4(),
         xcr0_supported: fpu::supported(),
         tsc_khz: timer::tsc_khz(),
+        delivers_interrupts: run.hw.delivers_interrupts(),
     };
     let registers = run.hw.registers_mut();
     let answer = answer(

@@ -21,10 +21,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
         .map(|number| run.hw.registers().by_number(number));
     match source {
         Some(value @ 0..=15) => {
-            run.hw.set_cr8(value as u8);
-            if let Some(apic) = machine.vlapic(machine.vcpu_id()) {
-                apic.set_cr8(value as u8);
-            }
+            machine.vlapic().set_cr8(value as u8);
             run.hw.skip_instruction();
         }
         Some(_) => run.hw.inject(Event::GENERAL_PROTECTION),

@@ -3,35 +3,36 @@
 use super::{After, Machine};
 use crate::arch::timer;
 use crate::vcpu::{CpuState, Event, VcpuRun, Window};
-use crate::vlapic::{Command, Delivery, VLapic};
+use crate::vlapic::{Command, VLapic};
 
 /// Gets `run` ready to enter: translation flushes, local APIC timer, INIT and start-up IPIs, pending
 /// interrupts. `Block`: nothing to do until it is notified.
 pub fn prepare(machine: &dyn Machine, run: &mut VcpuRun) -> After {
-    let Some(apic) = machine.vlapic(machine.vcpu_id()) else {
-        return After::Crash("a vCPU without local APIC");
-    };
+    let apic = machine.vlapic();
     if machine.take_tlb_flush() {
         run.hw.flush_tlb();
     }
-    if !take_start(apic, run) {
+    if !take_start(machine, run) {
         return After::Block;
     }
     if apic.deadline().is_some() {
         apic.tick(timer::now_ns());
     }
+    apic.take_posted();
     deliver(machine, apic, run);
     if run.halted {
         return After::Block;
     }
-    run.hw.set_cr8(apic.cr8());
+    run.hw.load_apic(apic);
     After::Resume
 }
 
 /// INIT and start-up IPIs. False: the vCPU is offline.
-fn take_start(apic: &VLapic, run: &mut VcpuRun) -> bool {
+fn take_start(machine: &dyn Machine, run: &mut VcpuRun) -> bool {
+    let apic = machine.vlapic();
     if apic.take_init() {
         apic.reset();
+        machine.repost_upcall();
         run.offline = true;
     }
     match (
@@ -64,10 +65,17 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
         }
     }
     let upcall = machine.upcall_vector();
+    let by_hardware = hw.delivers_interrupts();
     let mut waiting = apic.pending();
+    if by_hardware && waiting.is_some() {
+        if hw.can_interrupt() {
+            run.halted = false;
+        }
+        waiting = None;
+    }
     if upcall.is_none() && waiting.is_none() {
         // What only CR8 holds back comes when the guest lowers it, which it does without an exit.
-        hw.request_interrupt_window(if apic.is_held_by_priority() {
+        hw.request_interrupt_window(if !by_hardware && apic.is_held_by_priority() {
             Window::Priority
         } else {
             Window::None
@@ -98,9 +106,7 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
 /// True when [`prepare`] would not answer `Block`. The scheduler asks after it marked the vCPU as blocked, so
 /// that an event that came in between is not lost.
 pub fn has_work(machine: &dyn Machine, run: &VcpuRun) -> bool {
-    let Some(apic) = machine.vlapic(machine.vcpu_id()) else {
-        return true;
-    };
+    let apic = machine.vlapic();
     if run.offline {
         return apic.startup_pending();
     }
@@ -116,36 +122,11 @@ pub fn has_work(machine: &dyn Machine, run: &VcpuRun) -> bool {
     run.hw.can_interrupt() && (due || apic.pending().is_some() || machine.upcall_vector().is_some())
 }
 
-/// Takes over what the guest changed without an exit.
-pub(super) fn after_exit(machine: &dyn Machine, run: &VcpuRun) {
-    if let Some(apic) = machine.vlapic(machine.vcpu_id()) {
-        let cr8 = run.hw.cr8();
-        if cr8 != apic.cr8() {
-            apic.set_cr8(cr8);
-        }
-    }
-}
-
 /// Sends an inter-processor interrupt within the domain.
 pub(super) fn send(machine: &dyn Machine, command: &Command) {
     for vcpu_id in 0..machine.vcpu_count() {
-        if command.except_self && vcpu_id == machine.vcpu_id() {
-            continue;
-        }
-        let Some(apic) = machine.vlapic(vcpu_id) else {
-            continue;
-        };
-        if !apic.is_addressed(command.destination) {
-            continue;
-        }
-        match command.delivery {
-            Delivery::Fixed(vector) => apic.post(vector),
-            Delivery::Nmi => apic.post_nmi(),
-            Delivery::Init => apic.post_init(),
-            Delivery::Startup(vector) => apic.post_startup(vector),
-        }
-        if vcpu_id != machine.vcpu_id() {
-            machine.notify(vcpu_id);
+        if !command.except_self || vcpu_id != machine.vcpu_id() {
+            machine.send(vcpu_id, command);
         }
     }
 }

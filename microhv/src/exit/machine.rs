@@ -3,7 +3,7 @@
 use crate::types::DomId;
 use crate::vcpu::guest_memory::GuestPhysical;
 use crate::vcpu::{ExitReason, FaultAccess, VcpuRun};
-use crate::vlapic::VLapic;
+use crate::vlapic::{Command, VLapic};
 
 /// What the scheduler does with the vCPU next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +26,18 @@ pub trait Machine {
     fn vcpu_id(&self) -> u32;
     /// Adds one to this vCPU's counter for `reason`.
     fn count_exit(&self, reason: ExitReason);
-    /// The local APIC of vCPU `vcpu_id` of the same domain.
-    fn vlapic(&self, vcpu_id: u32) -> Option<&VLapic>;
+    /// Its local APIC.
+    fn vlapic(&self) -> &VLapic;
     /// How many vCPUs the domain has (numbers 0..count).
     fn vcpu_count(&self) -> u32;
-    /// Makes vCPU `vcpu_id` look at its local APIC soon: wakes it if it blocks, kicks it out of guest mode if it runs.
-    fn notify(&self, vcpu_id: u32);
+    /// Gives vCPU `vcpu_id` of the domain what `command` says if it is addressed, and sees to it that it looks at it soon.
+    fn send(&self, vcpu_id: u32, command: &Command);
     /// The vector to deliver for event channels now: `evtchn_upcall_pending` of this vCPU is set and the
     /// domain set a global callback vector. Not to be used for per-vCPU vectors (they go through the local APIC).
     fn upcall_vector(&self) -> Option<u8>;
+    /// The local APIC has forgotten what it had. An upcall that comes through it and is pending is not sent again when the
+    /// next event comes, so it is posted once more.
+    fn repost_upcall(&self);
     /// This vCPU has executed HLT with interrupts off, so that only an NMI or INIT wakes it. When no other vCPU of the
     /// domain can run either, the domain has powered itself off: PVH guests have no other way.
     fn halted_for_good(&self);

@@ -17,7 +17,7 @@ pub use events::{has_work, prepare};
 pub use machine::{After, Machine};
 pub use msr::MsrState;
 
-use crate::arch::cpu;
+use crate::arch::{cpu, irq};
 use crate::vcpu::{Event, Exit, VcpuRun, Window};
 
 /// IF in RFLAGS.
@@ -32,12 +32,13 @@ const ALIGNMENT_CHECK: u8 = 17;
 /// Handles `exit`, which `run.hw.run()` just returned.
 pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
     machine.count_exit(exit.reason());
-    events::after_exit(machine, run);
+    run.hw.save_apic(machine.vlapic());
     match exit {
-        Exit::HostInterrupt => cpu::interrupt_window(),
+        Exit::HostInterrupt(Some(vector)) => irq::dispatch(vector),
+        Exit::HostInterrupt(None) => cpu::interrupt_window(),
         // The CPU took a pending NMI as soon as the entry code let it.
         Exit::HostNmi => {}
-        Exit::ControlRegister => {}
+        Exit::ControlRegister | Exit::ApicWrite => {}
         Exit::InterruptWindow => run.hw.request_interrupt_window(Window::None),
         Exit::Hypercall => {
             run.hw.skip_instruction();

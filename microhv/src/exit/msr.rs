@@ -111,10 +111,10 @@ fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> 
     Ok(match index {
         TSC => cpu::rdtsc().wrapping_add(run.hw.tsc_offset()),
         APIC_BASE => apic_base(machine),
-        X2APIC_FIRST..=X2APIC_LAST => {
-            let apic = machine.vlapic(machine.vcpu_id()).ok_or(Fault)?;
-            apic.read(index, timer::now_ns()).map_err(|_| Fault)?
-        }
+        X2APIC_FIRST..=X2APIC_LAST => machine
+            .vlapic()
+            .read(index, timer::now_ns())
+            .map_err(|_| Fault)?,
         EFER => run.hw.efer(),
         PAT => run.hw.pat(),
         TSC_AUX if cpuid::has_rdtscp() => run.hw.tsc_aux(),
@@ -173,8 +173,8 @@ fn apic_base(machine: &dyn Machine) -> u64 {
 }
 
 fn write_apic(machine: &dyn Machine, index: u32, value: u64) -> Result<(), Fault> {
-    let apic = machine.vlapic(machine.vcpu_id()).ok_or(Fault)?;
-    match apic
+    match machine
+        .vlapic()
         .write(index, value, timer::now_ns())
         .map_err(|_| Fault)?
     {

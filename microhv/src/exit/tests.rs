@@ -5,15 +5,16 @@ use crate::types::{DomId, Mfn};
 use crate::vcpu::backend;
 use crate::vcpu::guest_memory::GuestPhysical;
 use crate::vcpu::{CpuState, ExitReason, FaultAccess, IoAccess};
-use crate::vlapic::VLapic;
+use crate::vlapic::{Command, VLapic};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicU32;
 
 pub struct Fake {
     apics: [VLapic; 2],
     upcall: Cell<Option<u8>>,
+    own_upcall: Cell<Option<u8>>,
     gone: Cell<bool>,
-    notified: RefCell<Vec<u32>>,
+    sent_to: RefCell<Vec<u32>>,
     debug: RefCell<Vec<u8>>,
     serial: RefCell<Vec<(u16, u8)>>,
     page: RefCell<Vec<u8>>,
@@ -24,10 +25,11 @@ pub struct Fake {
 impl Fake {
     pub fn new() -> Self {
         let fake = Self {
-            apics: [VLapic::new(0), VLapic::new(1)],
+            apics: [VLapic::new(0).unwrap(), VLapic::new(1).unwrap()],
             upcall: Cell::new(None),
+            own_upcall: Cell::new(None),
             gone: Cell::new(false),
-            notified: RefCell::default(),
+            sent_to: RefCell::default(),
             debug: RefCell::default(),
             serial: RefCell::default(),
             page: RefCell::new(vec![0; 4096]),
@@ -63,17 +65,24 @@ impl Machine for Fake {
         0
     }
     fn count_exit(&self, _: ExitReason) {}
-    fn vlapic(&self, vcpu_id: u32) -> Option<&VLapic> {
-        self.apics.get(vcpu_id as usize)
+    fn vlapic(&self) -> &VLapic {
+        &self.apics[0]
     }
     fn vcpu_count(&self) -> u32 {
         2
     }
-    fn notify(&self, vcpu_id: u32) {
-        self.notified.borrow_mut().push(vcpu_id);
+    fn send(&self, vcpu_id: u32, command: &Command) {
+        if command.give(&self.apics[vcpu_id as usize]) {
+            self.sent_to.borrow_mut().push(vcpu_id);
+        }
     }
     fn upcall_vector(&self) -> Option<u8> {
         self.upcall.get()
+    }
+    fn repost_upcall(&self) {
+        if let Some(vector) = self.own_upcall.get() {
+            self.apics[0].post(vector);
+        }
     }
     fn halted_for_good(&self) {
         self.gone.set(true);
@@ -162,6 +171,18 @@ fn an_offline_vcpu_waits_for_init_and_startup() {
 }
 
 #[test]
+fn an_upcall_that_was_pending_before_init_is_not_lost() {
+    let (machine, mut run) = (Fake::new(), running());
+    machine.own_upcall.set(Some(0xf3));
+    machine.apics[0].post_init();
+    machine.apics[0].post_startup(0x9a);
+    assert_eq!(prepare(&machine, &mut run), After::Resume);
+    assert_eq!(machine.apics[0].pending(), None, "the APIC is off");
+    machine.apics[0].write(0x80f, 0x1ff, 0).unwrap();
+    assert_eq!(machine.apics[0].pending(), Some(0xf3));
+}
+
+#[test]
 fn hlt_blocks_until_an_interrupt_can_be_taken() {
     let (machine, mut run) = (Fake::new(), running());
     assert_eq!(handle(&machine, &mut run, Exit::Halt), After::Block);
@@ -211,7 +232,7 @@ fn an_interrupt_command_reaches_the_other_vcpu() {
         After::Resume
     );
     assert_eq!(machine.apics[1].pending(), Some(0xfb));
-    assert_eq!(*machine.notified.borrow(), [1]);
+    assert_eq!(*machine.sent_to.borrow(), [1]);
     handle(&machine, &mut run, Exit::WriteMsr(0x830, 3 << 18 | 0xfc));
     assert_eq!(machine.apics[0].pending(), None, "all but self");
     handle(&machine, &mut run, Exit::WriteMsr(0x83f, 0xfd));

@@ -143,7 +143,7 @@ fn on_domain(caller: &Caller<'_>, domain: &PageArc<Domain>, request: &mut Domctl
             let arm: XenDomctlSendtrigger = request.get();
             let vcpu = domain.vcpu(arm.vcpu).ok_or(Errno::ESRCH)?;
             match arm.trigger {
-                abi::XEN_DOMCTL_SENDTRIGGER_NMI => vcpu.vlapic().post_nmi(),
+                abi::XEN_DOMCTL_SENDTRIGGER_NMI => vcpu.vlapic.post_nmi(),
                 // No power button: PVH guests have no such ACPI device here.
                 _ => return Err(Errno::ENOSYS),
             }

@@ -59,6 +59,13 @@ fn set_param(caller: &Caller<'_>, request: &HvmParam) -> Result {
                     domain.set_callback_vector(Some(vector));
                 }
                 0 if request.value == 0 => domain.set_callback_vector(None),
+                // Linux says so when each vCPU has a vector of its own.
+                0 if domain
+                    .vcpu(0)
+                    .is_some_and(|vcpu| vcpu.has_own_upcall_vector()) =>
+                {
+                    domain.set_callback_vector(None);
+                }
                 // No interrupt controller to raise a line on.
                 _ => return Err(Errno::EINVAL),
             }

@@ -73,6 +73,7 @@ fn count(request: &mut Exits) -> Result<()> {
         }
     });
     request.grant_copies = target.grant_copies.load(Ordering::Relaxed);
+    request.interrupts_posted = target.interrupts_posted.load(Ordering::Relaxed);
     request.grant_maps = target.grant_maps.load(Ordering::Relaxed);
     request.events_sent = target.events_sent.load(Ordering::Relaxed);
     request.events_received = target.events_received.load(Ordering::Relaxed);

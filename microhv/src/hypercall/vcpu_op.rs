@@ -85,7 +85,7 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             vcpu.timers.set_singleshot(None);
         }
         abi::VCPUOP_SEND_NMI => {
-            vcpu.vlapic().post_nmi();
+            vcpu.vlapic.post_nmi();
             vcpu.kick();
         }
         abi::VCPUOP_GET_PHYSID => {

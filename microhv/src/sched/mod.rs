@@ -18,6 +18,7 @@ pub use runstate::{RunState, Times};
 
 use crate::arch;
 use crate::domain::{self, Vcpu};
+use crate::vcpu::backend;
 use entity::State;
 
 /// A vCPU runs at least this long before a fairer choice replaces it, and at most this long while others wait (ns).
@@ -32,16 +33,32 @@ const PREEMPT_NS: u64 = 500_000;
 /// Makes `vcpu` look at its events, signals and pauses soon.
 pub fn kick(vcpu: &Vcpu) {
     vcpu.sched.notify();
-    enqueue(vcpu);
+    enqueue(vcpu, false);
 }
 
-/// Queues `vcpu` if it is idle and nothing holds it back; makes it leave guest mode if it runs elsewhere.
-fn enqueue(vcpu: &Vcpu) {
+/// The same for an interrupt posted to its local APIC, which need not leave guest mode if the hardware sees it there.
+pub fn kick_for_interrupt(vcpu: &Vcpu) {
+    vcpu.sched.notify();
+    enqueue(vcpu, true);
+}
+
+/// Queues `vcpu` if it is idle and nothing holds it back; makes it leave guest mode if it runs elsewhere, unless it is
+/// only to see what was `posted`.
+fn enqueue(vcpu: &Vcpu, posted: bool) {
     let mut inner = vcpu.sched.lock();
     match inner.state {
         State::Running(cpu) => {
             drop(inner);
-            if cpu != arch::cpu_index() {
+            if cpu == arch::cpu_index() {
+                return;
+            }
+            // Between the flag and guest mode interrupts are off, and what was posted is taken over once more.
+            let in_guest = vcpu.in_guest.load(Ordering::SeqCst);
+            if posted && in_guest && backend::posts_interrupts() {
+                arch::ipi::post(cpu);
+                let posted = &vcpu.domain.interrupts_posted;
+                posted.fetch_add(1, Ordering::Relaxed);
+            } else {
                 arch::ipi::kick(cpu);
             }
         }

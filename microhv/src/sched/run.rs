@@ -73,7 +73,7 @@ fn run_vcpu(cpu: usize, vcpu: &PageArc<Vcpu>) {
         queue::advance_minimum(cpu, inner.virtual_time.min(start_virtual + ran));
     }
     if !vcpu.sched.is_waiting() || vcpu.sched.is_notified() {
-        enqueue(vcpu);
+        enqueue(vcpu, false);
     }
 }
 

@@ -50,7 +50,7 @@ mod code {
 pub fn decode(vmcb: &Vmcb, registers: &Registers, nrip: bool) -> Decoded {
     let (info1, info2) = (vmcb.exitinfo1, vmcb.exitinfo2);
     let (exit, length) = match vmcb.exitcode {
-        code::INTR => (Exit::HostInterrupt, 0),
+        code::INTR => (Exit::HostInterrupt(None), 0),
         code::NMI => (Exit::HostNmi, 0),
         code::VINTR => (Exit::InterruptWindow, 0),
         code::WRITE_CR8 => (Exit::WriteTaskPriority, 4),
@@ -152,7 +152,7 @@ mod tests {
             (0x89, Exit::CacheFlush, 2),
             (0x83, Exit::UndefinedInstruction, 0),
             (0x8b, Exit::UndefinedInstruction, 0),
-            (0x60, Exit::HostInterrupt, 0),
+            (0x60, Exit::HostInterrupt(None), 0),
         ] {
             let decoded = exit(code, 0, 0);
             assert_eq!(

@@ -9,6 +9,7 @@ use crate::mm::PageBox;
 use crate::types::Mfn;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
 use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
+use crate::vlapic::VLapic;
 
 /// RFLAGS.IF.
 const RFLAGS_IF: u64 = 1 << 9;
@@ -302,12 +303,15 @@ impl VirtualCpu for Vcpu {
         };
     }
 
-    fn cr8(&self) -> u8 {
-        (self.vmcb.v_intr & v_intr::V_TPR & 0xf) as u8
+    fn load_apic(&mut self, apic: &VLapic) {
+        self.vmcb.v_intr = self.vmcb.v_intr & !v_intr::V_TPR | u64::from(apic.cr8() & 0xf);
     }
 
-    fn set_cr8(&mut self, priority: u8) {
-        self.vmcb.v_intr = self.vmcb.v_intr & !v_intr::V_TPR | u64::from(priority & 0xf);
+    fn save_apic(&mut self, apic: &VLapic) {
+        let cr8 = (self.vmcb.v_intr & v_intr::V_TPR & 0xf) as u8;
+        if cr8 != apic.cr8() {
+            apic.set_cr8(cr8);
+        }
     }
 
     fn flush_tlb(&mut self) {

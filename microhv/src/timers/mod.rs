@@ -87,7 +87,7 @@ impl Timers {
 
 /// The earliest deadline of all of `vcpu`'s timers.
 fn deadline(vcpu: &Vcpu) -> u64 {
-    let apic = vcpu.vlapic().deadline().unwrap_or(NEVER);
+    let apic = vcpu.vlapic.deadline().unwrap_or(NEVER);
     vcpu.timers.earliest().min(apic)
 }
 
@@ -137,7 +137,7 @@ pub fn forget(vcpu: &Vcpu) {
     vcpu.timers.set_singleshot(None);
     vcpu.timers.set_periodic(None);
     vcpu.timers.set_poll(None);
-    vcpu.vlapic().reset();
+    vcpu.vlapic.reset();
     let list = vcpu.timers.list.load(Ordering::SeqCst);
     let Some(there) = LISTS.get(list) else { return };
     let mut vcpus = there.vcpus.lock();
@@ -230,8 +230,8 @@ fn fire(vcpu: &PageArc<Vcpu>, now: u64) {
     if due(&timers.poll) {
         events::end_poll(vcpu);
     }
-    if vcpu.vlapic().deadline().is_some_and(|when| when <= now) {
-        vcpu.vlapic().tick(now);
-        vcpu.kick();
+    if vcpu.vlapic.deadline().is_some_and(|when| when <= now) {
+        vcpu.vlapic.tick(now);
+        vcpu.kick_for_interrupt();
     }
 }

@@ -5,6 +5,7 @@ use crate::paging::Format;
 use crate::types::Mfn;
 use crate::{ept, npt, svm, vmx};
 use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 /// One backend.
@@ -14,6 +15,7 @@ struct Backend {
     new_vcpu: fn(Mfn) -> Option<Hardware>,
     format: &'static dyn Format,
     hypercall: [u8; 3],
+    posts_interrupts: fn() -> bool,
 }
 
 static BACKENDS: [Backend; 2] = [
@@ -23,6 +25,7 @@ static BACKENDS: [Backend; 2] = [
         new_vcpu: |root| svm::Vcpu::new(root).map(Hardware::Svm),
         format: &npt::NPT,
         hypercall: svm::HYPERCALL_INSTRUCTION,
+        posts_interrupts: || false,
     },
     Backend {
         is_present: vmx::is_present,
@@ -30,9 +33,11 @@ static BACKENDS: [Backend; 2] = [
         new_vcpu: |root| vmx::Vcpu::new(root).map(Hardware::Vmx),
         format: &ept::EPT,
         hypercall: vmx::HYPERCALL_INSTRUCTION,
+        posts_interrupts: vmx::posts_interrupts,
     },
 ];
 
+static APIC_VIRTUALISATION: AtomicBool = AtomicBool::new(true);
 static CHOSEN: Once<Option<&'static Backend>> = Once::new();
 
 /// The one that [`init`] chose; before it (on the host, in tests) the first.
@@ -67,6 +72,16 @@ impl DerefMut for Hardware {
     }
 }
 
+/// `apicv` of the command line: whether hardware that can deliver interrupts by itself does it. Before [`init`].
+pub fn set_apic_virtualisation(on: bool) {
+    APIC_VIRTUALISATION.store(on, Ordering::Relaxed);
+}
+
+/// What [`set_apic_virtualisation`] said.
+pub fn wants_apic_virtualisation() -> bool {
+    APIC_VIRTUALISATION.load(Ordering::Relaxed)
+}
+
 /// Turns hardware virtualisation on, on the calling CPU. Every CPU calls it once, after its per-CPU
 /// data, GDT and TSS are final. The error is a sentence for the console.
 pub fn init() -> Result<(), &'static str> {
@@ -92,6 +107,12 @@ pub fn page_format() -> &'static dyn Format {
 /// The three bytes of this machine's hypercall instruction.
 pub fn hypercall_instruction() -> [u8; 3] {
     chosen().hypercall
+}
+
+/// True if a vCPU in guest mode takes over by itself what is posted to its local APIC when its CPU gets
+/// [`crate::arch::irq::POSTED`].
+pub fn posts_interrupts() -> bool {
+    (chosen().posts_interrupts)()
 }
 
 /// What [`init`] does that needs no such CPU.

@@ -33,8 +33,8 @@ pub struct FaultAccess {
 /// Why [`super::VirtualCpu::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// A physical interrupt is pending on this CPU.
-    HostInterrupt,
+    /// A physical interrupt is pending on this CPU, or is acknowledged and waits for its handler: its vector.
+    HostInterrupt(Option<u8>),
     /// A physical NMI is pending on this CPU.
     HostNmi,
     /// The guest can take an interrupt now.
@@ -45,6 +45,8 @@ pub enum Exit {
     Halt,
     /// CPUID.
     Cpuid,
+    /// The guest sent itself an illegal interrupt: nothing is to be done, and the instruction is over.
+    ApicWrite,
     /// RDMSR of register ecx.
     ReadMsr(u32),
     /// WRMSR of register ecx with edx:eax.
@@ -94,14 +96,14 @@ impl Exit {
     /// The class in which this exit is counted.
     pub const fn reason(&self) -> ExitReason {
         match self {
-            Self::HostInterrupt => ExitReason::Interrupt,
+            Self::HostInterrupt(_) => ExitReason::Interrupt,
             Self::HostNmi => ExitReason::Nmi,
             Self::InterruptWindow => ExitReason::InterruptWindow,
             Self::Hypercall => ExitReason::Hypercall,
             Self::Halt => ExitReason::Halt,
             Self::Cpuid => ExitReason::Cpuid,
             Self::ReadMsr(_) => ExitReason::MsrRead,
-            Self::WriteMsr(..) => ExitReason::MsrWrite,
+            Self::WriteMsr(..) | Self::ApicWrite => ExitReason::MsrWrite,
             Self::Io(_) => ExitReason::IoPort,
             Self::SetXcr => ExitReason::Xsetbv,
             Self::WriteTaskPriority | Self::ControlRegister => ExitReason::ControlRegister,

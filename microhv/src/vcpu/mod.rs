@@ -25,6 +25,8 @@ pub use registers::Registers;
 pub use run::VcpuRun;
 pub use state::{CpuState, Segment, Table};
 
+use crate::vlapic::VLapic;
+
 /// An event to deliver to the guest at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -64,7 +66,7 @@ pub trait VirtualCpu {
     /// The vCPU loses this CPU; [`Self::load`] may follow on another.
     fn unload(&mut self) {}
     /// Runs the guest until something needs the hypervisor. Interrupts are off before and after;
-    /// a physical interrupt ends the run with [`Exit::HostInterrupt`] and stays pending.
+    /// a physical interrupt ends the run with [`Exit::HostInterrupt`].
     fn run(&mut self) -> Exit;
 
     /// General registers, rip, rsp and rflags as they were at the last exit.
@@ -120,10 +122,16 @@ pub trait VirtualCpu {
     /// handler anyway need not.
     fn request_nmi_window(&mut self) {}
 
-    /// The task priority the guest set through CR8, 0..=15.
-    fn cr8(&self) -> u8;
-    /// Sets what CR8 reads.
-    fn set_cr8(&mut self, priority: u8);
+    /// True if the hardware delivers the local APIC's interrupts by itself: they are not injected, and no window is
+    /// asked for.
+    fn delivers_interrupts(&self) -> bool {
+        false
+    }
+    /// Hands the hardware what it works on of the local APIC while the guest runs: the task priority, and IRR and ISR if
+    /// [`Self::delivers_interrupts`].
+    fn load_apic(&mut self, apic: &VLapic);
+    /// Takes over what the guest and the hardware changed of it, after an exit.
+    fn save_apic(&mut self, apic: &VLapic);
 
     /// Forgets every cached translation of this vCPU before its next entry.
     fn flush_tlb(&mut self);

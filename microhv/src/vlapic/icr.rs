@@ -1,5 +1,7 @@
 //! The interrupt command register: what a write to it asks for.
 
+use super::VLapic;
+
 /// How an interrupt is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -36,6 +38,20 @@ pub struct Command {
 }
 
 impl Command {
+    /// Posts it to `apic` if it is addressed; false: it is not. The caller notifies the vCPU.
+    pub fn give(&self, apic: &VLapic) -> bool {
+        if !apic.is_addressed(self.destination) {
+            return false;
+        }
+        match self.delivery {
+            Delivery::Fixed(vector) => apic.post(vector),
+            Delivery::Nmi => apic.post_nmi(),
+            Delivery::Init => apic.post_init(),
+            Delivery::Startup(vector) => apic.post_startup(vector),
+        }
+        true
+    }
+
     /// Reads a value written to the register of the APIC with id `own`. `None`: nothing is sent (INIT level
     /// de-assert, which only old hardware needs, or a reserved delivery mode).
     pub fn decode(value: u64, own: u32) -> Option<Self> {

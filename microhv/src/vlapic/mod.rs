@@ -1,11 +1,13 @@
 //! A local APIC in x2APIC mode, from the first instruction on: registers are MSRs, so nothing is decoded
 //! (Intel SDM volume 3, chapter 11; AMD64 manual, volume 2, chapter 16).
 //!
-//! Everything is atomic, so any CPU posts interrupts without a lock. Only the CPU that runs the vCPU
-//! accepts interrupts, ends them and sets the timer.
+//! Everything is atomic, so any CPU posts interrupts without a lock. Only the CPU that runs the vCPU takes them over,
+//! accepts and ends them and sets the timer; while the vCPU is in guest mode its hardware may do that instead, with
+//! copies of IRR, ISR and TPR ([`crate::vcpu::VirtualCpu::load_apic`]).
 #![forbid(unsafe_code)]
 
 mod icr;
+mod posted;
 mod priority;
 mod registers;
 mod timer;
@@ -13,8 +15,11 @@ mod timer;
 pub use icr::{Command, Delivery, Destination};
 pub use registers::Effect;
 
+use crate::mm::PageBox;
+use crate::types::Mfn;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use priority::VectorSet;
+use posted::Posted;
+pub use priority::VectorSet;
 use timer::Timer;
 
 /// The vector's first 16 values are exceptions; an interrupt with one is illegal.
@@ -31,6 +36,7 @@ const STARTUP_VALID: u32 = 1 << 8;
 /// One vCPU's local APIC.
 pub struct VLapic {
     id: u32,
+    posted: PageBox<Posted>,
     irr: VectorSet,
     isr: VectorSet,
     tpr: AtomicU32,
@@ -46,12 +52,13 @@ pub struct VLapic {
 }
 
 impl VLapic {
-    /// The local APIC of vCPU `vcpu_id` after reset: its x2APIC id is `vcpu_id`·2, as the MADT says.
-    pub const fn new(vcpu_id: u32) -> Self {
-        Self {
+    /// The local APIC of vCPU `vcpu_id` after reset: its x2APIC id is `vcpu_id`·2, as the MADT says. `None`: out of memory.
+    pub fn new(vcpu_id: u32) -> Option<Self> {
+        Some(Self {
             id: vcpu_id * 2,
-            irr: VectorSet::new(),
-            isr: VectorSet::new(),
+            posted: PageBox::new(Posted::default())?,
+            irr: VectorSet::default(),
+            isr: VectorSet::default(),
             tpr: AtomicU32::new(0),
             svr: AtomicU32::new(SVR_RESET),
             esr: AtomicU32::new(0),
@@ -61,7 +68,7 @@ impl VLapic {
             nmi: AtomicBool::new(false),
             init: AtomicBool::new(false),
             startup: AtomicU32::new(0),
-        }
+        })
     }
 
     /// The logical id: cluster in the upper half, one bit in the lower.
@@ -71,6 +78,7 @@ impl VLapic {
 
     /// All registers as after INIT. The id stays.
     pub fn reset(&self) {
+        self.posted.clear();
         self.irr.clear_all();
         self.isr.clear_all();
         self.tpr.store(0, Ordering::Relaxed);
@@ -84,12 +92,40 @@ impl VLapic {
         self.nmi.store(false, Ordering::Relaxed);
     }
 
-    /// Posts an edge-triggered interrupt; the caller notifies the vCPU. An APIC that software has not
-    /// enabled drops it, and so does an illegal vector.
+    /// Posts an edge-triggered interrupt; the caller notifies the vCPU. It waits until software has enabled the APIC,
+    /// as in Xen. An illegal vector is dropped.
     pub fn post(&self, vector: u8) {
-        if vector >= FIRST_VECTOR && self.svr.load(Ordering::Relaxed) & SVR_ENABLE != 0 {
-            self.irr.set(vector);
+        if vector >= FIRST_VECTOR {
+            self.posted.post(vector);
         }
+    }
+
+    /// Takes over what was posted.
+    pub fn take_posted(&self) {
+        self.posted.take(&self.irr);
+    }
+
+    /// The frame that starts with the descriptor of what is posted, for hardware that takes it over by itself.
+    pub fn posted(&self) -> Mfn {
+        self.posted.mfn()
+    }
+
+    /// IRR and ISR, for hardware that delivers from copies of them.
+    pub fn requested_and_served(&self) -> [&VectorSet; 2] {
+        [&self.irr, &self.isr]
+    }
+
+    /// Software has enabled it.
+    pub fn is_enabled(&self) -> bool {
+        self.svr.load(Ordering::Relaxed) & SVR_ENABLE != 0
+    }
+
+    /// The highest interrupt that waits, posted or taken over; none if software has not enabled the APIC.
+    fn highest(&self) -> Option<u8> {
+        self.posted
+            .highest()
+            .max(self.irr.highest())
+            .filter(|_| self.is_enabled())
     }
 
     /// Posts a non-maskable interrupt; the caller notifies the vCPU.
@@ -142,19 +178,20 @@ impl VLapic {
 
     /// The highest interrupt that the priorities let through, if any.
     pub fn pending(&self) -> Option<u8> {
-        let vector = self.irr.highest()?;
+        let vector = self.highest()?;
         (u32::from(vector >> 4) > self.ppr() >> 4).then_some(vector)
     }
 
     /// True if only the task priority keeps an interrupt from being [`Self::pending`].
     pub fn is_held_by_priority(&self) -> bool {
-        let class = self.irr.highest().map_or(0, |vector| vector >> 4);
+        let class = self.highest().map_or(0, |vector| vector >> 4);
         let served = self.isr.highest().map_or(0, |vector| vector >> 4);
         class > served && class <= self.cr8()
     }
 
     /// The vCPU starts to handle `vector`, which [`Self::pending`] gave.
     pub fn accept(&self, vector: u8) {
+        self.take_posted();
         self.irr.clear(vector);
         self.isr.set(vector);
     }
@@ -175,6 +212,16 @@ impl VLapic {
         if let Some(vector) = self.isr.highest() {
             self.isr.clear(vector);
         }
+    }
+
+    /// The task priority, all eight bits.
+    pub fn tpr(&self) -> u32 {
+        self.tpr.load(Ordering::Relaxed)
+    }
+
+    /// Sets the task priority.
+    pub fn set_tpr(&self, value: u32) {
+        self.tpr.store(value & 0xff, Ordering::Relaxed);
     }
 
     /// The task priority class, as CR8 shows it.
@@ -221,7 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn enabled() -> VLapic {
-        let apic = VLapic::new(1);
+        let apic = VLapic::new(1).unwrap();
         apic.svr.store(SVR_RESET | SVR_ENABLE, Ordering::Relaxed);
         apic
     }
@@ -258,17 +305,19 @@ mod tests {
 
     #[test]
     fn a_disabled_apic_and_illegal_vectors_are_quiet() {
-        let apic = VLapic::new(0);
+        let apic = VLapic::new(0).unwrap();
         apic.post(0x80);
-        assert_eq!(apic.irr.highest(), None);
+        assert_eq!(apic.pending(), None);
+        apic.svr.store(SVR_RESET | SVR_ENABLE, Ordering::Relaxed);
+        assert_eq!(apic.pending(), Some(0x80), "not lost");
         let apic = enabled();
         apic.post(15);
-        assert_eq!(apic.irr.highest(), None);
+        assert_eq!(apic.pending(), None);
     }
 
     #[test]
     fn logical_ids_are_clusters() {
-        let apic = VLapic::new(9);
+        let apic = VLapic::new(9).unwrap();
         assert_eq!((apic.id, apic.logical_id()), (18, 0x1_0004));
         assert!(apic.is_addressed(Destination::Logical(0x1_0006)));
         assert!(!apic.is_addressed(Destination::Logical(0x0_0004)));
@@ -279,7 +328,7 @@ mod tests {
 
     #[test]
     fn init_forgets_an_earlier_startup() {
-        let apic = VLapic::new(1);
+        let apic = VLapic::new(1).unwrap();
         apic.post_startup(0x9a);
         apic.post_init();
         assert!(apic.take_init());

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// 256 bits in eight registers.
+#[derive(Default)]
 pub struct VectorSet([AtomicU32; 8]);
 
 const fn place(vector: u8) -> (usize, u32) {
@@ -10,26 +11,26 @@ const fn place(vector: u8) -> (usize, u32) {
 }
 
 impl VectorSet {
-    pub const fn new() -> Self {
-        Self([const { AtomicU32::new(0) }; 8])
-    }
-
+    /// Adds `vector`.
     pub fn set(&self, vector: u8) {
         let (word, bit) = place(vector);
         self.0[word].fetch_or(bit, Ordering::AcqRel);
     }
 
+    /// Takes `vector` out.
     pub fn clear(&self, vector: u8) {
         let (word, bit) = place(vector);
         self.0[word].fetch_and(!bit, Ordering::AcqRel);
     }
 
+    /// Takes all out.
     pub fn clear_all(&self) {
         for word in &self.0 {
             word.store(0, Ordering::Relaxed);
         }
     }
 
+    /// The highest one that is in it.
     pub fn highest(&self) -> Option<u8> {
         for (index, word) in self.0.iter().enumerate().rev() {
             let bits = word.load(Ordering::Acquire);
@@ -43,5 +44,10 @@ impl VectorSet {
     /// Register `index` of the eight.
     pub fn word(&self, index: usize) -> Option<u32> {
         Some(self.0.get(index)?.load(Ordering::Relaxed))
+    }
+
+    /// The eight registers, to copy them.
+    pub fn words(&self) -> &[AtomicU32; 8] {
+        &self.0
     }
 }

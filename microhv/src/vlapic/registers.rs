@@ -54,10 +54,11 @@ impl VLapic {
     /// # Errors
     /// No such register, or one that cannot be read.
     pub fn read(&self, msr: u32, now: u64) -> Result<u64, IllegalAccess> {
+        self.take_posted();
         let value = match msr {
             ID => self.id,
             VERSION => VERSION_VALUE,
-            TPR => self.tpr.load(Ordering::Relaxed),
+            TPR => self.tpr(),
             PPR => self.ppr(),
             LDR => self.logical_id(),
             SVR => self.svr.load(Ordering::Relaxed),
@@ -93,7 +94,7 @@ impl VLapic {
         }
         let value = u32::try_from(value).map_err(|_| IllegalAccess)?;
         match msr {
-            TPR if value <= 0xff => self.tpr.store(value, Ordering::Relaxed),
+            TPR if value <= 0xff => self.set_tpr(value),
             EOI if value == 0 => self.end_of_interrupt(),
             SVR => {
                 self.svr.store(value & 0x1ff, Ordering::Relaxed);
@@ -115,8 +116,7 @@ impl VLapic {
                 } else {
                     LVT_WRITABLE
                 };
-                let disabled = self.svr.load(Ordering::Relaxed) & SVR_ENABLE == 0;
-                let forced = if disabled { LVT_MASKED } else { 0 };
+                let forced = if self.is_enabled() { 0 } else { LVT_MASKED };
                 entry.store(value & writable | forced, Ordering::Relaxed);
             }
             TIMER_INITIAL => {
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_timer_set_by_registers_interrupts() {
-        let apic = VLapic::new(0);
+        let apic = VLapic::new(0).unwrap();
         apic.write(SVR, 0x1ff, 0).unwrap();
         apic.write(TIMER_DIVIDE, 0xb, 0).unwrap();
         apic.write(LVT_TIMER, 0x2_00ec, 0).unwrap();
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn disabling_masks_the_lvt() {
-        let apic = VLapic::new(0);
+        let apic = VLapic::new(0).unwrap();
         apic.write(SVR, 0x1ff, 0).unwrap();
         apic.write(LVT_TIMER, 0xec, 0).unwrap();
         apic.write(SVR, 0xff, 0).unwrap();
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_masked_timer_is_silent_but_goes_on() {
-        let apic = VLapic::new(0);
+        let apic = VLapic::new(0).unwrap();
         apic.write(SVR, 0x1ff, 0).unwrap();
         apic.write(LVT_TIMER, 0x3_00ec, 0).unwrap();
         apic.write(TIMER_INITIAL, 100, 0).unwrap();
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn read_only_and_missing_registers_fault() {
-        let apic = VLapic::new(0);
+        let apic = VLapic::new(0).unwrap();
         for msr in [
             ID,
             VERSION,
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn self_ipi_and_icr_send() {
-        let apic = VLapic::new(3);
+        let apic = VLapic::new(3).unwrap();
         let Ok(Effect::Send(command)) = apic.write(SELF_IPI, 0x44, 0) else {
             panic!()
         };
@@ -236,7 +236,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_write_breaks_it(writes in proptest::collection::vec((0x800u32..0x840, any::<u64>(), any::<u64>()), 0..50)) {
-            let apic = VLapic::new(0);
+            let apic = VLapic::new(0).unwrap();
             for (msr, value, now) in writes {
                 let _ = apic.write(msr, value, now);
                 apic.tick(now);

@@ -10,6 +10,12 @@ const TRUE_CONTROLS: u64 = 1 << 55;
 /// IA32_VMX_BASIC: INS and OUTS exits say the width of the address.
 const INS_OUTS_INFORMATION: u64 = 1 << 54;
 
+/// What the CPU needs to deliver interrupts by itself from the page of an APIC in x2APIC mode.
+const DELIVERY: u32 = SecondaryControls::VIRTUALIZE_X2APIC
+    .union(SecondaryControls::VIRTUAL_INTERRUPT_DELIVERY)
+    .bits();
+const REGISTERS: u32 = SecondaryControls::VIRTUALIZE_APIC_REGISTER.bits();
+
 /// IA32_VMX_EPT_VPID_CAP.
 mod ept {
     pub const WALK_4: u64 = 1 << 6;
@@ -49,8 +55,9 @@ fn controls(register: u64, needed: u32, wished: u32) -> Option<u32> {
 }
 
 impl Capabilities {
-    /// Reads the capability registers through `rdmsr` and chooses the controls. The error is a sentence for the console.
-    pub fn choose(rdmsr: impl Fn(u32) -> u64) -> Result<Self, &'static str> {
+    /// Reads the capability registers through `rdmsr` and chooses the controls, APIC virtualisation among them if `apicv`.
+    /// The error is a sentence for the console.
+    pub fn choose(rdmsr: impl Fn(u32) -> u64, apicv: bool) -> Result<Self, &'static str> {
         let basic = rdmsr(msr::IA32_VMX_BASIC);
         if basic & TRUE_CONTROLS == 0 || basic & INS_OUTS_INFORMATION == 0 {
             return Err(
@@ -65,6 +72,11 @@ impl Capabilities {
         if secondary >> 32 & u64::from(SecondaryControls::ENABLE_EPT.bits()) == 0 {
             return Err("this CPU's VMX has no second-level page tables (EPT)");
         }
+        let apic = if apicv && (secondary >> 32) as u32 & DELIVERY == DELIVERY {
+            DELIVERY | REGISTERS
+        } else {
+            0
+        };
         let secondary = controls(
             secondary,
             (SecondaryControls::ENABLE_EPT
@@ -74,7 +86,8 @@ impl Capabilities {
             (SecondaryControls::ENABLE_RDTSCP
                 | SecondaryControls::ENABLE_VPID
                 | SecondaryControls::ENABLE_INVPCID)
-                .bits(),
+                .bits()
+                | apic,
         )
         .ok_or("this CPU's VMX cannot run guests in real mode (unrestricted guest)")?;
         let tables = rdmsr(msr::IA32_VMX_EPT_VPID_CAP);
@@ -84,13 +97,21 @@ impl Capabilities {
         }
         const MISSING: &str = "this CPU's VMX lacks a control that microhv needs (interrupt and NMI exits, virtual NMIs, \
                                TPR shadow, MSR and I/O bitmaps, PAT and EFER switching)";
+        let exits = rdmsr(msr::IA32_VMX_TRUE_EXIT_CTLS);
+        let pins = rdmsr(msr::IA32_VMX_TRUE_PINBASED_CTLS);
+        // Posted interrupts come with delivery, and with exits that acknowledge the interrupt they are for.
+        let acknowledge = ExitControls::ACK_INTERRUPT_ON_EXIT.bits();
+        let post = PinbasedControls::POSTED_INTERRUPTS.bits();
+        let posts =
+            apic != 0 && (exits >> 32) as u32 & acknowledge != 0 && (pins >> 32) as u32 & post != 0;
+        let if_posts = |bits| if posts { bits } else { 0 };
         let pin = controls(
-            rdmsr(msr::IA32_VMX_TRUE_PINBASED_CTLS),
+            pins,
             (PinbasedControls::EXTERNAL_INTERRUPT_EXITING
                 | PinbasedControls::NMI_EXITING
                 | PinbasedControls::VIRTUAL_NMIS)
                 .bits(),
-            PinbasedControls::VMX_PREEMPTION_TIMER.bits(),
+            PinbasedControls::VMX_PREEMPTION_TIMER.bits() | if_posts(post),
         )
         .ok_or(MISSING)?;
         let has_timer = pin & PinbasedControls::VMX_PREEMPTION_TIMER.bits() != 0;
@@ -119,7 +140,7 @@ impl Capabilities {
                     .bits(),
             secondary,
             exit: controls(
-                rdmsr(msr::IA32_VMX_TRUE_EXIT_CTLS),
+                exits,
                 (ExitControls::SAVE_DEBUG_CONTROLS
                     | ExitControls::HOST_ADDRESS_SPACE_SIZE
                     | ExitControls::SAVE_IA32_PAT
@@ -127,7 +148,7 @@ impl Capabilities {
                     | ExitControls::SAVE_IA32_EFER
                     | ExitControls::LOAD_IA32_EFER)
                     .bits(),
-                0,
+                if_posts(acknowledge),
             )
             .ok_or(MISSING)?,
             entry: controls(
@@ -145,6 +166,21 @@ impl Capabilities {
             invept_single: tables & ept::INVEPT_SINGLE != 0,
             timer_shift: has_timer.then(|| rdmsr(msr::IA32_VMX_MISC) as u32 & 0x1f),
         })
+    }
+
+    /// The CPU delivers interrupts from the virtual-APIC page by itself.
+    pub fn delivers_interrupts(&self) -> bool {
+        self.secondary & DELIVERY == DELIVERY
+    }
+
+    /// It reads the guest's APIC registers from that page.
+    pub fn reads_registers(&self) -> bool {
+        self.delivers_interrupts() && self.secondary & REGISTERS != 0
+    }
+
+    /// It takes over by itself what others post to a running guest.
+    pub fn posts_interrupts(&self) -> bool {
+        self.pin & PinbasedControls::POSTED_INTERRUPTS.bits() != 0
     }
 
     /// Guests' translations are tagged, so that an exit need not flush them.
@@ -174,9 +210,44 @@ pub mod tests {
         }
     }
 
+    /// The same with what the one after Skylake has more.
+    pub fn icelake(register: u32) -> u64 {
+        let more = match register {
+            msr::IA32_VMX_TRUE_PINBASED_CTLS => 1 << (32 + 7),
+            msr::IA32_VMX_PROCBASED_CTLS2 => 3 << (32 + 8),
+            _ => 0,
+        };
+        broadwell(register) | more
+    }
+
+    #[test]
+    fn apic_virtualisation_is_all_of_it_or_nothing() {
+        let chosen = Capabilities::choose(icelake, true).unwrap();
+        let before = Capabilities::choose(broadwell, true).unwrap();
+        assert_eq!(
+            chosen.secondary,
+            before.secondary | 1 << 4 | 1 << 8 | 1 << 9
+        );
+        assert_eq!(chosen.pin, before.pin | 1 << 7);
+        assert_eq!(chosen.exit, before.exit | 1 << 15);
+        assert!(chosen.reads_registers() && chosen.posts_interrupts());
+        assert_eq!(Capabilities::choose(icelake, false), Ok(before), "apicv=0");
+        let without = |register: u32, bit: u32| {
+            let has = move |asked| icelake(asked) & !(u64::from(asked == register) << (32 + bit));
+            Capabilities::choose(has, true).unwrap()
+        };
+        assert_eq!(without(msr::IA32_VMX_PROCBASED_CTLS2, 4), before);
+        assert_eq!(without(msr::IA32_VMX_PROCBASED_CTLS2, 9), before);
+        let slow_reads = without(msr::IA32_VMX_PROCBASED_CTLS2, 8);
+        assert!(slow_reads.posts_interrupts() && !slow_reads.reads_registers());
+        let plain_exits = without(msr::IA32_VMX_TRUE_EXIT_CTLS, 15);
+        assert!(plain_exits.delivers_interrupts() && !plain_exits.posts_interrupts());
+        assert_eq!(plain_exits.pin, before.pin);
+    }
+
     #[test]
     fn controls_are_the_manuals() {
-        let chosen = Capabilities::choose(broadwell).unwrap();
+        let chosen = Capabilities::choose(broadwell, true).unwrap();
         assert_eq!(chosen.revision, 0x2b);
         assert_eq!(chosen.pin, 0x16 | 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6);
         assert_eq!(chosen.timer_shift, Some(5));
@@ -198,9 +269,10 @@ pub mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let without = |register: u32, bits: u64| {
-            Capabilities::choose(move |asked| {
-                broadwell(asked) & if asked == register { !bits } else { !0 }
-            })
+            Capabilities::choose(
+                move |asked| broadwell(asked) & if asked == register { !bits } else { !0 },
+                true,
+            )
         };
         let error = |register, bits| without(register, bits).unwrap_err();
         assert!(error(msr::IA32_VMX_BASIC, 1 << 55).contains("first generation"));

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn started() -> (Vmcs, Capabilities) {
-        let capabilities = Capabilities::choose(broadwell).unwrap();
+        let capabilities = Capabilities::choose(broadwell, true).unwrap();
         let vmcs = Vmcs::new(capabilities.revision).unwrap();
         write(&vmcs, &capabilities, 0x11, 0);
         (vmcs, capabilities)

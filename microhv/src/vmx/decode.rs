@@ -30,10 +30,13 @@ pub mod reason {
     pub const INVVPID: u16 = 53;
     pub const WBINVD: u16 = 54;
     pub const XSETBV: u16 = 55;
+    pub const APIC_WRITE: u16 = 56;
 }
 
 /// Exit reason: VM entry failed because of the guest's state.
 pub const ENTRY_FAILED: u32 = 1 << 31;
+/// Interruption information: there is an event.
+const VALID: u32 = 1 << 31;
 /// Interruption information: vector 2 of type 2.
 const NMI: u32 = 0x202;
 
@@ -65,7 +68,11 @@ pub fn decode(fields: &Fields, registers: &Registers) -> Exit {
             };
             Exit::Exception(fields.interruption as u8, code)
         }
-        reason::INTERRUPT | reason::PREEMPTION_TIMER => Exit::HostInterrupt,
+        // Valid where exits acknowledge the interrupt.
+        reason::INTERRUPT if fields.interruption & VALID != 0 => {
+            Exit::HostInterrupt(Some(fields.interruption as u8))
+        }
+        reason::INTERRUPT | reason::PREEMPTION_TIMER => Exit::HostInterrupt(None),
         reason::TRIPLE_FAULT => Exit::Shutdown,
         reason::INTERRUPT_WINDOW | reason::NMI_WINDOW | reason::TPR_BELOW_THRESHOLD => {
             Exit::InterruptWindow
@@ -84,6 +91,7 @@ pub fn decode(fields: &Fields, registers: &Registers) -> Exit {
             access: fault(fields.qualification),
         },
         reason::XSETBV => Exit::SetXcr,
+        reason::APIC_WRITE => Exit::ApicWrite,
         reason::GETSEC
         | reason::VMCLEAR..=reason::VMXON
         | reason::MWAIT
@@ -144,7 +152,7 @@ mod tests {
     #[test]
     fn reasons_are_the_manuals() {
         for (reason, expected) in [
-            (1, Exit::HostInterrupt),
+            (1, Exit::HostInterrupt(None)),
             (2, Exit::Shutdown),
             (7, Exit::InterruptWindow),
             (8, Exit::InterruptWindow),
@@ -160,7 +168,8 @@ mod tests {
             (36, Exit::UndefinedInstruction),
             (43, Exit::InterruptWindow),
             (50, Exit::UndefinedInstruction),
-            (52, Exit::HostInterrupt),
+            (52, Exit::HostInterrupt(None)),
+            (56, Exit::ApicWrite),
             (55, Exit::SetXcr),
             (0x8000_0021, Exit::EntryFailed),
             (

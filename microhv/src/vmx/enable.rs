@@ -7,6 +7,7 @@ use super::instructions;
 use crate::arch::cpu;
 use crate::ept::EPT;
 use crate::mm::{frames, phys};
+use crate::vcpu::backend;
 use spin::Once;
 use x86::msr::{IA32_FEATURE_CONTROL, IA32_VMX_CR0_FIXED0, IA32_VMX_CR4_FIXED0};
 
@@ -33,12 +34,12 @@ pub fn init() -> Result<(), &'static str> {
         cpu::wrmsr(IA32_FEATURE_CONTROL, control | LOCKED | VMXON_ALLOWED);
     }
     let (capabilities, _) = (*COMMON.call_once(|| {
-        let capabilities = Capabilities::choose(cpu::rdmsr)?;
+        let capabilities = Capabilities::choose(cpu::rdmsr, backend::wants_apic_virtualisation())?;
         if capabilities.gigabyte_pages {
             EPT.allow_gigabyte_pages();
         }
         log::info!(
-            "VMX: EPT with {} pages, VPID {}, unrestricted guest; revision {:#x}",
+            "VMX: EPT with {} pages, VPID {}, unrestricted guest, APIC virtualisation {}; revision {:#x}",
             if capabilities.gigabyte_pages {
                 "4 KiB, 2 MiB and 1 GiB"
             } else {
@@ -49,9 +50,17 @@ pub fn init() -> Result<(), &'static str> {
             } else {
                 "absent"
             },
+            match (
+                capabilities.delivers_interrupts(),
+                capabilities.posts_interrupts(),
+            ) {
+                (false, _) => "off or absent",
+                (true, false) => "on",
+                (true, true) => "on with posted interrupts",
+            },
             capabilities.revision
         );
-        Ok((capabilities, Bitmaps::new().ok_or(NO_MEMORY)?))
+        Ok((capabilities, Bitmaps::new(&capabilities).ok_or(NO_MEMORY)?))
     }))?;
     crate::speculation::cover();
     let region = frames::alloc_zeroed(0).ok_or(NO_MEMORY)?;
@@ -89,11 +98,19 @@ pub fn common() -> Option<(Capabilities, Bitmaps)> {
     COMMON.get().copied().and_then(Result::ok)
 }
 
+/// Guests take over by themselves what is posted to them.
+pub fn posts_interrupts() -> bool {
+    common().is_some_and(|(capabilities, _)| capabilities.posts_interrupts())
+}
+
 /// What [`init`] does that needs no VMX.
 #[cfg(test)]
 pub fn prepare_for_tests() {
     COMMON.call_once(|| {
-        let capabilities = Capabilities::choose(super::capability::tests::broadwell)?;
-        Ok((capabilities, Bitmaps::new().ok_or("no memory")?))
+        let capabilities = Capabilities::choose(super::capability::tests::broadwell, true)?;
+        Ok((
+            capabilities,
+            Bitmaps::new(&capabilities).ok_or("no memory")?,
+        ))
     });
 }

@@ -1,5 +1,8 @@
 //! Intel's Virtual Machine Extensions as a backend of [`crate::vcpu`] (Intel SDM, volume 3C, chapters 24 to 31).
 
+mod apic;
+#[cfg(test)]
+mod apic_tests;
 mod bitmaps;
 mod capability;
 mod check;
@@ -19,7 +22,7 @@ mod turn_tests;
 mod vcpu;
 mod vmcs;
 
-pub use enable::{init, is_present};
+pub use enable::{init, is_present, posts_interrupts};
 pub use vcpu::Vcpu;
 
 /// VMCALL.

@@ -54,7 +54,11 @@ impl Vcpu {
 
     /// Asks for an exit when the guest lowers its task priority, if an interrupt waits for that.
     pub(super) fn offer_threshold(&mut self) {
-        let threshold = if self.held_by_priority { self.cr8() } else { 0 };
+        let threshold = if self.held_by_priority {
+            self.apic.priority()
+        } else {
+            0
+        };
         if self.threshold != threshold {
             self.threshold = threshold;
             self.vmcs.write(control::TPR_THRESHOLD, threshold.into());

@@ -6,6 +6,7 @@ use super::vcpu::{NMI_BLOCKED, SHADOW};
 use super::{Vcpu, enable};
 use crate::types::Mfn;
 use crate::vcpu::{CpuState, Event, Exit, VirtualCpu, Window};
+use crate::vlapic::VLapic;
 use x86::vmx::vmcs::control::{self, PrimaryControls};
 use x86::vmx::vmcs::{guest, ro};
 
@@ -150,11 +151,13 @@ fn an_nmi_window_is_asked_for_once() {
 
 #[test]
 fn the_threshold_follows_the_priority_that_holds_an_interrupt_back() {
-    let mut vcpu = vcpu();
-    vcpu.set_cr8(9);
+    let (mut vcpu, apic) = (vcpu(), VLapic::new(0).unwrap());
+    apic.set_cr8(9);
+    vcpu.load_apic(&apic);
     vcpu.request_interrupt_window(Window::Priority);
     // It was lowered behind the request: a threshold above it would be refused.
-    vcpu.set_cr8(4);
+    apic.set_cr8(4);
+    vcpu.load_apic(&apic);
     vcpu.offer_threshold();
     assert_eq!(vcpu.vmcs.read(control::TPR_THRESHOLD), 4);
     vcpu.request_interrupt_window(Window::None);

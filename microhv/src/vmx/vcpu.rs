@@ -1,6 +1,7 @@
 //! The virtual CPU: a control structure and what goes with it.
 #![allow(unsafe_code, reason = "registers of the CPU")]
 
+use super::apic::ApicPage;
 use super::capability::Capabilities;
 use super::event::Information;
 use super::switched::{self, Switched};
@@ -8,10 +9,10 @@ use super::vmcs::Vmcs;
 use super::{control_registers, enable, host, segments};
 use crate::arch;
 use crate::ept;
-use crate::mm::PageBox;
 use crate::types::Mfn;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
 use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
+use crate::vlapic::VLapic;
 use core::sync::atomic::{AtomicU32, Ordering};
 use x86::vmx::vmcs::control::{self, EntryControls, PrimaryControls};
 use x86::vmx::vmcs::{guest, ro};
@@ -27,21 +28,12 @@ const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
 /// Interruptibility state: blocking by STI or by MOV SS, and by NMI.
 pub(super) const SHADOW: u32 = 3;
 pub(super) const NMI_BLOCKED: u32 = 1 << 3;
-/// Where the task priority is in the virtual-APIC page, in bits 4-7.
-const VTPR: usize = 0x80;
-
-/// The page that holds the task priority while TPR shadow is on.
-#[repr(C, align(4096))]
-pub(super) struct ApicPage([u8; 4096]);
-
-// SAFETY: bytes.
-unsafe impl crate::mm::Zeroable for ApicPage {}
 
 /// One virtual CPU on VMX.
 pub struct Vcpu {
     pub(super) vmcs: Vmcs,
     pub(super) capabilities: Capabilities,
-    apic: PageBox<ApicPage>,
+    pub(super) apic: ApicPage,
     pub(super) registers: Registers,
     pub(super) switched: Switched,
     /// An exception or NMI for the next entry.
@@ -83,7 +75,7 @@ impl Vcpu {
         let mut vcpu = Self {
             vmcs: Vmcs::new(capabilities.revision)?,
             capabilities,
-            apic: PageBox::new_zeroed()?,
+            apic: ApicPage::new(capabilities.delivers_interrupts())?,
             registers: Registers::default(),
             switched: Switched::RESET,
             event: None,
@@ -364,12 +356,16 @@ impl VirtualCpu for Vcpu {
         self.set_primary(PrimaryControls::NMI_WINDOW_EXITING, true);
     }
 
-    fn cr8(&self) -> u8 {
-        self.apic.0[VTPR] >> 4
+    fn delivers_interrupts(&self) -> bool {
+        self.capabilities.delivers_interrupts()
     }
 
-    fn set_cr8(&mut self, priority: u8) {
-        self.apic.0[VTPR] = priority << 4;
+    fn load_apic(&mut self, apic: &VLapic) {
+        self.apic.load(&self.vmcs, &self.capabilities, apic);
+    }
+
+    fn save_apic(&mut self, apic: &VLapic) {
+        self.apic.save(&self.vmcs, apic);
     }
 
     fn flush_tlb(&mut self) {

@@ -8,7 +8,7 @@ use crate::archive::Archive;
 use crate::bootdisk::{self, Content};
 use crate::check;
 use crate::guest::Guest;
-use crate::machine::bochs::{Machine, configure};
+use crate::machine::bochs::{BROADWELL, ICE_LAKE, Machine, configure};
 use crate::machine::channel::{Channel, Event};
 use crate::machine::serial::Running;
 use crate::scenario::{HANG, Scenario, Stage};
@@ -36,6 +36,16 @@ pub const SCENARIOS: &[Scenario] = &[
         play: refused,
     },
     Scenario {
+        name: "Bochs: a CPU that delivers interrupts by itself keeps the same promises",
+        debian: false,
+        play: delivers,
+    },
+    Scenario {
+        name: "Bochs: an interrupt from another CPU is posted to a running guest",
+        debian: false,
+        play: posted,
+    },
+    Scenario {
         name: "Bochs: two Debian guests, one with 2 vCPUs, on a boot module and a bridge without uplink",
         debian: true,
         play: debian,
@@ -61,6 +71,7 @@ pub(super) fn machine(stage: &Stage, archive: &Archive, guests: &[Guest]) -> Res
     bootdisk::create(&disk, content, &[])?;
     Ok(Machine {
         bochs: (images.bochs)()?,
+        cpu: BROADWELL,
         cpus: 2,
         memory: 1024,
         disk,
@@ -151,11 +162,16 @@ fn come_and_go(running: &mut Running) -> Result<()> {
     Ok(())
 }
 
-/// The same checks from inside as with SVM.
+/// The same checks from inside as with SVM, with interrupts injected.
 fn cpu(stage: &Stage) -> Result<()> {
     let mut machine = machine(stage, &faults::two_cpu_checks(stage, "")?, &[])?;
     machine.cpus = 1;
     let mut running = stage.start_bochs(&machine)?;
+    running.prints("APIC virtualisation off or absent")?;
+    passes_checks(running)
+}
+
+fn passes_checks(mut running: Running) -> Result<()> {
     running.wait_prompt(HANG)?;
     for domain in [3, 4] {
         running.prints(&format!("CPU checks passed, domain {domain}"))?;
@@ -219,6 +235,32 @@ fn refused(stage: &Stage) -> Result<()> {
         ends.count() == FIELDS.len(),
         "not all were refused:\n{said}"
     );
+    running.power_off()
+}
+
+/// APIC virtualisation: the same checks again, with no interrupt injected.
+fn delivers(stage: &Stage) -> Result<()> {
+    let mut machine = machine(stage, &faults::two_cpu_checks(stage, "apicv=1")?, &[])?;
+    (machine.cpu, machine.cpus) = (ICE_LAKE, 1);
+    let mut running = stage.start_bochs(&machine)?;
+    running.prints("APIC virtualisation on with posted interrupts")?;
+    passes_checks(running)
+}
+
+/// A vCPU that another one interrupts stays in guest mode.
+fn posted(stage: &Stage) -> Result<()> {
+    let archive = faults::two_checks(stage, "second-vcpu", "apicv=1")?;
+    let mut machine = machine(stage, &archive, &[])?;
+    machine.cpu = ICE_LAKE;
+    let mut running = stage.start_bochs(&machine)?;
+    running.wait_prompt(HANG)?;
+    running.prints("1 of 1 CPU checks passed, domain 3")?;
+    running.prints("1 of 1 CPU checks passed, domain 4")?;
+    let said = running.xl("xl debug-exits")?;
+    let posted = said
+        .lines()
+        .filter(|line| line.contains("interrupts posted"));
+    ensure!(posted.count() > 0, "no interrupt was posted:\n{said}");
     running.power_off()
 }
 

@@ -176,12 +176,18 @@ fn runtime(stage: &Stage) -> Result<()> {
 /// What two domains with the same image check at once, that share one CPU, so that each sees what the other leaves in the
 /// registers. `words` are added to `xen_cmdline`.
 pub(super) fn two_cpu_checks(stage: &Stage, words: &str) -> Result<Archive> {
-    let mut archive = archive(stage, "cpu")?;
+    two_checks(stage, "cpu", words)
+}
+
+/// The same for `do=what`.
+pub(super) fn two_checks(stage: &Stage, what: &str, words: &str) -> Result<Archive> {
+    let mut archive = archive(stage, what)?;
     archive.edit("boot/loader.conf", |text| {
         text.replace(" faulty\"", " faulty second\"")
             .replace("loglvl=all\"", &format!("loglvl=all {words}\""))
-            + "second_kernel=\"/boot/faulty\"\nsecond_memory=\"16M\"\nsecond_cmdline=\"do=cpu\"\n\
+            + "second_kernel=\"/boot/faulty\"\nsecond_memory=\"16M\"\n\
                faulty_vcpus=\"2\"\nsecond_vcpus=\"2\"\n"
+            + &format!("second_cmdline=\"do={what}\"\n")
     })?;
     Ok(archive)
 }

@@ -33,6 +33,7 @@ impl<'a> XenCmdline<'a> {
         for (name, flag) in [
             ("sync_console", &mut self.sync_console),
             ("noreboot", &mut self.noreboot),
+            ("apicv", &mut self.apicv),
         ] {
             if let Some(value) = named_boolean(word.text, name) {
                 *flag = value.ok_or(Diagnostic::error(name, word, BOOLEAN_EXPECTED))?;

@@ -8,6 +8,7 @@ const GUEST: Guest = Guest {
     cr4: 0,
     xcr0_supported: 7,
     tsc_khz: 2_400_000,
+    delivers_interrupts: false,
 };
 
 /// A host that has everything.

@@ -14,8 +14,8 @@ pub const XEN_VERSION: u32 = 4 << 16 | 17;
 
 /// `XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD`.
 const FEAT1_MMU_PT_UPDATE_PRESERVE_AD: u32 = 1 << 0;
-/// Not `UPCALL_VECTOR`, which would make Linux take interrupts through the local APIC where the global vector
-/// needs no end of interrupt.
+/// Not always `UPCALL_VECTOR`, which makes Linux take events through the local APIC: each would end with an exit, where
+/// the global vector needs no end of interrupt.
 const HVM_FEATURES: HvmFeatures = HvmFeatures::APIC_ACCESS_VIRT
     .union(HvmFeatures::X2APIC_VIRT)
     .union(HvmFeatures::VCPU_ID_PRESENT)
@@ -32,7 +32,15 @@ pub fn answer(leaf: u32, subleaf: u32, guest: &Guest) -> CpuidResult {
         1 => words(XEN_VERSION, 0, 0, 0),
         2 => words(1, msr::HYPERCALL_PAGE, FEAT1_MMU_PT_UPDATE_PRESERVE_AD, 0),
         3 => time(subleaf, guest),
-        4 if subleaf == 0 => words(HVM_FEATURES.bits(), guest.vcpu_id, guest.domain.into(), 0),
+        4 if subleaf == 0 => {
+            let upcall = if guest.delivers_interrupts {
+                HvmFeatures::UPCALL_VECTOR
+            } else {
+                HvmFeatures::empty()
+            };
+            let features = (HVM_FEATURES | upcall).bits();
+            words(features, guest.vcpu_id, guest.domain.into(), 0)
+        }
         _ => NOTHING,
     }
 }

@@ -38,7 +38,8 @@ fn main(boot: &'static domain::Boot) {
         "runtime" => runtime::check_all(),
         "refused" => refused::start(boot.argument("field").unwrap_or_default()),
         "store" => store::check_all(),
-        "cpu" => cpu::check_all(),
+        "cpu" => cpu::check(""),
+        "second-vcpu" => cpu::check("second vCPU"),
         "sleep" => {}
         _ => log::error!("faulty: do={what}?"),
     }

@@ -48,6 +48,7 @@ pub fn install() {
     set(VECTORS[0], on_interrupt::<0x40>);
     set(VECTORS[1], on_interrupt::<0x50>);
     set(VECTORS[2], on_interrupt::<0x60>);
+    set(0xff, on_spurious);
     let pointer = Pointer {
         limit: size_of::<[Gate; 256]>() as u16 - 1,
         base: &raw const TABLE as u64,
@@ -139,6 +140,24 @@ unsafe extern "C" fn on_interrupt<const VECTOR: u8>() {
         "iretq",
         order = sym ORDER,
         vector = const VECTOR,
+    );
+}
+
+/// Ends an interrupt that nobody sent: Bochs 3.0 makes one of a notification with nothing posted (docs/bochs.md).
+#[unsafe(naked)]
+unsafe extern "C" fn on_spurious() {
+    naked_asm!(
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "mov ecx, 0x80b",
+        "xor eax, eax",
+        "xor edx, edx",
+        "wrmsr",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "iretq",
     );
 }
 
