@@ -232,8 +232,7 @@ pub fn configure(archive: &mut Archive, disk: Option<&Path>) -> Result<()> {
             lines.filter(|line| !line.contains("_pptdevs=") && !line.starts_with("netback_"));
         let text: String = lines.map(|line| line.to_owned() + "\n").collect();
         let text = text
-            // What comes behind says it again where a scenario wants APIC virtualisation (docs/bochs.md says why not always).
-            .replacen("xen_cmdline=\"", "xen_cmdline=\"iommu=off apicv=0 ", 1)
+            .replacen("xen_cmdline=\"", "xen_cmdline=\"iommu=off ", 1)
             .replacen(" netback ", " ", 1);
         match disk {
             Some(_) => {
@@ -454,11 +453,11 @@ mod tests {
         };
         assert_eq!(
             configured(None),
-            "xen_cmdline=\"iommu=off apicv=0 a=b\"\ndomains=\"xenstore bridge\"\nx=\"y\"\n"
+            "xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore bridge\"\nx=\"y\"\n"
         );
         assert_eq!(
             configured(Some(Path::new("/host/img"))),
-            "xen_cmdline=\"iommu=off apicv=0 a=b\"\ndomains=\"xenstore blkback bridge\"\nx=\"y\"\n\
+            "xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore blkback bridge\"\nx=\"y\"\n\
              mdroot_load=\"YES\"\nmdroot_type=\"md_image\"\nmdroot_name=\"/boot/disk.img\"\n"
         );
     }
