@@ -88,7 +88,7 @@ abi_struct! {
         grant_copies: u64,
         /// Pages mapped by `GNTTABOP_map_grant_ref`.
         grant_maps: u64,
-        /// Interrupts posted to a vCPU that took them without leaving guest mode.
+        /// Interrupts posted to a vCPU while it was in guest mode on another CPU.
         interrupts_posted: u64,
     }
 

@@ -115,8 +115,8 @@ fn start(index: usize, apic_id: u32, low_page: u64) -> bool {
             break;
         }
     }
-    // SAFETY: as above. If the stack is still there, nobody gets it who comes later; if not, what has it is code of ours, which
-    // comes to an end.
+    // If the stack is still there, nobody gets it who comes later; if not, what has it is code of ours, which ends.
+    // SAFETY: as above.
     if unsafe { AP_STACK.swap(0, Ordering::SeqCst) } == 0 {
         while !over() {
             cpu::pause();

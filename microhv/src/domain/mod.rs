@@ -67,7 +67,7 @@ pub struct Domain {
     pub grant_other: AtomicU64,
     /// `EVTCHNOP_send`s it has made.
     pub events_sent: AtomicU64,
-    /// Interrupts that its vCPUs took without leaving guest mode.
+    /// Interrupts posted to its vCPUs while they were in guest mode on another CPU.
     pub interrupts_posted: AtomicU64,
     /// Upcalls it has been given.
     pub events_received: AtomicU64,

@@ -33,8 +33,7 @@ mod bare {
 
     /// Writes XCR0.
     pub fn set_xcr0(value: u64) {
-        // SAFETY: the value is a subset of what CPUID offers in a legal combination, so there is no #GP; the
-        // hypervisor is soft-float, so nothing of it depends on XCR0.
+        // SAFETY: a legal part of what CPUID offers, so no #GP; microhv is soft-float and does not depend on XCR0.
         unsafe { arch::_xsetbv(0, value) };
     }
 
@@ -46,8 +45,7 @@ mod bare {
 
     /// XRSTOR of the components in `mask`.
     pub fn xrstor(area: &Area, mask: u64) {
-        // SAFETY: as for `xsave`; the area holds what `xsave` wrote or the reset state, so its header is legal, and
-        // the hypervisor has no floating-point state of its own to lose.
+        // SAFETY: the area holds what `xsave` wrote or the reset state; microhv has no such state of its own to lose.
         unsafe { arch::_xrstor64(area.0.as_ptr(), mask) };
     }
 

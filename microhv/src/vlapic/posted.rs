@@ -24,12 +24,16 @@ impl Posted {
 
     /// The highest vector that was posted and not taken over.
     pub fn highest(&self) -> Option<u8> {
-        self.requests.highest()
+        self.is_outstanding().then(|| self.requests.highest())?
+    }
+
+    fn is_outstanding(&self) -> bool {
+        self.control.load(Ordering::SeqCst) & OUTSTANDING != 0
     }
 
     /// Moves what was posted to `requested`.
     pub fn take(&self, requested: &VectorSet) {
-        if self.control.load(Ordering::SeqCst) & OUTSTANDING == 0 {
+        if !self.is_outstanding() {
             return;
         }
         // First: what is posted from here on sets it again.

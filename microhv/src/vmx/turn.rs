@@ -5,7 +5,7 @@ use super::decode::{self, Fields, reason};
 use super::event::{Information, Interrupted};
 use super::vcpu::{NMI_BLOCKED, SHADOW, Vcpu};
 use super::{control_registers, entry, instructions, switched};
-use crate::arch::{self, timer};
+use crate::arch::{self, irq, timer};
 use crate::vcpu::{Event, Exit, VirtualCpu};
 use x86::vmx::vmcs::control::{self, PrimaryControls};
 use x86::vmx::vmcs::{guest, ro};
@@ -166,6 +166,10 @@ impl Vcpu {
         let exit = decode::decode(fields, &self.registers);
         match exit {
             Exit::HostNmi => instructions::take_nmi(),
+            // Its handler has nothing to do: what was posted is taken over before the next entry.
+            Exit::HostInterrupt(Some(irq::POSTED)) => {
+                log::debug!("vmx: a posted interrupt ended guest mode");
+            }
             Exit::ControlRegister
                 if !control_registers::retry(&self.vmcs, fields.qualification, &self.registers) =>
             {

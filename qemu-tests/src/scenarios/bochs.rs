@@ -261,6 +261,11 @@ fn posted(stage: &Stage) -> Result<()> {
         .lines()
         .filter(|line| line.contains("interrupts posted"));
     ensure!(posted.count() > 0, "no interrupt was posted:\n{said}");
+    let said = running.transcript();
+    ensure!(
+        !said.contains("a posted interrupt ended guest mode"),
+        "the CPU did not take it by itself:\n{said}"
+    );
     running.power_off()
 }
 

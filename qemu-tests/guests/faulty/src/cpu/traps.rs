@@ -121,44 +121,41 @@ unsafe extern "C" fn on_nmi() {
     naked_asm!("lock inc qword ptr [rip + {nmis}]", "iretq", nmis = sym NMIS);
 }
 
-/// Notes the vector and ends the interrupt (x2APIC register 0x80b).
+/// A handler that does `note` and ends the interrupt (x2APIC register 0x80b).
+macro_rules! end_interrupt {
+    ($($note:literal,)* ; $($operand:tt)*) => {
+        naked_asm!(
+            "push rax",
+            "push rcx",
+            "push rdx",
+            $($note,)*
+            "mov ecx, 0x80b",
+            "xor eax, eax",
+            "xor edx, edx",
+            "wrmsr",
+            "pop rdx",
+            "pop rcx",
+            "pop rax",
+            "iretq",
+            $($operand)*
+        )
+    };
+}
+
+/// Notes the vector.
 #[unsafe(naked)]
 unsafe extern "C" fn on_interrupt<const VECTOR: u8>() {
-    naked_asm!(
-        "push rax",
-        "push rcx",
-        "push rdx",
+    end_interrupt!(
         "shl qword ptr [rip + {order}], 8",
         "or qword ptr [rip + {order}], {vector}",
-        "mov ecx, 0x80b",
-        "xor eax, eax",
-        "xor edx, edx",
-        "wrmsr",
-        "pop rdx",
-        "pop rcx",
-        "pop rax",
-        "iretq",
-        order = sym ORDER,
-        vector = const VECTOR,
+        ; order = sym ORDER, vector = const VECTOR,
     );
 }
 
-/// Ends an interrupt that nobody sent: Bochs 3.0 makes one of a notification with nothing posted (docs/bochs.md).
+/// An interrupt that nobody sent: Bochs 3.0 makes one of a notification with nothing posted (docs/bochs.md).
 #[unsafe(naked)]
 unsafe extern "C" fn on_spurious() {
-    naked_asm!(
-        "push rax",
-        "push rcx",
-        "push rdx",
-        "mov ecx, 0x80b",
-        "xor eax, eax",
-        "xor edx, edx",
-        "wrmsr",
-        "pop rdx",
-        "pop rcx",
-        "pop rax",
-        "iretq",
-    );
+    end_interrupt!(;);
 }
 
 /// The interrupts since the last call, in order, the last in the low byte.
