@@ -12,7 +12,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
     let base = if run.hw.is_64bit() {
         0
     } else {
-        run.hw.state().cs.base
+        run.hw.state().segments.cs.base
     };
     let read = guest_memory::copy_in(&how, machine.memory(), base.wrapping_add(rip), &mut code);
     let source = read

@@ -7,26 +7,25 @@ pub fn dump(hw: &dyn VirtualCpu) {
     hw.dump();
     let state = hw.state();
     log::error!(
-        "cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x} gdtr {:#x} {:#06x} idtr {:#x} {:#06x}",
+        "cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} efer {:#x}",
         state.cr0,
         state.cr2,
         state.cr3,
         state.cr4,
-        state.efer,
-        state.gdtr.base,
-        state.gdtr.limit,
-        state.idtr.base,
-        state.idtr.limit
+        state.efer
     );
+    let segments = state.segments;
     for (name, segment) in [
-        ("cs", state.cs),
-        ("ds", state.ds),
-        ("es", state.es),
-        ("ss", state.ss),
-        ("fs", state.fs),
-        ("gs", state.gs),
-        ("tr", state.tr),
-        ("ldtr", state.ldtr),
+        ("cs", segments.cs),
+        ("ds", segments.ds),
+        ("es", segments.es),
+        ("ss", segments.ss),
+        ("fs", segments.fs),
+        ("gs", segments.gs),
+        ("tr", segments.tr),
+        ("ldtr", segments.ldtr),
+        ("gdtr", segments.gdtr),
+        ("idtr", segments.idtr),
     ] {
         log::error!(
             "{name:4} {:#06x} {:#05x} {:#010x} {:#x}",

@@ -20,8 +20,6 @@ pub use msr::MsrState;
 use crate::arch::{cpu, irq};
 use crate::vcpu::{Event, Exit, VcpuRun, Window};
 
-/// IF in RFLAGS.
-const INTERRUPT_FLAG: u64 = 1 << 9;
 /// #DB.
 const DEBUG: u8 = 1;
 /// #MC.
@@ -48,7 +46,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
             run.hw.skip_instruction();
             run.halted = true;
             if !has_work(machine, run) {
-                if run.hw.registers().rflags & INTERRUPT_FLAG == 0 {
+                if !run.hw.interrupts_enabled() {
                     machine.halted_for_good();
                 }
                 return After::Block;

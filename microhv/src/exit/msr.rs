@@ -2,29 +2,20 @@
 
 use super::{Machine, cpuid, events, hypercall_page};
 use crate::arch::{cpu, timer};
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
 use crate::vcpu::{Event, VcpuRun};
 use crate::vlapic::Effect;
 use core::sync::atomic::{AtomicU32, Ordering};
+use x86::msr::{
+    IA32_APIC_BASE, IA32_BIOS_SIGN_ID, IA32_BIOS_UPDT_TRIG, IA32_DEBUGCTL, IA32_EFER,
+    IA32_FEATURE_CONTROL, IA32_MCG_CAP, IA32_MCG_STATUS, IA32_MISC_ENABLE, IA32_MTRR_DEF_TYPE,
+    IA32_MTRRCAP, IA32_PAT, IA32_PLATFORM_ID, IA32_TIME_STAMP_COUNTER, IA32_TSC_AUX,
+};
 
-const TSC: u32 = 0x10;
-const PLATFORM_ID: u32 = 0x17;
-const APIC_BASE: u32 = 0x1b;
-const FEATURE_CONTROL: u32 = 0x3a;
-const BIOS_UPDATE_TRIGGER: u32 = 0x79;
-const BIOS_SIGNATURE: u32 = 0x8b;
-const MTRR_CAP: u32 = 0xfe;
-const MCG_CAP: u32 = 0x179;
-const MCG_STATUS: u32 = 0x17a;
-const MISC_ENABLE: u32 = 0x1a0;
-const DEBUG_CONTROL: u32 = 0x1d9;
-const PAT: u32 = 0x277;
-const MTRR_DEF_TYPE: u32 = 0x2ff;
 const X2APIC_FIRST: u32 = 0x800;
 const X2APIC_LAST: u32 = 0x8ff;
 /// Where CPUID leaf 0x40000002 says the hypercall page is asked for.
 pub const HYPERCALL_PAGE: u32 = 0x4000_0000;
-const EFER: u32 = 0xc000_0080;
-const TSC_AUX: u32 = 0xc000_0103;
 const SYSCFG: u32 = 0xc001_0010;
 const HWCR: u32 = 0xc001_0015;
 /// Read on every CPU of family 0xf to see whether its C1E state stops the local APIC's timer.
@@ -46,16 +37,15 @@ const DE_CFG_VALUE: u64 = 1 << 1;
 const FEATURE_CONTROL_VALUE: u64 = 1;
 
 const EFER_SCE: u64 = 1 << 0;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
 const EFER_NXE: u64 = 1 << 11;
 const EFER_FFXSR: u64 = 1 << 14;
-const CR0_PG: u64 = 1 << 31;
 
 /// Registers that are only remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct MsrState {
     mtrr_def_type: u64,
+    /// What RDTSCP and RDPID give the guest in ecx. [`VcpuRun::load`] puts it into the CPU.
+    pub tsc_aux: u64,
 }
 
 impl Default for MsrState {
@@ -63,6 +53,7 @@ impl Default for MsrState {
     fn default() -> Self {
         Self {
             mtrr_def_type: MTRR_DEF_TYPE_VALUE,
+            tsc_aux: 0,
         }
     }
 }
@@ -109,22 +100,22 @@ pub fn handle_write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value:
 
 fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> {
     Ok(match index {
-        TSC => cpu::rdtsc().wrapping_add(run.hw.tsc_offset()),
-        APIC_BASE => apic_base(machine),
+        IA32_TIME_STAMP_COUNTER => cpu::rdtsc(),
+        IA32_APIC_BASE => apic_base(machine),
         X2APIC_FIRST..=X2APIC_LAST => machine
             .vlapic()
             .read(index, timer::now_ns())
             .map_err(|_| Fault)?,
-        EFER => run.hw.efer(),
-        PAT => run.hw.pat(),
-        TSC_AUX if cpuid::has_rdtscp() => run.hw.tsc_aux(),
-        MTRR_DEF_TYPE => run.msrs.mtrr_def_type,
-        MISC_ENABLE => MISC_ENABLE_VALUE,
-        FEATURE_CONTROL => FEATURE_CONTROL_VALUE,
+        IA32_EFER => run.hw.efer(),
+        IA32_PAT => run.hw.pat(),
+        IA32_TSC_AUX if cpuid::has_rdtscp() => run.msrs.tsc_aux,
+        IA32_MTRR_DEF_TYPE => run.msrs.mtrr_def_type,
+        IA32_MISC_ENABLE => MISC_ENABLE_VALUE,
+        IA32_FEATURE_CONTROL => FEATURE_CONTROL_VALUE,
         DE_CFG => DE_CFG_VALUE,
         // No variable and no fixed ranges, no machine-check banks, no microcode revision.
-        MTRR_CAP | MCG_CAP | MCG_STATUS | PLATFORM_ID | BIOS_SIGNATURE | DEBUG_CONTROL | SYSCFG
-        | HWCR | INT_PENDING => 0,
+        IA32_MTRRCAP | IA32_MCG_CAP | IA32_MCG_STATUS | IA32_PLATFORM_ID | IA32_BIOS_SIGN_ID
+        | IA32_DEBUGCTL | SYSCFG | HWCR | INT_PENDING => 0,
         _ => return Err(Fault),
     })
 }
@@ -132,8 +123,8 @@ fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> 
 fn write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) -> Result<(), Fault> {
     match index {
         X2APIC_FIRST..=X2APIC_LAST => write_apic(machine, index, value),
-        EFER => write_efer(run, value),
-        PAT => {
+        IA32_EFER => write_efer(run, value),
+        IA32_PAT => {
             if !value
                 .to_le_bytes()
                 .into_iter()
@@ -144,21 +135,28 @@ fn write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) -> Re
             run.hw.set_pat(value);
             Ok(())
         }
-        TSC_AUX if cpuid::has_rdtscp() && value <= u32::MAX.into() => {
-            run.hw.set_tsc_aux(value);
+        IA32_TSC_AUX if cpuid::has_rdtscp() && value <= u32::MAX.into() => {
+            run.msrs.tsc_aux = value;
             run.load_tsc_aux();
             Ok(())
         }
         // The page number's low bits select one of several pages; there is one.
         HYPERCALL_PAGE if value & 0xfff == 0 && hypercall_page::fill(machine, value) => Ok(()),
         // Leaving x2APIC mode would need an emulated APIC page.
-        APIC_BASE if value == apic_base(machine) => Ok(()),
-        MTRR_DEF_TYPE if value & !MTRR_DEF_TYPE_WRITABLE == 0 => {
+        IA32_APIC_BASE if value == apic_base(machine) => Ok(()),
+        IA32_MTRR_DEF_TYPE if value & !MTRR_DEF_TYPE_WRITABLE == 0 => {
             run.msrs.mtrr_def_type = value;
             Ok(())
         }
-        TSC | BIOS_UPDATE_TRIGGER | BIOS_SIGNATURE | MCG_STATUS | MISC_ENABLE | DEBUG_CONTROL
-        | SYSCFG | HWCR | DE_CFG => Ok(()),
+        IA32_TIME_STAMP_COUNTER
+        | IA32_BIOS_UPDT_TRIG
+        | IA32_BIOS_SIGN_ID
+        | IA32_MCG_STATUS
+        | IA32_MISC_ENABLE
+        | IA32_DEBUGCTL
+        | SYSCFG
+        | HWCR
+        | DE_CFG => Ok(()),
         _ => Err(Fault),
     }
 }

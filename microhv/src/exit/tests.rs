@@ -158,12 +158,12 @@ fn an_offline_vcpu_waits_for_init_and_startup() {
     machine.apics[0].post_startup(0x9a);
     assert!(has_work(&machine, &run));
     assert_eq!(prepare(&machine, &mut run), After::Resume);
-    assert_eq!(run.hw.state().cs.base, 0x9a000);
+    assert_eq!(run.hw.state().segments.cs.base, 0x9a000);
     run.hw.registers_mut().rip = 0x55;
     machine.apics[0].post_startup(0x9b);
     assert_eq!(prepare(&machine, &mut run), After::Resume);
     assert_eq!(
-        run.hw.state().cs.base,
+        run.hw.state().segments.cs.base,
         0x9a000,
         "a second start-up IPI is lost"
     );

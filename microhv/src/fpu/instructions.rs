@@ -8,7 +8,8 @@ pub use bare::*;
 #[cfg(target_os = "none")]
 mod bare {
     use super::Area;
-    use core::arch::{asm, x86_64 as arch};
+    use core::arch::x86_64 as arch;
+    use x86::debugregs::{dr0, dr0_write, dr1, dr1_write, dr2, dr2_write, dr3, dr3_write};
     use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
     /// Lets FXSAVE and XSAVE work on this CPU.
@@ -62,24 +63,20 @@ mod bare {
     }
 
     /// Reads DR0 to DR3; DR6 and DR7 are the virtual CPU's business.
-    pub fn debug(registers: &mut [u64; 4]) {
+    pub fn debug() -> [u64; 4] {
         // SAFETY: reading has no effect; CR4.DE only matters for DR4 and DR5.
-        unsafe {
-            asm!("mov {}, dr0", out(reg) registers[0], options(nomem, nostack, preserves_flags));
-            asm!("mov {}, dr1", out(reg) registers[1], options(nomem, nostack, preserves_flags));
-            asm!("mov {}, dr2", out(reg) registers[2], options(nomem, nostack, preserves_flags));
-            asm!("mov {}, dr3", out(reg) registers[3], options(nomem, nostack, preserves_flags));
-        }
+        unsafe { [dr0(), dr1(), dr2(), dr3()] }.map(|address| address as u64)
     }
 
     /// Writes DR0 to DR3.
-    pub fn set_debug(registers: &[u64; 4]) {
+    pub fn set_debug(registers: [u64; 4]) {
+        let [first, second, third, fourth] = registers.map(|address| address as usize);
         // SAFETY: DR7 of the host enables no breakpoint, so the addresses mean nothing outside the guest.
         unsafe {
-            asm!("mov dr0, {}", in(reg) registers[0], options(nomem, nostack, preserves_flags));
-            asm!("mov dr1, {}", in(reg) registers[1], options(nomem, nostack, preserves_flags));
-            asm!("mov dr2, {}", in(reg) registers[2], options(nomem, nostack, preserves_flags));
-            asm!("mov dr3, {}", in(reg) registers[3], options(nomem, nostack, preserves_flags));
+            dr0_write(first);
+            dr1_write(second);
+            dr2_write(third);
+            dr3_write(fourth);
         }
     }
 }
@@ -97,6 +94,8 @@ mod bare {
     pub fn xrstor(_area: &Area, _mask: u64) {}
     pub fn fxsave(_area: &mut Area) {}
     pub fn fxrstor(_area: &Area) {}
-    pub fn debug(_registers: &mut [u64; 4]) {}
-    pub fn set_debug(_registers: &[u64; 4]) {}
+    pub fn debug() -> [u64; 4] {
+        [0; 4]
+    }
+    pub fn set_debug(_registers: [u64; 4]) {}
 }

@@ -102,7 +102,7 @@ impl State {
                 cpu_state::set_xcr0(self.xcr0);
             }
         }
-        cpu_state::set_debug(&self.debug);
+        cpu_state::set_debug(self.debug);
         true
     }
 
@@ -118,7 +118,7 @@ impl State {
             }
             cpu_state::xsave(&mut self.area, all);
         }
-        cpu_state::debug(&mut self.debug);
+        self.debug = cpu_state::debug();
     }
 }
 

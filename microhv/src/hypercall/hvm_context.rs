@@ -14,7 +14,7 @@ use super::{Caller, DONE, Result};
 use crate::domain::{Domain, Vcpu};
 use crate::guest_args::GuestArgs;
 use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME};
-use crate::vcpu::{CpuState, Registers, Segment, Table};
+use crate::vcpu::{CpuState, Registers, Segment, Segments};
 
 /// Records that one context may have.
 const MAX_RECORDS: usize = 64;
@@ -72,11 +72,8 @@ fn read_at<T: FromBytes + IntoBytes>(
 
 /// The state that a CPU record describes, if a CPU could be in it.
 fn from_record(r: &HvmHwCpu) -> Result<CpuState> {
-    let segment = |selector: u32, attributes: u32, limit: u32, base: u64| Segment {
-        selector: selector as u16,
-        attributes: attributes as u16,
-        limit,
-        base,
+    let segment = |selector: u32, attributes: u32, limit: u32, base: u64| {
+        Segment::new(selector as u16, attributes as u16, limit, base)
     };
     let state = CpuState {
         registers: Registers {
@@ -104,21 +101,17 @@ fn from_record(r: &HvmHwCpu) -> Result<CpuState> {
         cr3: r.cr3,
         cr4: r.cr4,
         efer: r.msr_efer,
-        cs: segment(r.cs_sel, r.cs_arbytes, r.cs_limit, r.cs_base),
-        ds: segment(r.ds_sel, r.ds_arbytes, r.ds_limit, r.ds_base),
-        es: segment(r.es_sel, r.es_arbytes, r.es_limit, r.es_base),
-        ss: segment(r.ss_sel, r.ss_arbytes, r.ss_limit, r.ss_base),
-        fs: segment(r.fs_sel, r.fs_arbytes, r.fs_limit, r.fs_base),
-        gs: segment(r.gs_sel, r.gs_arbytes, r.gs_limit, r.gs_base),
-        ldtr: segment(r.ldtr_sel, r.ldtr_arbytes, r.ldtr_limit, r.ldtr_base),
-        tr: segment(r.tr_sel, r.tr_arbytes, r.tr_limit, r.tr_base),
-        gdtr: Table {
-            limit: r.gdtr_limit as u16,
-            base: r.gdtr_base,
-        },
-        idtr: Table {
-            limit: r.idtr_limit as u16,
-            base: r.idtr_base,
+        segments: Segments {
+            cs: segment(r.cs_sel, r.cs_arbytes, r.cs_limit, r.cs_base),
+            ds: segment(r.ds_sel, r.ds_arbytes, r.ds_limit, r.ds_base),
+            es: segment(r.es_sel, r.es_arbytes, r.es_limit, r.es_base),
+            ss: segment(r.ss_sel, r.ss_arbytes, r.ss_limit, r.ss_base),
+            fs: segment(r.fs_sel, r.fs_arbytes, r.fs_limit, r.fs_base),
+            gs: segment(r.gs_sel, r.gs_arbytes, r.gs_limit, r.gs_base),
+            ldtr: segment(r.ldtr_sel, r.ldtr_arbytes, r.ldtr_limit, r.ldtr_base),
+            tr: segment(r.tr_sel, r.tr_arbytes, r.tr_limit, r.tr_base),
+            gdtr: segment(0, 0, r.gdtr_limit & 0xffff, r.gdtr_base),
+            idtr: segment(0, 0, r.idtr_limit & 0xffff, r.idtr_base),
         },
     };
     check(&state)?;
@@ -166,12 +159,7 @@ pub fn initialise(caller: &Caller<'_>, vcpu: &Vcpu, argument: u64) -> Result {
 }
 
 fn from_32(c: &VcpuHvmX86_32) -> CpuState {
-    let segment = |attributes: u16, limit: u32, base: u32| Segment {
-        selector: 0,
-        attributes,
-        limit,
-        base: u64::from(base),
-    };
+    let segment = |attributes, limit, base: u32| Segment::new(0, attributes, limit, base.into());
     let start = CpuState::pvh(c.eip, c.ebx);
     CpuState {
         registers: Registers {
@@ -189,11 +177,14 @@ fn from_32(c: &VcpuHvmX86_32) -> CpuState {
         cr3: c.cr3.into(),
         cr4: c.cr4.into(),
         efer: c.efer,
-        cs: segment(c.cs_ar, c.cs_limit, c.cs_base),
-        ds: segment(c.ds_ar, c.ds_limit, c.ds_base),
-        es: segment(c.es_ar, c.es_limit, c.es_base),
-        ss: segment(c.ss_ar, c.ss_limit, c.ss_base),
-        tr: segment(c.tr_ar, c.tr_limit, c.tr_base),
+        segments: Segments {
+            cs: segment(c.cs_ar, c.cs_limit, c.cs_base),
+            ds: segment(c.ds_ar, c.ds_limit, c.ds_base),
+            es: segment(c.es_ar, c.es_limit, c.es_base),
+            ss: segment(c.ss_ar, c.ss_limit, c.ss_base),
+            tr: segment(c.tr_ar, c.tr_limit, c.tr_base),
+            ..start.segments
+        },
         ..start
     }
 }
@@ -201,7 +192,8 @@ fn from_32(c: &VcpuHvmX86_32) -> CpuState {
 fn from_64(c: &VcpuHvmX86_64) -> CpuState {
     /// A flat 64-bit code segment: present, type 0xb, L.
     const CODE64: u16 = 0xa9b;
-    let start = CpuState::pvh(0, 0);
+    let mut start = CpuState::pvh(0, 0);
+    start.segments.cs.attributes = CODE64;
     CpuState {
         registers: Registers {
             rax: c.rax,
@@ -220,10 +212,6 @@ fn from_64(c: &VcpuHvmX86_64) -> CpuState {
         cr3: c.cr3,
         cr4: c.cr4,
         efer: c.efer | EFER_LME | EFER_LMA,
-        cs: Segment {
-            attributes: CODE64,
-            ..start.cs
-        },
         ..start
     }
 }

@@ -15,9 +15,9 @@ use crate::domain::{Domain, Vcpu, create};
 use crate::hypercall::populate;
 use crate::mm::PageArc;
 use crate::types::Gfn;
+use crate::vcpu::CpuState;
 use crate::vcpu::backend;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
-use crate::vcpu::{CpuState, Segment};
 
 /// A domain with one vCPU in 64-bit mode that sees its memory where it is: pages 0 to 15, of these 1 and 2 its tables.
 struct Guest {
@@ -29,16 +29,13 @@ struct Guest {
 const ARGUMENT: u64 = 0x4000;
 
 fn state() -> CpuState {
-    let flat = CpuState::pvh(0, 0);
+    let mut flat = CpuState::pvh(0, 0);
+    flat.segments.cs.attributes = 0xa9b;
     CpuState {
         cr0: flat.cr0 | CR0_PG,
         cr3: 0x1000,
         cr4: 1 << 5,
         efer: EFER_LME | EFER_LMA,
-        cs: Segment {
-            attributes: 0xa9b,
-            ..flat.cs
-        },
         ..flat
     }
 }

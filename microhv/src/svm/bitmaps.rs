@@ -10,19 +10,12 @@ pub struct Bitmaps {
     pub msrpm: Mfn,
 }
 
-/// Registers that belong to the guest while it runs: FS.base, GS.base, KernelGSbase, STAR, LSTAR, CSTAR,
-/// SFMASK, SYSENTER_{CS,ESP,EIP}.
-const PASSED: [u32; 10] = [
-    0xc000_0100,
-    0xc000_0101,
-    0xc000_0102,
-    0xc000_0081,
-    0xc000_0082,
-    0xc000_0083,
-    0xc000_0084,
-    0x174,
-    0x175,
-    0x176,
+/// Registers that belong to the guest while it runs: SYSENTER_{CS,ESP,EIP}; STAR, LSTAR, CSTAR, SFMASK; FS.base, GS.base,
+/// KernelGSbase.
+const PASSED: [core::ops::RangeInclusive<u32>; 3] = [
+    0x174..=0x176,
+    0xc000_0081..=0xc000_0084,
+    0xc000_0100..=0xc000_0102,
 ];
 
 /// Byte and shift of an MSR's two bits (read, write) in the map (AMD64 manual, volume 2, 15.11).
@@ -42,7 +35,7 @@ impl Bitmaps {
         // Three pages are used, as an access may straddle port 0xffff.
         let iopm = frames::alloc_ones(2)?;
         let msrpm = frames::alloc_ones(1)?;
-        for (byte, shift) in PASSED.into_iter().filter_map(place) {
+        for (byte, shift) in PASSED.into_iter().flatten().filter_map(place) {
             let mfn = Mfn(msrpm.0 + (byte / PAGE_SIZE) as u64);
             let old = phys::read_u8(mfn, byte % PAGE_SIZE);
             phys::write_u8(mfn, byte % PAGE_SIZE, old & !(3 << shift));

@@ -7,18 +7,12 @@ use super::vmcb::{self, Intercept1, Intercept2, Vmcb, event, v_intr};
 use super::{decode, enable, entry};
 use crate::mm::PageBox;
 use crate::types::Mfn;
-use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, EXCEPTIONS, PAT_RESET, RFLAGS_IF};
 use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
 use crate::vlapic::VLapic;
 
-/// RFLAGS.IF.
-const RFLAGS_IF: u64 = 1 << 9;
 /// CS.L in packed attributes.
 const ATTRIBUTE_L: u16 = 1 << 9;
-/// The PAT register after reset (AMD64 manual, volume 2, 7.8.2).
-const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-/// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
-const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
 /// One virtual CPU on SVM.
 pub struct Vcpu {
@@ -34,7 +28,6 @@ pub struct Vcpu {
     /// rip at the last exit, and behind its instruction.
     exit_rip: u64,
     next_rip: u64,
-    tsc_aux: u64,
 }
 
 impl Vcpu {
@@ -60,7 +53,6 @@ impl Vcpu {
             nmi_masked: false,
             exit_rip: 0,
             next_rip: 0,
-            tsc_aux: 0,
         };
         vcpu.set_state(&CpuState::startup(0));
         Some(vcpu)
@@ -153,16 +145,7 @@ impl VirtualCpu for Vcpu {
             cr3: vmcb.cr3,
             cr4: vmcb.cr4,
             efer: self.efer(),
-            cs: vmcb.cs,
-            ds: vmcb.ds,
-            es: vmcb.es,
-            ss: vmcb.ss,
-            fs: vmcb.fs,
-            gs: vmcb.gs,
-            ldtr: vmcb.ldtr,
-            tr: vmcb.tr,
-            gdtr: vmcb.gdtr.into(),
-            idtr: vmcb.idtr.into(),
+            segments: vmcb.segments,
         }
     }
 
@@ -173,17 +156,8 @@ impl VirtualCpu for Vcpu {
         vmcb.cr2 = state.cr2;
         vmcb.cr3 = state.cr3;
         vmcb.cr4 = state.cr4;
-        vmcb.cs = state.cs;
-        vmcb.ds = state.ds;
-        vmcb.es = state.es;
-        vmcb.ss = state.ss;
-        vmcb.fs = state.fs;
-        vmcb.gs = state.gs;
-        vmcb.ldtr = state.ldtr;
-        vmcb.tr = state.tr;
-        vmcb.gdtr = state.gdtr.into();
-        vmcb.idtr = state.idtr.into();
-        vmcb.cpl = (state.ss.attributes >> 5 & 3) as u8;
+        vmcb.segments = state.segments;
+        vmcb.cpl = (state.segments.ss.attributes >> 5 & 3) as u8;
         vmcb.dr6 = 0xffff_0ff0;
         vmcb.dr7 = 0x400;
         vmcb.interrupt_shadow = 0;
@@ -226,20 +200,12 @@ impl VirtualCpu for Vcpu {
         self.vmcb.g_pat = value;
     }
 
-    fn tsc_aux(&self) -> u64 {
-        self.tsc_aux
-    }
-
-    fn set_tsc_aux(&mut self, value: u64) {
-        self.tsc_aux = value;
-    }
-
     fn cpl(&self) -> u8 {
         self.vmcb.cpl
     }
 
     fn is_64bit(&self) -> bool {
-        self.vmcb.efer & EFER_LMA != 0 && self.vmcb.cs.attributes & ATTRIBUTE_L != 0
+        self.vmcb.efer & EFER_LMA != 0 && self.vmcb.segments.cs.attributes & ATTRIBUTE_L != 0
     }
 
     fn skip_instruction(&mut self) {
@@ -261,10 +227,6 @@ impl VirtualCpu for Vcpu {
 
     fn can_nmi(&self) -> bool {
         !self.has_event() && !self.nmi_masked && self.vmcb.interrupt_shadow & 1 == 0
-    }
-
-    fn interrupts_enabled(&self) -> bool {
-        self.registers.rflags & RFLAGS_IF != 0
     }
 
     fn inject(&mut self, event: Event) {
@@ -316,10 +278,6 @@ impl VirtualCpu for Vcpu {
 
     fn flush_tlb(&mut self) {
         self.asid = Asid::default();
-    }
-
-    fn tsc_offset(&self) -> u64 {
-        self.vmcb.tsc_offset
     }
 
     fn dump(&self) {

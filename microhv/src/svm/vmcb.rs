@@ -1,28 +1,8 @@
 //! The virtual machine control block (AMD64 manual, volume 2, appendix B).
 #![allow(unsafe_code, reason = "memory shared with the CPU")]
 
-use crate::vcpu::{Segment, Table};
+use crate::vcpu::Segments;
 use bitflags::bitflags;
-
-/// A table register in the state save area: a segment register of which only limit and base count.
-impl From<Table> for Segment {
-    fn from(from: Table) -> Self {
-        Self {
-            limit: from.limit.into(),
-            base: from.base,
-            ..Self::default()
-        }
-    }
-}
-
-impl From<Segment> for Table {
-    fn from(from: Segment) -> Self {
-        Self {
-            limit: from.limit as u16,
-            base: from.base,
-        }
-    }
-}
 
 /// The whole block: control area, then state save area. What nobody here uses is reserved too.
 #[repr(C, align(4096))]
@@ -52,16 +32,7 @@ pub struct Vmcb {
     reserved_0b8: [u8; 0x10],
     pub nrip: u64,
     reserved_0d0: [u8; 0x330],
-    pub es: Segment,
-    pub cs: Segment,
-    pub ss: Segment,
-    pub ds: Segment,
-    pub fs: Segment,
-    pub gs: Segment,
-    pub gdtr: Segment,
-    pub ldtr: Segment,
-    pub idtr: Segment,
-    pub tr: Segment,
+    pub segments: Segments,
     reserved_4a0: [u8; 0x2b],
     pub cpl: u8,
     reserved_4cc: u32,
@@ -171,7 +142,7 @@ mod tests {
     #[test]
     fn the_block_is_one_page() {
         assert_eq!(size_of::<Vmcb>(), 4096);
-        assert_eq!(size_of::<Segment>(), 16);
+        assert_eq!(size_of::<Segments>(), 160);
     }
 
     #[test]
@@ -197,9 +168,9 @@ mod tests {
 
     #[test]
     fn save_area_is_where_the_manual_says() {
-        assert_eq!(offset_of!(Vmcb, es), 0x400);
-        assert_eq!(offset_of!(Vmcb, gdtr), 0x460);
-        assert_eq!(offset_of!(Vmcb, tr), 0x490);
+        assert_eq!(offset_of!(Vmcb, segments.es), 0x400);
+        assert_eq!(offset_of!(Vmcb, segments.gdtr), 0x460);
+        assert_eq!(offset_of!(Vmcb, segments.tr), 0x490);
         assert_eq!(offset_of!(Vmcb, cpl), 0x4cb);
         assert_eq!(offset_of!(Vmcb, efer), 0x4d0);
         assert_eq!(offset_of!(Vmcb, cr4), 0x548);

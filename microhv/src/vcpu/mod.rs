@@ -23,7 +23,7 @@ pub use backend::Hardware;
 pub use exit_reason::{EXIT_REASONS, Exit, ExitReason, FaultAccess, IoAccess};
 pub use registers::Registers;
 pub use run::VcpuRun;
-pub use state::{CpuState, Segment, Table};
+pub use state::{CpuState, Segment, Segments};
 
 use crate::vlapic::VLapic;
 
@@ -111,7 +111,9 @@ pub trait VirtualCpu {
     /// True when a non-maskable interrupt can be delivered at the next entry.
     fn can_nmi(&self) -> bool;
     /// True when RFLAGS.IF is set (whatever the interrupt shadow).
-    fn interrupts_enabled(&self) -> bool;
+    fn interrupts_enabled(&self) -> bool {
+        self.registers().rflags & state::RFLAGS_IF != 0
+    }
     /// Queues `event` for the next entry. One only: a fault queued while another event waits
     /// replaces it, and the interrupted one is delivered again by the guest's own retry.
     fn inject(&mut self, event: Event);
@@ -135,14 +137,6 @@ pub trait VirtualCpu {
 
     /// Forgets every cached translation of this vCPU before its next entry.
     fn flush_tlb(&mut self);
-    /// What is added to the host's TSC when the guest reads it, in ticks (wrapping).
-    fn tsc_offset(&self) -> u64;
-
-    /// TSC_AUX: what RDTSCP and RDPID give the guest in ecx. [`VcpuRun::load`] puts it into the CPU.
-    fn tsc_aux(&self) -> u64;
-    /// Sets TSC_AUX as [`VcpuRun::load`] will load it.
-    fn set_tsc_aux(&mut self, value: u64);
-
     /// Logs what the hardware knows about a failed entry or an unexpected exit.
     fn dump(&self);
 }

@@ -53,9 +53,8 @@ impl VcpuRun {
 
     /// Puts the guest's TSC_AUX into the CPU, if it has the register.
     pub(crate) fn load_tsc_aux(&self) {
-        const TSC_AUX: u32 = 0xc000_0103;
         if crate::exit::has_rdtscp() {
-            crate::arch::cpu::wrmsr(TSC_AUX, self.hw.tsc_aux());
+            crate::arch::cpu::wrmsr(x86::msr::IA32_TSC_AUX, self.msrs.tsc_aux);
         }
     }
 

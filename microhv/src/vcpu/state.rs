@@ -16,13 +16,33 @@ pub struct Segment {
     pub base: u64,
 }
 
-/// GDTR or IDTR.
+impl Segment {
+    /// One with these parts.
+    pub const fn new(selector: u16, attributes: u16, limit: u32, base: u64) -> Self {
+        Self {
+            selector,
+            attributes,
+            limit,
+            base,
+        }
+    }
+}
+
+/// Segment and table registers; of GDTR and IDTR only limit and base count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// Limit in bytes.
-    pub limit: u16,
-    /// Linear base.
-    pub base: u64,
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the architecture's")]
+pub struct Segments {
+    pub es: Segment,
+    pub cs: Segment,
+    pub ss: Segment,
+    pub ds: Segment,
+    pub fs: Segment,
+    pub gs: Segment,
+    pub gdtr: Segment,
+    pub ldtr: Segment,
+    pub idtr: Segment,
+    pub tr: Segment,
 }
 
 /// Everything that defines where a vCPU starts.
@@ -35,16 +55,7 @@ pub struct CpuState {
     pub cr3: u64,
     pub cr4: u64,
     pub efer: u64,
-    pub cs: Segment,
-    pub ds: Segment,
-    pub es: Segment,
-    pub ss: Segment,
-    pub fs: Segment,
-    pub gs: Segment,
-    pub ldtr: Segment,
-    pub tr: Segment,
-    pub gdtr: Table,
-    pub idtr: Table,
+    pub segments: Segments,
 }
 
 /// CR0.PE.
@@ -55,10 +66,17 @@ pub const CR0_ET: u64 = 1 << 4;
 pub const CR0_PG: u64 = 1 << 31;
 /// RFLAGS bit 1, always one.
 pub const RFLAGS_ONE: u64 = 1 << 1;
+/// RFLAGS.IF.
+pub const RFLAGS_IF: u64 = 1 << 9;
 /// EFER.LME.
 pub const EFER_LME: u64 = 1 << 8;
 /// EFER.LMA.
 pub const EFER_LMA: u64 = 1 << 10;
+/// The PAT register after reset (AMD64 manual, volume 2, 7.8.2).
+pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's:
+/// the exceptions that exit, by number.
+pub const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;
 
 /// CR0 after INIT: ET, NW, CD.
 const CR0_INIT: u64 = 0x6000_0010;
@@ -74,12 +92,7 @@ impl CpuState {
     /// The state the PVH boot protocol asks for (xen/include/public/arch-x86/hvm/start_info.h):
     /// 32-bit protected mode, paging off, flat segments, ebx = `start_info`.
     pub fn pvh(entry: u32, start_info: u32) -> Self {
-        let data = Segment {
-            selector: 0,
-            attributes: DATA32,
-            limit: u32::MAX,
-            base: 0,
-        };
+        let data = Segment::new(0, DATA32, u32::MAX, 0);
         Self {
             registers: Registers {
                 rip: entry.into(),
@@ -92,37 +105,25 @@ impl CpuState {
             cr3: 0,
             cr4: 0,
             efer: 0,
-            cs: Segment {
-                attributes: CODE32,
-                ..data
+            segments: Segments {
+                cs: Segment::new(0, CODE32, u32::MAX, 0),
+                ds: data,
+                es: data,
+                ss: data,
+                fs: data,
+                gs: data,
+                ldtr: Segment::new(0, LDT, 0, 0),
+                tr: Segment::new(0, TSS32_BUSY, 0x67, 0),
+                ..Segments::default()
             },
-            ds: data,
-            es: data,
-            ss: data,
-            fs: data,
-            gs: data,
-            ldtr: Segment {
-                attributes: LDT,
-                ..Segment::default()
-            },
-            tr: Segment {
-                attributes: TSS32_BUSY,
-                limit: 0x67,
-                ..Segment::default()
-            },
-            gdtr: Table::default(),
-            idtr: Table::default(),
         }
     }
 
     /// The state after INIT followed by a start-up IPI with `vector`: real mode at `vector`·4096.
     pub fn startup(vector: u8) -> Self {
-        let data = Segment {
-            selector: 0,
-            attributes: DATA16,
-            limit: 0xffff,
-            base: 0,
-        };
+        let data = Segment::new(0, DATA16, 0xffff, 0);
+        let table = Segment::new(0, 0, 0xffff, 0);
+        let code = u64::from(vector) << 12;
         Self {
             registers: Registers {
                 rflags: RFLAGS_ONE,
@@ -130,35 +131,18 @@ impl CpuState {
                 ..Registers::default()
             },
             cr0: CR0_INIT,
-            cs: Segment {
-                selector: u16::from(vector) << 8,
-                attributes: CODE16,
-                limit: 0xffff,
-                base: u64::from(vector) << 12,
+            segments: Segments {
+                cs: Segment::new((code >> 4) as u16, CODE16, 0xffff, code),
+                ds: data,
+                es: data,
+                ss: data,
+                fs: data,
+                gs: data,
+                ldtr: Segment::new(0, LDT, 0xffff, 0),
+                tr: Segment::new(0, TSS32_BUSY, 0xffff, 0),
+                gdtr: table,
+                idtr: table,
             },
-            ldtr: Segment {
-                attributes: LDT,
-                limit: 0xffff,
-                ..Segment::default()
-            },
-            tr: Segment {
-                attributes: TSS32_BUSY,
-                limit: 0xffff,
-                ..Segment::default()
-            },
-            gdtr: Table {
-                limit: 0xffff,
-                base: 0,
-            },
-            idtr: Table {
-                limit: 0xffff,
-                base: 0,
-            },
-            ds: data,
-            es: data,
-            ss: data,
-            fs: data,
-            gs: data,
             ..Self::pvh(0, 0)
         }
     }
@@ -174,14 +158,17 @@ mod tests {
         assert_eq!(state.registers.rip, 0x0100_0000);
         assert_eq!(state.registers.rbx, 0x2000);
         assert_eq!(state.cr0 & (CR0_PE | CR0_PG), CR0_PE);
-        assert_eq!((state.cs.base, state.cs.limit), (0, u32::MAX));
+        assert_eq!(
+            (state.segments.cs.base, state.segments.cs.limit),
+            (0, u32::MAX)
+        );
     }
 
     #[test]
     fn startup_is_real_mode_at_the_vector() {
         let state = CpuState::startup(0x9a);
-        assert_eq!(state.cs.base, 0x9a000);
-        assert_eq!(state.cs.selector, 0x9a00);
+        assert_eq!(state.segments.cs.base, 0x9a000);
+        assert_eq!(state.segments.cs.selector, 0x9a00);
         assert_eq!(state.registers.rip, 0);
         assert_eq!(state.cr0 & (CR0_PE | CR0_PG), 0);
     }

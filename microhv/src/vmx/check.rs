@@ -5,7 +5,7 @@ mod segments;
 
 use super::vmcs::Vmcs;
 use crate::arch::cpu;
-use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME, RFLAGS_IF};
 use x86::msr;
 use x86::vmx::vmcs::control::{self, EntryControls};
 use x86::vmx::vmcs::guest;
@@ -13,7 +13,6 @@ use x86::vmx::vmcs::guest;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_PCIDE: u64 = 1 << 17;
 const RFLAGS_VM: u64 = 1 << 17;
-const RFLAGS_IF: u64 = 1 << 9;
 const RFLAGS_TF: u64 = 1 << 8;
 const DEBUGCTL_BTF: u64 = 1 << 1;
 /// Blocking by STI, by MOV SS, by NMI.

@@ -1,22 +1,15 @@
-//! Segment registers between [`CpuState`]'s form and the fields of the control structure.
+//! Segment registers between [`Segments`] and the fields of the control structure.
 
 use super::vmcs::Vmcs;
-use crate::vcpu::{CpuState, Segment, Table};
+use crate::vcpu::{Segment, Segments};
 use x86::vmx::vmcs::guest;
 
 /// Access rights: the register holds no segment (SDM 25.4.1).
 const UNUSABLE: u32 = 1 << 16;
 /// Attributes: present.
 const PRESENT: u16 = 1 << 7;
-
-/// Fields of one register are in steps of two from these: selector, limit, access rights, base. In the order ES, CS,
-/// SS, DS, FS, GS, LDTR, TR.
-const FIRST: [u32; 4] = [
-    guest::ES_SELECTOR,
-    guest::ES_LIMIT,
-    guest::ES_ACCESS_RIGHTS,
-    guest::ES_BASE,
-];
+/// From the fields of ES to those of TR.
+const TR: u32 = guest::TR_SELECTOR - guest::ES_SELECTOR;
 
 /// Bits 8-11 of the packed attributes are bits 12-15 of the access rights.
 const fn to_rights(attributes: u16) -> u32 {
@@ -33,65 +26,56 @@ const fn from_rights(rights: u32) -> u16 {
     (rights & 0xff | rights >> 4 & 0xf00) as u16
 }
 
-fn registers(state: &mut CpuState) -> [&mut Segment; 8] {
-    let CpuState {
-        es,
-        cs,
-        ss,
-        ds,
-        fs,
-        gs,
-        ldtr,
-        tr,
-        ..
-    } = state;
-    [es, cs, ss, ds, fs, gs, ldtr, tr]
+/// In the order of their fields, which are in steps of two. The last two are tables: no selector, no access rights.
+fn in_order(segments: &mut Segments) -> [&mut Segment; 10] {
+    let s = segments;
+    [
+        &mut s.es,
+        &mut s.cs,
+        &mut s.ss,
+        &mut s.ds,
+        &mut s.fs,
+        &mut s.gs,
+        &mut s.ldtr,
+        &mut s.tr,
+        &mut s.gdtr,
+        &mut s.idtr,
+    ]
 }
+const _: () = assert!(guest::IDTR_LIMIT == guest::ES_LIMIT + 18);
+const _: () = assert!(guest::IDTR_BASE == guest::ES_BASE + 18);
 
-/// Writes all segment and table registers of `state`.
-pub fn write(vmcs: &Vmcs, state: &CpuState) {
-    for (step, segment) in (0..).step_by(2).zip(registers(&mut state.clone())) {
-        let values = [
-            segment.selector.into(),
-            segment.limit.into(),
-            to_rights(segment.attributes).into(),
-            segment.base,
-        ];
-        for (first, value) in FIRST.into_iter().zip(values) {
-            vmcs.write(first + step, value);
+/// Writes all segment and table registers.
+pub fn write(vmcs: &Vmcs, mut segments: Segments) {
+    for (step, segment) in (0..).step_by(2).zip(in_order(&mut segments)) {
+        vmcs.write(guest::ES_LIMIT + step, segment.limit.into());
+        vmcs.write(guest::ES_BASE + step, segment.base);
+        if step <= TR {
+            vmcs.write(guest::ES_SELECTOR + step, segment.selector.into());
+            let rights = to_rights(segment.attributes).into();
+            vmcs.write(guest::ES_ACCESS_RIGHTS + step, rights);
         }
     }
-    for (limit, base, table) in [
-        (guest::GDTR_LIMIT, guest::GDTR_BASE, state.gdtr),
-        (guest::IDTR_LIMIT, guest::IDTR_BASE, state.idtr),
-    ] {
-        vmcs.write(limit, table.limit.into());
-        vmcs.write(base, table.base);
-    }
 }
 
-/// Reads them into `state`.
-pub fn read(vmcs: &Vmcs, state: &mut CpuState) {
-    for (step, segment) in (0..).step_by(2).zip(registers(state)) {
-        let [selector, limit, rights, base] = FIRST.map(|first| vmcs.read(first + step));
-        *segment = Segment {
-            selector: selector as u16,
-            limit: limit as u32,
-            attributes: from_rights(rights as u32),
-            base,
-        };
+/// Reads them.
+pub fn read(vmcs: &Vmcs) -> Segments {
+    let mut segments = Segments::default();
+    for (step, segment) in (0..).step_by(2).zip(in_order(&mut segments)) {
+        segment.limit = vmcs.read(guest::ES_LIMIT + step) as u32;
+        segment.base = vmcs.read(guest::ES_BASE + step);
+        if step <= TR {
+            segment.selector = vmcs.read(guest::ES_SELECTOR + step) as u16;
+            segment.attributes = from_rights(vmcs.read(guest::ES_ACCESS_RIGHTS + step) as u32);
+        }
     }
-    let table = |limit, base| Table {
-        limit: vmcs.read(limit) as u16,
-        base: vmcs.read(base),
-    };
-    state.gdtr = table(guest::GDTR_LIMIT, guest::GDTR_BASE);
-    state.idtr = table(guest::IDTR_LIMIT, guest::IDTR_BASE);
+    segments
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vcpu::CpuState;
 
     #[test]
     fn rights_are_the_manuals() {
@@ -105,11 +89,11 @@ mod tests {
     #[test]
     fn every_register_has_its_fields() {
         let vmcs = Vmcs::new(1).unwrap();
-        let mut state = CpuState::startup(0x9a);
+        let mut state = CpuState::startup(0x9a).segments;
         state.tr.base = 0x7777;
         state.gs.selector = 0x33;
         state.idtr.base = 0x1234;
-        write(&vmcs, &state);
+        write(&vmcs, state);
         assert_eq!(vmcs.read(guest::CS_SELECTOR), 0x9a00);
         assert_eq!(vmcs.read(guest::CS_BASE), 0x9a000);
         assert_eq!(vmcs.read(guest::CS_ACCESS_RIGHTS), 0x9b);
@@ -117,11 +101,6 @@ mod tests {
         assert_eq!(vmcs.read(guest::LDTR_ACCESS_RIGHTS), 0x82);
         assert_eq!(vmcs.read(guest::GS_SELECTOR), 0x33);
         assert_eq!(vmcs.read(guest::IDTR_BASE), 0x1234);
-        let mut back = CpuState::pvh(0, 0);
-        read(&vmcs, &mut back);
-        assert_eq!(
-            (back.cs, back.tr, back.gs, back.idtr),
-            (state.cs, state.tr, state.gs, state.idtr)
-        );
+        assert_eq!(read(&vmcs), state);
     }
 }

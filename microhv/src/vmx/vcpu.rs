@@ -10,21 +10,15 @@ use super::{control_registers, enable, host, segments};
 use crate::arch;
 use crate::ept;
 use crate::types::Mfn;
-use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, EXCEPTIONS, PAT_RESET};
 use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
 use crate::vlapic::VLapic;
 use core::sync::atomic::{AtomicU32, Ordering};
 use x86::vmx::vmcs::control::{self, EntryControls, PrimaryControls};
 use x86::vmx::vmcs::{guest, ro};
 
-/// RFLAGS.IF.
-const RFLAGS_IF: u64 = 1 << 9;
 /// CS.L in access rights.
 const RIGHTS_L: u64 = 1 << 13;
-/// The PAT register after reset (SDM, volume 3A, 12.12.4).
-const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-/// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's.
-const EXCEPTIONS: u64 = 1 << 1 | 1 << 17 | 1 << 18;
 /// Interruptibility state: blocking by STI or by MOV SS, and by NMI.
 pub(super) const SHADOW: u32 = 3;
 pub(super) const NMI_BLOCKED: u32 = 1 << 3;
@@ -64,7 +58,6 @@ pub struct Vcpu {
     /// rip at the last exit, and behind its instruction.
     pub(super) exit_rip: u64,
     pub(super) next_rip: u64,
-    pub(super) tsc_aux: u64,
 }
 
 impl Vcpu {
@@ -94,7 +87,6 @@ impl Vcpu {
             pointer: ept::pointer(root),
             exit_rip: 0,
             next_rip: 0,
-            tsc_aux: 0,
         };
         let vmcs = &vcpu.vmcs;
         vmcs.with(|| {
@@ -110,7 +102,7 @@ impl Vcpu {
                 ),
                 (control::VMEXIT_CONTROLS, capabilities.exit.into()),
                 (control::VMENTRY_CONTROLS, capabilities.entry.into()),
-                (control::EXCEPTION_BITMAP, EXCEPTIONS),
+                (control::EXCEPTION_BITMAP, EXCEPTIONS.into()),
                 (control::IO_BITMAP_A_ADDR_FULL, bitmaps.io_a.address()),
                 (control::IO_BITMAP_B_ADDR_FULL, bitmaps.io_b.address()),
                 (control::MSR_BITMAPS_ADDR_FULL, bitmaps.msr.address()),
@@ -206,22 +198,18 @@ impl VirtualCpu for Vcpu {
     }
 
     fn state(&self) -> CpuState {
-        self.vmcs.with(|| {
-            let mut state = CpuState {
-                registers: self.registers,
-                cr0: self.cr0(),
-                cr2: if self.loaded {
-                    switched::read_cr2()
-                } else {
-                    self.switched.cr2
-                },
-                cr3: self.cr3(),
-                cr4: self.cr4(),
-                efer: self.efer(),
-                ..CpuState::startup(0)
-            };
-            segments::read(&self.vmcs, &mut state);
-            state
+        self.vmcs.with(|| CpuState {
+            registers: self.registers,
+            cr0: self.cr0(),
+            cr2: if self.loaded {
+                switched::read_cr2()
+            } else {
+                self.switched.cr2
+            },
+            cr3: self.cr3(),
+            cr4: self.cr4(),
+            efer: self.efer(),
+            segments: segments::read(&self.vmcs),
         })
     }
 
@@ -240,7 +228,7 @@ impl VirtualCpu for Vcpu {
         vmcs.with(|| {
             control_registers::write(vmcs, &self.capabilities, state.cr0, state.cr4);
             vmcs.write(guest::CR3, state.cr3);
-            segments::write(vmcs, state);
+            segments::write(vmcs, state.segments);
             for (field, value) in [
                 (guest::DR7, 0x400),
                 (guest::IA32_DEBUGCTL_FULL, 0),
@@ -296,14 +284,6 @@ impl VirtualCpu for Vcpu {
         self.vmcs.write(guest::IA32_PAT_FULL, value);
     }
 
-    fn tsc_aux(&self) -> u64 {
-        self.tsc_aux
-    }
-
-    fn set_tsc_aux(&mut self, value: u64) {
-        self.tsc_aux = value;
-    }
-
     fn cpl(&self) -> u8 {
         (self.vmcs.read(guest::SS_ACCESS_RIGHTS) >> 5 & 3) as u8
     }
@@ -331,10 +311,6 @@ impl VirtualCpu for Vcpu {
 
     fn can_nmi(&self) -> bool {
         !self.has_event() && self.interruptibility & (SHADOW | NMI_BLOCKED) == 0
-    }
-
-    fn interrupts_enabled(&self) -> bool {
-        self.registers.rflags & RFLAGS_IF != 0
     }
 
     fn inject(&mut self, event: Event) {
@@ -370,10 +346,6 @@ impl VirtualCpu for Vcpu {
 
     fn flush_tlb(&mut self) {
         self.flushed_on = None;
-    }
-
-    fn tsc_offset(&self) -> u64 {
-        self.vmcs.read(control::TSC_OFFSET_FULL)
     }
 
     fn dump(&self) {
