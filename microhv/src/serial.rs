@@ -99,8 +99,21 @@ pub fn interrupt(_vector: u8) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The port is there from the first call on, in place 0x2e8.
+    pub fn offered() {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            assert_eq!(read(0x2f8), None);
+            assert_eq!(bind(3, Ok), Err(Errno::EINVAL), "not offered yet");
+            offer(&Com {
+                io_base: 0x2e8,
+                ..Com::COM2
+            });
+        });
+    }
 
     #[test]
     fn the_port_is_bound_once_and_only_as_interrupt_3() {
@@ -108,13 +121,7 @@ mod tests {
             assert_eq!(device, DEVICE);
             Ok(7)
         };
-        assert_eq!(read(0x2f8), None);
-        assert_eq!(bind(3, allocate), Err(Errno::EINVAL), "not offered yet");
-        let com = Com {
-            io_base: 0x2e8,
-            ..Com::COM2
-        };
-        offer(&com);
+        offered();
         assert_eq!((place(0x2f8), place(0x2ff)), (Some(0x2e8), Some(0x2ef)));
         assert_eq!((place(0x2f7), place(0x300), place(0)), (None, None, None));
         assert_eq!(bind(4, allocate), Err(Errno::EINVAL));

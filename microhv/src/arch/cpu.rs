@@ -91,7 +91,8 @@ mod bare {
 
 #[cfg(test)]
 mod bare {
-    //! Stand-ins: no interrupts, registers and ports that read as all ones.
+    //! Stand-ins: no interrupts, registers that read as zeros, ports that are the test's.
+    use super::ports;
 
     /// Nothing to wait for on the host.
     pub fn halt_once() {}
@@ -103,22 +104,41 @@ mod bare {
     }
     /// Dropped.
     pub fn wrmsr(_msr: u32, _value: u64) {}
-    /// All ones.
+    /// What [`ports::ANSWER`] says.
     pub fn inb(_port: u16) -> u8 {
-        !0
+        ports::ANSWER.get() as u8
     }
-    /// All ones.
+    /// The same.
     pub fn inw(_port: u16) -> u16 {
-        !0
+        ports::ANSWER.get() as u16
     }
-    /// All ones.
+    /// The same.
     pub fn inl(_port: u16) -> u32 {
-        !0
+        ports::ANSWER.get()
     }
-    /// Dropped.
-    pub fn outb(_port: u16, _value: u8) {}
-    /// Dropped.
-    pub fn outw(_port: u16, _value: u16) {}
-    /// Dropped.
-    pub fn outl(_port: u16, _value: u32) {}
+    /// Kept in [`ports::WRITTEN`].
+    pub fn outb(port: u16, value: u8) {
+        outl(port, value.into());
+    }
+    /// The same.
+    pub fn outw(port: u16, value: u16) {
+        outl(port, value.into());
+    }
+    /// The same.
+    pub fn outl(port: u16, value: u32) {
+        ports::WRITTEN.with_borrow_mut(|all| all.push((port, value)));
+    }
+}
+
+/// The ports of a test.
+#[cfg(test)]
+pub mod ports {
+    use std::cell::{Cell, RefCell};
+
+    std::thread_local! {
+        /// What every port reads as: all ones until a test says something else.
+        pub static ANSWER: Cell<u32> = const { Cell::new(!0) };
+        /// What was written, port by port.
+        pub static WRITTEN: RefCell<Vec<(u16, u32)>> = const { RefCell::new(Vec::new()) };
+    }
 }

@@ -35,7 +35,7 @@ impl Vcpu {
     /// Has the address space changed since this vCPU last forgot its translations? It does so now.
     ///
     /// Called with [`Vcpu::in_guest`] set, right before entry.
-    pub(super) fn take_flush(&self) -> bool {
+    pub fn take_flush(&self) -> bool {
         let epoch = self.domain.flush_epoch.load(Ordering::SeqCst);
         self.flushed.swap(epoch, Ordering::SeqCst) != epoch
     }

@@ -323,7 +323,7 @@ fn registers_of_a_device_take_no_memory_away() {
 
 #[test]
 fn code_that_is_held_back_runs_and_other_faults_end_the_domain() {
-    use crate::exit::{After, Machine};
+    use crate::exit::After;
     let _alone = alone();
     crate::vcpu::backend::prepare_for_tests();
     let domain = domain(513);

@@ -182,7 +182,7 @@ impl Vcpu {
     }
 
     /// Posts an upcall that is pending, if it comes through the local APIC.
-    pub(super) fn post_upcall(&self) {
+    pub fn post_upcall(&self) {
         let vector = self.upcall_vector.load(Ordering::SeqCst);
         if vector != 0 && self.upcall_pending() {
             self.vlapic.post(vector);

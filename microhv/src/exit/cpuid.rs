@@ -1,8 +1,8 @@
 //! CPUID as a domain sees it: the host's answers through lists of what is allowed, plus Xen's own leaves.
 //! Lists and not exceptions, so that a CPU newer than this file shows nothing that microhv does not switch.
 
-use super::Machine;
 use crate::arch::{cpu, timer};
+use crate::domain::Vcpu;
 use crate::fpu;
 use crate::vcpu::VcpuRun;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -81,11 +81,11 @@ struct Guest {
 }
 
 /// The CPUID instruction.
-pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
+pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun) {
     let guest = Guest {
-        domain: machine.domain_id().0,
-        vcpu_id: machine.vcpu_id(),
-        vcpu_count: machine.vcpu_count(),
+        domain: vcpu.domain.id.0,
+        vcpu_id: vcpu.id,
+        vcpu_count: vcpu.domain.vcpu_count(),
         cr4: run.hw.cr4(),
         xcr0_supported: fpu::supported(),
         tsc_khz: timer::tsc_khz(),

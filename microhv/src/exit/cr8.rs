@@ -1,12 +1,12 @@
 //! MOV to CR8 while an interrupt waits: the one instruction whose operand microhv reads from the guest's code,
 //! because not every CPU says at the exit which register it names.
 
-use super::Machine;
+use crate::domain::Vcpu;
 use crate::vcpu::guest_memory::{self, Translation};
 use crate::vcpu::{Event, VcpuRun};
 
 /// Handles the instruction.
-pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
+pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun) {
     let mut code = [0; 4];
     let (how, rip) = (Translation::of(&*run.hw), run.hw.registers().rip);
     let base = if run.hw.is_64bit() {
@@ -14,14 +14,14 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun) {
     } else {
         run.hw.state().segments.cs.base
     };
-    let read = guest_memory::copy_in(&how, machine.memory(), base.wrapping_add(rip), &mut code);
+    let read = guest_memory::copy_in(&how, &*vcpu.domain, base.wrapping_add(rip), &mut code);
     let source = read
         .ok()
         .and_then(|()| source(code))
         .map(|number| run.hw.registers().by_number(number));
     match source {
         Some(value @ 0..=15) => {
-            machine.vlapic().set_cr8(value as u8);
+            vcpu.vlapic.set_cr8(value as u8);
             run.hw.skip_instruction();
         }
         Some(_) => run.hw.inject(Event::GENERAL_PROTECTION),

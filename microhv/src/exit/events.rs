@@ -1,25 +1,26 @@
 //! Interrupts on their way into the guest, and from one vCPU to another.
 
-use super::{After, Machine};
+use super::After;
 use crate::arch::timer;
+use crate::domain::Vcpu;
 use crate::vcpu::{CpuState, Event, VcpuRun, Window};
-use crate::vlapic::{Command, VLapic};
+use crate::vlapic::{Command, Delivery, VLapic};
 
 /// Gets `run` ready to enter: translation flushes, local APIC timer, INIT and start-up IPIs, pending
 /// interrupts. `Block`: nothing to do until it is notified.
-pub fn prepare(machine: &dyn Machine, run: &mut VcpuRun) -> After {
-    let apic = machine.vlapic();
-    if machine.take_tlb_flush() {
+pub fn prepare(vcpu: &Vcpu, run: &mut VcpuRun) -> After {
+    let apic = &vcpu.vlapic;
+    if vcpu.take_flush() {
         run.hw.flush_tlb();
     }
-    if !take_start(machine, run) {
+    if !take_start(vcpu, run) {
         return After::Block;
     }
     if apic.deadline().is_some() {
         apic.tick(timer::now_ns());
     }
     apic.take_posted();
-    deliver(machine, apic, run);
+    deliver(vcpu, apic, run);
     if run.halted {
         return After::Block;
     }
@@ -28,11 +29,11 @@ pub fn prepare(machine: &dyn Machine, run: &mut VcpuRun) -> After {
 }
 
 /// INIT and start-up IPIs. False: the vCPU is offline.
-fn take_start(machine: &dyn Machine, run: &mut VcpuRun) -> bool {
-    let apic = machine.vlapic();
+fn take_start(vcpu: &Vcpu, run: &mut VcpuRun) -> bool {
+    let apic = &vcpu.vlapic;
     if apic.take_init() {
         apic.reset();
-        machine.repost_upcall();
+        vcpu.post_upcall();
         run.offline = true;
     }
     match (
@@ -51,7 +52,7 @@ fn take_start(machine: &dyn Machine, run: &mut VcpuRun) -> bool {
 }
 
 /// Queues the most urgent event that the guest can take, and asks for a window if one has to wait.
-fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
+fn deliver(vcpu: &Vcpu, apic: &VLapic, run: &mut VcpuRun) {
     let hw = &mut *run.hw;
     if hw.has_event() {
         run.halted = false;
@@ -64,7 +65,7 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
             run.halted = false;
         }
     }
-    let upcall = machine.upcall_vector();
+    let upcall = vcpu.upcall_vector();
     let by_hardware = hw.delivers_interrupts();
     let mut waiting = apic.pending();
     if by_hardware && waiting.is_some() {
@@ -105,8 +106,8 @@ fn deliver(machine: &dyn Machine, apic: &VLapic, run: &mut VcpuRun) {
 
 /// True when [`prepare`] would not answer `Block`. The scheduler asks after it marked the vCPU as blocked, so
 /// that an event that came in between is not lost.
-pub fn has_work(machine: &dyn Machine, run: &VcpuRun) -> bool {
-    let apic = machine.vlapic();
+pub fn has_work(vcpu: &Vcpu, run: &VcpuRun) -> bool {
+    let apic = &vcpu.vlapic;
     if run.offline {
         return apic.startup_pending();
     }
@@ -119,14 +120,19 @@ pub fn has_work(machine: &dyn Machine, run: &VcpuRun) -> bool {
     let due = apic
         .deadline()
         .is_some_and(|deadline| deadline <= timer::now_ns());
-    run.hw.can_interrupt() && (due || apic.pending().is_some() || machine.upcall_vector().is_some())
+    run.hw.can_interrupt() && (due || apic.pending().is_some() || vcpu.upcall_vector().is_some())
 }
 
 /// Sends an inter-processor interrupt within the domain.
-pub(super) fn send(machine: &dyn Machine, command: &Command) {
-    for vcpu_id in 0..machine.vcpu_count() {
-        if !command.except_self || vcpu_id != machine.vcpu_id() {
-            machine.send(vcpu_id, command);
+pub(super) fn send(sender: &Vcpu, command: &Command) {
+    sender.domain.for_each_vcpu(|vcpu| {
+        let own = vcpu.id == sender.id;
+        if own && command.except_self || !command.give(&vcpu.vlapic) || own {
+            return;
         }
-    }
+        match command.delivery {
+            Delivery::Fixed(_) => vcpu.kick_for_interrupt(),
+            _ => vcpu.kick(),
+        }
+    });
 }

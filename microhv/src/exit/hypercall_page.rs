@@ -1,9 +1,10 @@
 //! The page of hypercall stubs that a guest asks for by writing an MSR (Xen: xen/include/public/arch-x86/cpuid.h,
 //! leaf 0x40000002).
 
-use super::Machine;
+use crate::domain::Vcpu;
 use crate::types::PAGE_SIZE;
 use crate::vcpu::backend;
+use crate::vcpu::guest_memory::GuestPhysical;
 
 /// Bytes in a stub.
 const STUB: usize = 32;
@@ -17,10 +18,10 @@ const BREAKPOINT: u8 = 0xcc;
 const IRET: usize = 23;
 
 /// Fills the page at guest-physical `gpa`, which is page aligned. False if there is no RAM.
-pub fn fill(machine: &dyn Machine, gpa: u64) -> bool {
+pub fn fill(vcpu: &Vcpu, gpa: u64) -> bool {
     (0..PAGE_SIZE / STUB).all(|number| {
         let stub = stub(number as u32, backend::hypercall_instruction());
-        machine.memory().write(gpa + (number * STUB) as u64, &stub)
+        vcpu.domain.write(gpa + (number * STUB) as u64, &stub)
     })
 }
 

@@ -1,8 +1,9 @@
 //! I/O ports. A domain sees PCI configuration space, filtered, and a debug port, Domain-0 the second serial port;
 //! nothing else answers.
 
-use super::Machine;
+use crate::domain::Vcpu;
 use crate::vcpu::{Event, IoAccess, Registers, VcpuRun};
+use crate::{console, pci, serial};
 use core::sync::atomic::Ordering;
 
 /// Bytes written here go to the domain's log; it reads as itself, which is how software finds it.
@@ -17,7 +18,7 @@ const PCI_DATA_LAST: u16 = 0xcff;
 const DIRECTION: u64 = 1 << 10;
 
 /// Handles one access.
-pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, access: IoAccess) {
+pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun, access: IoAccess) {
     if access.string {
         if access.input {
             // Would need to write guest memory; no kernel does this without a device that we never show.
@@ -26,7 +27,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, access: IoAccess) {
         }
         skip_outs(run.hw.registers_mut(), &access);
     } else if access.input {
-        let value = read(machine, &access);
+        let value = read(vcpu, &access);
         let registers = run.hw.registers_mut();
         registers.rax = match access.size {
             1 => registers.rax & !0xff | u64::from(value & 0xff),
@@ -40,41 +41,43 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, access: IoAccess) {
             2 => value & 0xffff,
             _ => value,
         };
-        write(machine, &access, value);
+        write(vcpu, &access, value);
     }
     run.hw.skip_instruction();
 }
 
-fn read(machine: &dyn Machine, access: &IoAccess) -> u32 {
+fn read(vcpu: &Vcpu, access: &IoAccess) -> u32 {
     match access.port {
         DEBUG_PORT => u32::MAX << 8 | u32::from(DEBUG_PORT),
         TIMER_COUNTER => 0,
-        PCI_ADDRESS if access.size == 4 => machine.pci_config_address().load(Ordering::Relaxed),
+        PCI_ADDRESS if access.size == 4 => vcpu.pci_address.load(Ordering::Relaxed),
         PCI_DATA..=PCI_DATA_LAST => match data_offset(access) {
             Some(offset) => {
-                let address = machine.pci_config_address().load(Ordering::Relaxed);
-                machine.pci_config_read(address, offset, access.size)
+                let address = vcpu.pci_address.load(Ordering::Relaxed);
+                pci::config_read(vcpu.domain.id, address, offset, access.size)
             }
             None => u32::MAX,
         },
-        port if access.size == 1 => machine.serial_read(port).map_or(u32::MAX, u32::from),
+        port if access.size == 1 && vcpu.domain.privileged => {
+            serial::read(port).map_or(u32::MAX, u32::from)
+        }
         _ => u32::MAX,
     }
 }
 
-fn write(machine: &dyn Machine, access: &IoAccess, value: u32) {
+fn write(vcpu: &Vcpu, access: &IoAccess, value: u32) {
     match access.port {
-        DEBUG_PORT if access.size == 1 => machine.debug_byte(value as u8),
-        PCI_ADDRESS if access.size == 4 => {
-            machine.pci_config_address().store(value, Ordering::Relaxed)
+        DEBUG_PORT if access.size == 1 => {
+            console::guest_write(vcpu.domain.id, &vcpu.domain.name(), &[value as u8]);
         }
+        PCI_ADDRESS if access.size == 4 => vcpu.pci_address.store(value, Ordering::Relaxed),
         PCI_DATA..=PCI_DATA_LAST => {
             if let Some(offset) = data_offset(access) {
-                let address = machine.pci_config_address().load(Ordering::Relaxed);
-                machine.pci_config_write(address, offset, access.size, value);
+                let address = vcpu.pci_address.load(Ordering::Relaxed);
+                pci::config_write(vcpu.domain.id, address, offset, access.size, value);
             }
         }
-        port if access.size == 1 => machine.serial_write(port, value as u8),
+        port if access.size == 1 && vcpu.domain.privileged => serial::write(port, value as u8),
         _ => {}
     }
 }

@@ -7,18 +7,31 @@ mod dump;
 mod events;
 mod hypercall_page;
 mod io;
-mod machine;
 mod msr;
 mod xcr;
 
 pub(crate) use cpuid::{XEN_VERSION, has_rdtscp};
 pub use dump::dump;
 pub use events::{has_work, prepare};
-pub use machine::{After, Machine};
 pub use msr::MsrState;
 
 use crate::arch::{cpu, irq};
+use crate::domain::Vcpu;
+use crate::hypercall;
 use crate::vcpu::{Event, Exit, VcpuRun, Window};
+
+/// What the scheduler does with the vCPU next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Enter it again (unless another deserves the CPU more).
+    Resume,
+    /// It waits for an event: [`VcpuRun::halted`] or [`VcpuRun::offline`] say for which.
+    Block,
+    /// It gave up the rest of its turn.
+    Yield,
+    /// Its domain cannot go on; the sentence says why.
+    Crash(&'static str),
+}
 
 /// #DB.
 const DEBUG: u8 = 1;
@@ -28,9 +41,9 @@ const MACHINE_CHECK: u8 = 18;
 const ALIGNMENT_CHECK: u8 = 17;
 
 /// Handles `exit`, which `run.hw.run()` just returned.
-pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
-    machine.count_exit(exit.reason());
-    run.hw.save_apic(machine.vlapic());
+pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun, exit: Exit) -> After {
+    vcpu.count_exit(exit.reason());
+    run.hw.save_apic(&vcpu.vlapic);
     match exit {
         Exit::HostInterrupt(Some(vector)) => irq::dispatch(vector),
         Exit::HostInterrupt(None) => cpu::interrupt_window(),
@@ -40,23 +53,23 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
         Exit::InterruptWindow => run.hw.request_interrupt_window(Window::None),
         Exit::Hypercall => {
             run.hw.skip_instruction();
-            return machine.hypercall(run);
+            return hypercall::dispatch(vcpu, run);
         }
         Exit::Halt => {
             run.hw.skip_instruction();
             run.halted = true;
-            if !has_work(machine, run) {
+            if !has_work(vcpu, run) {
                 if !run.hw.interrupts_enabled() {
-                    machine.halted_for_good();
+                    vcpu.halted_for_good();
                 }
                 return After::Block;
             }
         }
-        Exit::Cpuid => cpuid::handle(machine, run),
-        Exit::ReadMsr(index) => msr::handle_read(machine, run, index),
-        Exit::WriteMsr(index, value) => msr::handle_write(machine, run, index, value),
-        Exit::Io(access) => io::handle(machine, run, access),
-        Exit::WriteTaskPriority => cr8::handle(machine, run),
+        Exit::Cpuid => cpuid::handle(vcpu, run),
+        Exit::ReadMsr(index) => msr::handle_read(vcpu, run, index),
+        Exit::WriteMsr(index, value) => msr::handle_write(vcpu, run, index, value),
+        Exit::Io(access) => io::handle(vcpu, run, access),
+        Exit::WriteTaskPriority => cr8::handle(vcpu, run),
         Exit::SetXcr => xcr::handle(run),
         Exit::CacheFlush => run.hw.skip_instruction(),
         Exit::ReadCounter => run.hw.inject(Event::GENERAL_PROTECTION),
@@ -67,7 +80,7 @@ pub fn handle(machine: &dyn Machine, run: &mut VcpuRun, exit: Exit) -> After {
             run.hw.inject(Event::Exception(ALIGNMENT_CHECK, Some(code)))
         }
         Exit::SecondLevelFault { gpa, access } => {
-            return machine.second_level_fault(run, gpa, access);
+            return vcpu.second_level_fault(run, gpa, access);
         }
         Exit::Exception(MACHINE_CHECK, _) => return After::Crash("machine check"),
         Exit::Shutdown => {

@@ -1,8 +1,10 @@
 //! Model-specific registers that exit.
 
-use super::{Machine, cpuid, events, hypercall_page};
+use super::{cpuid, events, hypercall_page};
 use crate::arch::{cpu, timer};
-use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME};
+use crate::domain::Vcpu;
+use crate::timers;
+use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, is_pat};
 use crate::vcpu::{Event, VcpuRun};
 use crate::vlapic::Effect;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -62,48 +64,43 @@ impl Default for MsrState {
 struct Fault;
 
 /// RDMSR.
-pub fn handle_read(machine: &dyn Machine, run: &mut VcpuRun, index: u32) {
-    match read(machine, run, index) {
+pub fn handle_read(vcpu: &Vcpu, run: &mut VcpuRun, index: u32) {
+    match read(vcpu, run, index) {
         Ok(value) => {
             run.hw.registers_mut().set_edx_eax(value);
             run.hw.skip_instruction();
         }
-        Err(Fault) => {
-            if seen_first_time(index) {
-                log::debug!(
-                    "{}v{}: RDMSR {index:#x}: #GP",
-                    machine.domain_id(),
-                    machine.vcpu_id()
-                );
-            }
-            run.hw.inject(Event::GENERAL_PROTECTION);
-        }
+        Err(Fault) => refuse(vcpu, run, index, format_args!("RDMSR {index:#x}")),
     }
 }
 
 /// WRMSR.
-pub fn handle_write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) {
-    match write(machine, run, index, value) {
+pub fn handle_write(vcpu: &Vcpu, run: &mut VcpuRun, index: u32, value: u64) {
+    match write(vcpu, run, index, value) {
         Ok(()) => run.hw.skip_instruction(),
-        Err(Fault) => {
-            if seen_first_time(index) {
-                log::debug!(
-                    "{}v{}: WRMSR {index:#x} {value:#x}: #GP",
-                    machine.domain_id(),
-                    machine.vcpu_id()
-                );
-            }
-            run.hw.inject(Event::GENERAL_PROTECTION);
-        }
+        Err(Fault) => refuse(
+            vcpu,
+            run,
+            index,
+            format_args!("WRMSR {index:#x} {value:#x}"),
+        ),
     }
 }
 
-fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> {
+/// #GP, with a log line for the first of each register.
+fn refuse(vcpu: &Vcpu, run: &mut VcpuRun, index: u32, access: core::fmt::Arguments<'_>) {
+    if seen_first_time(index) {
+        log::debug!("{}v{}: {access}: #GP", vcpu.domain.id, vcpu.id);
+    }
+    run.hw.inject(Event::GENERAL_PROTECTION);
+}
+
+fn read(vcpu: &Vcpu, run: &VcpuRun, index: u32) -> Result<u64, Fault> {
     Ok(match index {
         IA32_TIME_STAMP_COUNTER => cpu::rdtsc(),
-        IA32_APIC_BASE => apic_base(machine),
-        X2APIC_FIRST..=X2APIC_LAST => machine
-            .vlapic()
+        IA32_APIC_BASE => apic_base(vcpu),
+        X2APIC_FIRST..=X2APIC_LAST => vcpu
+            .vlapic
             .read(index, timer::now_ns())
             .map_err(|_| Fault)?,
         IA32_EFER => run.hw.efer(),
@@ -120,18 +117,11 @@ fn read(machine: &dyn Machine, run: &VcpuRun, index: u32) -> Result<u64, Fault> 
     })
 }
 
-fn write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) -> Result<(), Fault> {
+fn write(vcpu: &Vcpu, run: &mut VcpuRun, index: u32, value: u64) -> Result<(), Fault> {
     match index {
-        X2APIC_FIRST..=X2APIC_LAST => write_apic(machine, index, value),
+        X2APIC_FIRST..=X2APIC_LAST => write_apic(vcpu, index, value),
         IA32_EFER => write_efer(run, value),
-        IA32_PAT => {
-            if !value
-                .to_le_bytes()
-                .into_iter()
-                .all(|entry| matches!(entry, 0 | 1 | 4..=7))
-            {
-                return Err(Fault);
-            }
+        IA32_PAT if is_pat(value) => {
             run.hw.set_pat(value);
             Ok(())
         }
@@ -141,9 +131,9 @@ fn write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) -> Re
             Ok(())
         }
         // The page number's low bits select one of several pages; there is one.
-        HYPERCALL_PAGE if value & 0xfff == 0 && hypercall_page::fill(machine, value) => Ok(()),
+        HYPERCALL_PAGE if value & 0xfff == 0 && hypercall_page::fill(vcpu, value) => Ok(()),
         // Leaving x2APIC mode would need an emulated APIC page.
-        IA32_APIC_BASE if value == apic_base(machine) => Ok(()),
+        IA32_APIC_BASE if value == apic_base(vcpu) => Ok(()),
         IA32_MTRR_DEF_TYPE if value & !MTRR_DEF_TYPE_WRITABLE == 0 => {
             run.msrs.mtrr_def_type = value;
             Ok(())
@@ -161,24 +151,20 @@ fn write(machine: &dyn Machine, run: &mut VcpuRun, index: u32, value: u64) -> Re
     }
 }
 
-fn apic_base(machine: &dyn Machine) -> u64 {
-    APIC_BASE_VALUE
-        | if machine.vcpu_id() == 0 {
-            APIC_BASE_BSP
-        } else {
-            0
-        }
+fn apic_base(vcpu: &Vcpu) -> u64 {
+    let boot = if vcpu.id == 0 { APIC_BASE_BSP } else { 0 };
+    APIC_BASE_VALUE | boot
 }
 
-fn write_apic(machine: &dyn Machine, index: u32, value: u64) -> Result<(), Fault> {
-    match machine
-        .vlapic()
+fn write_apic(vcpu: &Vcpu, index: u32, value: u64) -> Result<(), Fault> {
+    match vcpu
+        .vlapic
         .write(index, value, timer::now_ns())
         .map_err(|_| Fault)?
     {
         Effect::None => {}
-        Effect::Timer => machine.timer_changed(),
-        Effect::Send(command) => events::send(machine, &command),
+        Effect::Timer => timers::arm(vcpu),
+        Effect::Send(command) => events::send(vcpu, &command),
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use xen_abi::Errno;
 use xen_abi::zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::domain::Vcpu;
-use crate::exit::Machine;
 use crate::guest_args::GuestArgs;
 use crate::mm::FrameRef;
 use crate::types::{Gfn, PAGE_SIZE};
@@ -140,7 +139,7 @@ impl Memory<'_> {
         }
         let place = &mut self.last[usize::from(write)];
         if place.as_ref().is_none_or(|page| page.linear != linear) {
-            let memory = self.vcpu.memory();
+            let memory = &*self.vcpu.domain;
             let gpa = self.translation.translate(memory, at, write).ok()?;
             let (frame, writable) = self.vcpu.domain.p2m.lock().frame(Gfn::containing(gpa))?;
             if write && !writable || frame.owner() != self.vcpu.domain.id {
@@ -160,7 +159,7 @@ impl GuestArgs for Memory<'_> {
             return Ok(());
         }
         // Over a page's end, or not to be read at all.
-        guest_memory::copy_in(&self.translation, self.vcpu.memory(), at, buf)
+        guest_memory::copy_in(&self.translation, &*self.vcpu.domain, at, buf)
             .map_err(|_| Errno::EFAULT)
     }
 
@@ -170,7 +169,7 @@ impl GuestArgs for Memory<'_> {
             frame.write(offset, data);
             return Ok(());
         }
-        guest_memory::copy_out(&self.translation, self.vcpu.memory(), at, data)
+        guest_memory::copy_out(&self.translation, &*self.vcpu.domain, at, data)
             .map_err(|_| Errno::EFAULT)
     }
 }

@@ -9,7 +9,6 @@ use xen_abi::vcpu::{
 use super::{Caller, DONE, Outcome, Result};
 use crate::domain::{Vcpu, events};
 use crate::evtchn::VcpuInfoRef;
-use crate::exit::Machine;
 use crate::mm::PageArc;
 use crate::timers::{GuestArea, MIN_PERIOD_NS};
 use crate::types::{Gfn, PAGE_SIZE};
@@ -129,7 +128,7 @@ fn linear_area(caller: &Caller<'_>, at: u64, size: usize) -> Result<Option<Guest
 fn linear_frame(caller: &Caller<'_>, at: u64) -> Result<crate::mm::FrameRef> {
     let gpa = caller
         .translation()
-        .translate(caller.vcpu.memory(), at, true)
+        .translate(&*caller.vcpu.domain, at, true)
         .map_err(|_| Errno::EFAULT)?;
     let p2m = caller.vcpu.domain.p2m.lock();
     p2m.own_frame(Gfn::containing(gpa)).ok_or(Errno::EFAULT)

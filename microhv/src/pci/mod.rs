@@ -252,8 +252,43 @@ pub fn unbind(domain: DomId, number: u32) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// `domain` has a device there, without BARs, for as long as the answer lives.
+    pub fn give(domain: DomId, sbdf: Sbdf) -> impl Drop {
+        struct Given(Sbdf);
+        impl Drop for Given {
+            fn drop(&mut self) {
+                let assigned = &mut DEVICES.lock().assigned;
+                assigned.retain(|device| device.sbdf != self.0);
+            }
+        }
+        let bars = [bar::Bar::default(); bar::BARS];
+        let function = enumerate::Function {
+            sbdf,
+            vendor: 0x1af4,
+            device: 0x1042,
+            class: 0,
+            bridge: false,
+            behind_conventional: false,
+            upstream: enumerate::Upstream::new(),
+            faults: fault::Faults::default(),
+        };
+        let device = Assignment {
+            sbdf,
+            domain,
+            function,
+            bars,
+            shadow: filter::Shadow::new(bars),
+            msix: None,
+            hidden: 0..0,
+            bindings: binding::Bindings::default(),
+            drop_logged: false,
+        };
+        DEVICES.lock().assigned.push(device).unwrap();
+        Given(sbdf)
+    }
 
     #[test]
     fn config_addresses_are_taken_apart() {

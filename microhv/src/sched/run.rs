@@ -136,7 +136,7 @@ fn enter(vcpu: &PageArc<Vcpu>, run: &mut VcpuRun) -> After {
     }
     // From here on a flush of the address space waits for this vCPU, until it leaves guest mode.
     vcpu.in_guest.store(true, Ordering::SeqCst);
-    let ready = exit::prepare(&**vcpu, run);
+    let ready = exit::prepare(vcpu, run);
     vcpu.sched.set_online(!run.offline);
     vcpu.sched.set_waiting(ready == After::Block);
     if ready != After::Resume {
@@ -155,7 +155,7 @@ fn enter(vcpu: &PageArc<Vcpu>, run: &mut VcpuRun) -> After {
     speculation::clear_buffers();
     let exit = run.hw.run();
     vcpu.in_guest.store(false, Ordering::SeqCst);
-    match exit::handle(&**vcpu, run, exit) {
+    match exit::handle(vcpu, run, exit) {
         // Whether it really has to wait is found out by looking again.
         After::Block => After::Resume,
         other => other,

@@ -74,6 +74,12 @@ pub const EFER_LME: u64 = 1 << 8;
 pub const EFER_LMA: u64 = 1 << 10;
 /// The PAT register after reset (AMD64 manual, volume 2, 7.8.2).
 pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+/// Each of its eight entries is a memory type that exists.
+pub fn is_pat(value: u64) -> bool {
+    let mut entries = value.to_le_bytes().into_iter();
+    entries.all(|entry| matches!(entry, 0 | 1 | 4..=7))
+}
+
 /// #DB and #AC, of which a guest can make an endless chain that never leaves guest mode, and #MC, which is the host's:
 /// the exceptions that exit, by number.
 pub const EXCEPTIONS: u32 = 1 << 1 | 1 << 17 | 1 << 18;

@@ -5,7 +5,7 @@ mod segments;
 
 use super::vmcs::Vmcs;
 use crate::arch::cpu;
-use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME, RFLAGS_IF};
+use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME, RFLAGS_IF, is_pat};
 use x86::msr;
 use x86::vmx::vmcs::control::{self, EntryControls};
 use x86::vmx::vmcs::guest;
@@ -129,12 +129,7 @@ fn control_registers(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
             !pg || (efer & EFER_LMA != 0) == (efer & EFER_LME != 0),
             "IA32_EFER: LMA differs from LME while paging is on",
         ),
-        (
-            pat.to_le_bytes()
-                .iter()
-                .all(|entry| matches!(entry, 0 | 1 | 4..=7)),
-            "IA32_PAT: a reserved memory type",
-        ),
+        (is_pat(pat), "IA32_PAT: a reserved memory type"),
         (vmcs.read(guest::DR7) >> 32 == 0, "DR7: upper half"),
         (
             is_canonical(vmcs.read(guest::IA32_SYSENTER_ESP)),
