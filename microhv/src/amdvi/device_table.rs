@@ -112,7 +112,6 @@ impl DeviceTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ivrs::SpecialKind;
     use super::*;
 
     const AIM: Aim = Aim {
@@ -124,7 +123,7 @@ mod tests {
     fn everything_is_blocked_until_it_is_attached() {
         let ioapic = Special {
             unit: 0,
-            kind: SpecialKind::IoApic(0),
+            ioapic: Some(0),
             source_id: 0xa0,
             settings: 0x01,
         };

@@ -44,22 +44,13 @@ pub struct Range {
     pub alias: Option<u16>,
 }
 
-/// What a special device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialKind {
-    /// An I/O APIC, with its ACPI id.
-    IoApic(u8),
-    /// An HPET or something else.
-    Other,
-}
-
 /// A device whose requests carry an ID that belongs to no PCI function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Special {
     /// Index of the unit.
     pub unit: usize,
-    /// What it is.
-    pub kind: SpecialKind,
+    /// Its ACPI id, if it is an I/O APIC and not an HPET or something else.
+    pub ioapic: Option<u8>,
     /// The ID of its requests.
     pub source_id: u16,
     /// Which interrupts that are no ordinary ones firmware wants to pass (DTE settings).
@@ -178,11 +169,7 @@ fn ivhd(ivrs: &mut Ivrs, block: &[u8]) -> Option<()> {
                 ivrs.specials
                     .push(Special {
                         unit: index,
-                        kind: if entry[7] == 1 {
-                            SpecialKind::IoApic(entry[4])
-                        } else {
-                            SpecialKind::Other
-                        },
+                        ioapic: (entry[7] == 1).then_some(entry[4]),
                         source_id: u16_at(entry, 5)?,
                         settings: entry[3],
                     })
@@ -235,7 +222,7 @@ impl Ivrs {
     pub fn ioapic(&self, id: u8) -> Option<(usize, u16)> {
         self.specials
             .iter()
-            .find(|special| special.kind == SpecialKind::IoApic(id))
+            .find(|special| special.ioapic == Some(id))
             .map(|special| (special.unit, special.source_id))
     }
 }

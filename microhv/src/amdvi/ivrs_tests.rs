@@ -90,7 +90,7 @@ fn all_kinds_of_entries_are_understood() {
     assert_eq!(ivrs.unit_of(Sbdf::new(3, 0, 0)), Some(0));
     assert_eq!(ivrs.ioapic(9), Some((0, 0xa0)));
     assert_eq!(ivrs.specials[0].settings, 0xd7);
-    assert_eq!(ivrs.specials[1].kind, SpecialKind::Other);
+    assert_eq!(ivrs.specials[1].ioapic, None);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::types::{Gfn, Mfn};
 use config::xen_cmdline::Iommu;
 use device_table::DeviceTable;
 use format::HostTables;
-use ivrs::{Ivrs, SpecialKind};
+use ivrs::Ivrs;
 use spin::{Mutex, Once};
 use unit::Unit;
 use xen_abi::Errno;
@@ -49,8 +49,7 @@ pub fn init(table: &[u8], options: &Iommu) -> Result<&'static dyn Remapper, &'st
             "AMD-Vi: the IVRS table is malformed or too long; what it says about some devices is not known"
         );
     }
-    let is_ioapic = |kind| matches!(kind, SpecialKind::IoApic(_));
-    let ioapics = ivrs.specials.iter().any(|special| is_ioapic(special.kind));
+    let ioapics = ivrs.specials.iter().any(|special| special.ioapic.is_some());
     if options.intremap && !ioapics {
         log::warn!("AMD-Vi: the IVRS table names no I/O APIC, so interrupts cannot be remapped");
     }

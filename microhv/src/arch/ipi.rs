@@ -12,12 +12,8 @@ pub fn kick(index: usize) {
     };
     // One interrupt is enough until the flag has been seen.
     if !cpu.reschedule.swap(true, Ordering::AcqRel) {
-        deliver(cpu);
+        send(cpu, super::irq::RESCHEDULE);
     }
-}
-
-fn deliver(cpu: &percpu::PerCpu) {
-    send(cpu, super::irq::RESCHEDULE);
 }
 
 #[cfg(target_os = "none")]
@@ -39,7 +35,7 @@ pub fn post(index: usize) {
 
 /// Makes this CPU leave guest mode as soon as it enters it.
 pub fn interrupt_this() {
-    deliver(percpu::this());
+    send(percpu::this(), super::irq::RESCHEDULE);
 }
 
 /// Installs the handlers of the interrupts between CPUs.

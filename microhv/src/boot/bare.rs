@@ -175,7 +175,7 @@ extern "C" fn second_half() -> ! {
     }
     let threads = speculation::share_cores(cpu::cpuid, machine.cpus.iter().copied());
     if speculation::init(&boot.orders.options.spec_ctrl, threads) {
-        vcpu::backend::page_format().keep_code_small();
+        vcpu::backend::chosen().format.keep_code_small();
     }
     speculation::enable();
     for apic in &machine.io_apics {

@@ -34,7 +34,7 @@ pub fn step(domain: &PageArc<Domain>) -> bool {
         return false;
     }
     domain.for_each_vcpu(|vcpu| timers::forget(vcpu));
-    domain.p2m.lock().take_io();
+    domain.p2m.lock().io = None;
     if !domain.p2m.lock().tear_down(PAGES_A_STEP) {
         return false;
     }

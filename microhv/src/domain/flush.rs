@@ -11,7 +11,7 @@ use crate::arch;
 /// Returns when no CPU and no device uses what `domain`'s tables held before.
 pub fn flush(domain: &Domain) {
     let epoch = domain.flush_epoch.fetch_add(1, Ordering::SeqCst) + 1;
-    if let Some(io) = domain.p2m.lock().io() {
+    if let Some(io) = &mut domain.p2m.lock().io {
         io.flush();
     }
     let here = arch::cpu_index();

@@ -5,10 +5,9 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use spin::RwLock;
 use xen_abi::Errno;
 
-use super::{Domain, P2m};
-use crate::mm::{FrameRef, PageArc};
+use super::Domain;
+use crate::mm::PageArc;
 use crate::types::DomId;
-use crate::{evtchn, grant};
 
 /// How many domains can exist at once; a power of two.
 pub const MAX_DOMAINS: usize = 128;
@@ -67,12 +66,8 @@ pub fn create(
         },
         None => next_free(&domains).ok_or(Errno::ENOMEM)?,
     };
-    let shared_info = FrameRef::new_zeroed(id).ok_or(Errno::ENOMEM)?;
-    let p2m = P2m::new(id).ok_or(Errno::ENOMEM)?;
-    let evtchn = evtchn::Table::new(id, shared_info.clone()).ok_or(Errno::ENOMEM)?;
-    let grant = grant::Table::new(id).ok_or(Errno::ENOMEM)?;
-    let domain = Domain::new(id, handle, privileged, p2m, evtchn, grant, shared_info);
-    let domain = PageArc::try_new(domain).ok_or(Errno::ENOMEM)?;
+    let domain = Domain::new(id, handle, privileged).and_then(PageArc::try_new);
+    let domain = domain.ok_or(Errno::ENOMEM)?;
     domains[usize::from(id.0) % MAX_DOMAINS] = Some(domain.clone());
     Ok(domain)
 }

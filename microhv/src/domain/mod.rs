@@ -63,8 +63,6 @@ pub struct Domain {
     pub grant_copies: AtomicU64,
     /// Pages it has mapped by `GNTTABOP_map_grant_ref`.
     pub grant_maps: AtomicU64,
-    /// Entries of other grant operations.
-    pub grant_other: AtomicU64,
     /// `EVTCHNOP_send`s it has made.
     pub events_sent: AtomicU64,
     /// Interrupts posted to its vCPUs while they were in guest mode on another CPU.
@@ -93,21 +91,15 @@ pub struct Domain {
 pub type MemoryMap = heapless::Vec<E820Entry, 16>;
 
 impl Domain {
-    fn new(
-        id: DomId,
-        handle: [u8; 16],
-        privileged: bool,
-        p2m: P2m,
-        evtchn: evtchn::Table,
-        grant: grant::Table,
-        shared_info: FrameRef,
-    ) -> Self {
-        Self {
+    /// One without memory and vCPUs. `None`: out of memory.
+    fn new(id: DomId, handle: [u8; 16], privileged: bool) -> Option<Self> {
+        let shared_info = FrameRef::new_zeroed(id)?;
+        Some(Self {
             id,
             privileged,
-            p2m: Mutex::new(p2m),
-            evtchn: Mutex::new(evtchn),
-            grant: Mutex::new(grant),
+            p2m: Mutex::new(P2m::new(id)?),
+            evtchn: Mutex::new(evtchn::Table::new(id, shared_info.clone())?),
+            grant: Mutex::new(grant::Table::new(id)?),
             shared_info,
             params: Params::new(),
             max_pages: AtomicU64::new(0),
@@ -115,7 +107,6 @@ impl Domain {
             grant_copies: AtomicU64::new(0),
             grant_maps: AtomicU64::new(0),
             interrupts_posted: AtomicU64::new(0),
-            grant_other: AtomicU64::new(0),
             events_sent: AtomicU64::new(0),
             events_received: AtomicU64::new(0),
             max_vcpus: AtomicU32::new(1),
@@ -130,7 +121,7 @@ impl Domain {
             pauses: AtomicU32::new(1),
             shutdown: AtomicU32::new(NOT_SHUT_DOWN),
             dying: AtomicBool::new(false),
-        }
+        })
     }
 
     /// The name for log lines; `dN` if nobody gave one.

@@ -25,7 +25,8 @@ impl From<paging::Error> for Errno {
 pub struct P2m {
     owner: DomId,
     table: Table,
-    io: Option<IoDomain>,
+    /// The devices' view, if the domain has devices: what is mapped from now on is visible there too.
+    pub io: Option<IoDomain>,
     ram_pages: u64,
     /// How far destruction has come.
     torn_down: Gfn,
@@ -36,7 +37,7 @@ impl P2m {
     pub fn new(owner: DomId) -> Option<Self> {
         Some(Self {
             owner,
-            table: Table::new(backend::page_format())?,
+            table: Table::new(backend::chosen().format)?,
             io: None,
             ram_pages: 0,
             torn_down: Gfn(0),
@@ -51,21 +52,6 @@ impl P2m {
     /// How many pages of its own memory the domain has, with those that it gave back while others held them.
     pub fn ram_pages(&self) -> u64 {
         self.ram_pages
-    }
-
-    /// From now on everything mapped here is also visible to the domain's devices.
-    pub fn set_io(&mut self, io: IoDomain) {
-        self.io = Some(io);
-    }
-
-    /// The devices' view, if the domain has devices.
-    pub fn io(&mut self) -> Option<&mut IoDomain> {
-        self.io.as_mut()
-    }
-
-    /// Forgets the devices' view (they have been detached).
-    pub fn take_io(&mut self) -> Option<IoDomain> {
-        self.io.take()
     }
 
     /// What is mapped at `gfn`; for a page inside a larger leaf, that page.

@@ -14,16 +14,12 @@ impl Params {
 
     /// The value of parameter `index`, if there is such a parameter.
     pub fn get(&self, index: u32) -> Option<u64> {
-        self.0
-            .get(index as usize)
-            .map(|param| param.load(Ordering::Relaxed))
+        Some(self.0.get(index as usize)?.load(Ordering::Relaxed))
     }
 
-    /// Sets parameter `index`; false if there is no such parameter.
-    pub fn set(&self, index: u32, value: u64) -> bool {
-        let param = self.0.get(index as usize);
-        param
-            .map(|param| param.store(value, Ordering::Relaxed))
-            .is_some()
+    /// Sets parameter `index`; `None` if there is no such parameter.
+    pub fn set(&self, index: u32, value: u64) -> Option<()> {
+        self.0.get(index as usize)?.store(value, Ordering::Relaxed);
+        Some(())
     }
 }

@@ -94,16 +94,6 @@ impl Vcpu {
         self.run.lock()
     }
 
-    /// Makes the vCPU look at its events soon: wakes it if it waits, makes it leave guest mode if it runs.
-    pub fn kick(&self) {
-        sched::kick(self);
-    }
-
-    /// The same for an interrupt that was posted to its local APIC.
-    pub fn kick_for_interrupt(&self) {
-        sched::kick_for_interrupt(self);
-    }
-
     /// Gives a vCPU that does not run its first state. It starts with [`Self::bring_up`]. False: it runs.
     pub fn initialise(&self, state: &CpuState) -> bool {
         // Whoever runs it holds its state, for ever if it likes, and may be the caller.

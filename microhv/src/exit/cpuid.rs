@@ -132,12 +132,7 @@ const fn words(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidResult {
     CpuidResult { eax, ebx, ecx, edx }
 }
 
-const NOTHING: CpuidResult = CpuidResult {
-    eax: 0,
-    ebx: 0,
-    ecx: 0,
-    edx: 0,
-};
+const NOTHING: CpuidResult = words(0, 0, 0, 0);
 
 /// The whole policy. `host` asks the CPU, while the guest's XCR0 is in it.
 fn answer(

@@ -20,7 +20,7 @@ const IRET: usize = 23;
 /// Fills the page at guest-physical `gpa`, which is page aligned. False if there is no RAM.
 pub fn fill(vcpu: &Vcpu, gpa: u64) -> bool {
     (0..PAGE_SIZE / STUB).all(|number| {
-        let stub = stub(number as u32, backend::hypercall_instruction());
+        let stub = stub(number as u32, backend::chosen().hypercall);
         vcpu.domain.write(gpa + (number * STUB) as u64, &stub)
     })
 }

@@ -19,6 +19,7 @@ const DIRECTION: u64 = 1 << 10;
 
 /// Handles one access.
 pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun, access: IoAccess) {
+    let mask = u32::MAX >> (32 - 8 * u32::from(access.size.clamp(1, 4)));
     if access.string {
         if access.input {
             // Would need to write guest memory; no kernel does this without a device that we never show.
@@ -27,21 +28,17 @@ pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun, access: IoAccess) {
         }
         skip_outs(run.hw.registers_mut(), &access);
     } else if access.input {
-        let value = read(vcpu, &access);
-        let registers = run.hw.registers_mut();
-        registers.rax = match access.size {
-            1 => registers.rax & !0xff | u64::from(value & 0xff),
-            2 => registers.rax & !0xffff | u64::from(value & 0xffff),
-            _ => u64::from(value),
+        let value = u64::from(read(vcpu, &access) & mask);
+        let rax = &mut run.hw.registers_mut().rax;
+        // 32-bit results clear the upper half.
+        let kept = if mask == u32::MAX {
+            0
+        } else {
+            *rax & !u64::from(mask)
         };
+        *rax = kept | value;
     } else {
-        let value = run.hw.registers().rax as u32;
-        let value = match access.size {
-            1 => value & 0xff,
-            2 => value & 0xffff,
-            _ => value,
-        };
-        write(vcpu, &access, value);
+        write(vcpu, &access, run.hw.registers().rax as u32 & mask);
     }
     run.hw.skip_instruction();
 }

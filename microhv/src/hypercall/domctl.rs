@@ -41,11 +41,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
                     return Err(Errno::EINVAL);
                 }
                 if !destroy::step(&domain) {
-                    return Ok(Outcome::Again([
-                        argument,
-                        caller.argument(1),
-                        caller.argument(2),
-                    ]));
+                    return Ok(Outcome::Again([argument, 0, 0]));
                 }
                 return Ok(DONE);
             }

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use xen_abi::grant_table::{GNTTABOP_COPY, GNTTABOP_MAP_GRANT_REF};
 
+use super::physmap::place;
 use super::{Caller, Outcome, Result, budget, with_domain};
 use crate::domain::{Domain, flush};
 use crate::grant::{self, CannotMap, Environment, Table};
@@ -33,23 +34,7 @@ impl Environment for Grants<'_> {
     }
 
     fn map(&self, gfn: Gfn, frame: FrameRef, write: bool) -> core::result::Result<(), CannotMap> {
-        let access = if write {
-            Access::READ_WRITE
-        } else {
-            Access::READ
-        };
-        let old = {
-            let mut p2m = self.0.p2m.lock();
-            if !p2m.is_own_or_free(gfn) {
-                return Err(CannotMap);
-            }
-            p2m.add_frame(gfn, frame, access).map_err(|_| CannotMap)?
-        };
-        if let Some(old) = old {
-            flush::flush(self.0);
-            drop(old);
-        }
-        Ok(())
+        place(self.0, gfn, frame, Access::data(write), false).map_err(|_| CannotMap)
     }
 
     fn unmap(&self, gfn: Gfn, mfn: Mfn) -> Option<FrameRef> {
@@ -83,12 +68,13 @@ pub fn call(caller: &Caller<'_>) -> Result {
         Progress::Done(_) => count,
         Progress::Preempted(done) => done,
     };
-    match command {
-        GNTTABOP_COPY => &domain.grant_copies,
-        GNTTABOP_MAP_GRANT_REF => &domain.grant_maps,
-        _ => &domain.grant_other,
+    if command == GNTTABOP_COPY {
+        domain
+            .grant_copies
+            .fetch_add(done.into(), Ordering::Relaxed);
+    } else if command == GNTTABOP_MAP_GRANT_REF {
+        domain.grant_maps.fetch_add(done.into(), Ordering::Relaxed);
     }
-    .fetch_add(u64::from(done), Ordering::Relaxed);
     match progress {
         Progress::Done(value) => Ok(Outcome::Value(value)),
         Progress::Preempted(done) => Ok(Outcome::Again([

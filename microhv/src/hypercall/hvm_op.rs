@@ -80,9 +80,6 @@ fn set_param(caller: &Caller<'_>, request: &HvmParam) -> Result {
         }
         _ => {}
     }
-    if domain.params.set(request.index, request.value) {
-        Ok(DONE)
-    } else {
-        Err(Errno::EINVAL)
-    }
+    let known = domain.params.set(request.index, request.value);
+    known.map(|()| DONE).ok_or(Errno::EINVAL)
 }

@@ -17,7 +17,14 @@ pub fn add(caller: &Caller<'_>, argument: u64) -> Result {
     let request: AddToPhysmap = caller.read(argument)?;
     let domain = target(caller, request.domid)?;
     let frame = special(&domain, request.space, request.idx)?;
-    place(&domain, Gfn(request.gpfn), frame, Access::ALL)?;
+    // As for `memory::give_back`, Domain-0's mappings of others may go too.
+    place(
+        &domain,
+        Gfn(request.gpfn),
+        frame,
+        Access::ALL,
+        domain.privileged,
+    )?;
     Ok(DONE)
 }
 
@@ -51,19 +58,27 @@ pub fn add_batch(caller: &Caller<'_>, argument: u64, start: u64) -> Result {
             Some(foreign) => foreign_page(foreign, Gfn(idx)),
             None => special(&domain, u32::from(request.space), idx).map(|f| (f, Access::ALL)),
         };
-        let placed = frame.and_then(|(frame, access)| place(&domain, Gfn(gpfn), frame, access));
+        let placed = frame.and_then(|(frame, access)| {
+            place(&domain, Gfn(gpfn), frame, access, domain.privileged)
+        });
         let status = placed.err().map_or(0, |errno| -(i32::from(errno.number())));
         errs.put(index, &status)?;
     }
     Ok(DONE)
 }
 
-/// Maps `frame` at `gfn`, in place of memory of the domain's own that was there; as for `memory::give_back`, Domain-0's
-/// mappings of others may go too.
-fn place(domain: &Domain, gfn: Gfn, frame: FrameRef, access: Access) -> Result<()> {
+/// Maps `frame` at `gfn`, in place of memory of the domain's own that was there; with `over_foreign` also in place of
+/// other domains' memory that it has mapped.
+pub fn place(
+    domain: &Domain,
+    gfn: Gfn,
+    frame: FrameRef,
+    access: Access,
+    over_foreign: bool,
+) -> Result<()> {
     let old = {
         let mut p2m = domain.p2m.lock();
-        if !domain.privileged && !p2m.is_own_or_free(gfn) {
+        if !over_foreign && !p2m.is_own_or_free(gfn) {
             return Err(Errno::EINVAL);
         }
         p2m.add_frame(gfn, frame, access)?
@@ -99,10 +114,5 @@ fn special(domain: &Domain, space: u32, idx: u64) -> Result<FrameRef> {
 /// A page of another domain; what that one cannot write, the mapper cannot either.
 fn foreign_page(foreign: &Domain, gfn: Gfn) -> Result<(FrameRef, Access)> {
     let (frame, writable) = foreign.p2m.lock().frame(gfn).ok_or(Errno::ENOENT)?;
-    let access = if writable {
-        Access::READ_WRITE
-    } else {
-        Access::READ
-    };
-    Ok((frame, access))
+    Ok((frame, Access::data(writable)))
 }

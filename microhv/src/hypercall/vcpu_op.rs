@@ -122,7 +122,11 @@ fn linear_area(caller: &Caller<'_>, at: u64, size: usize) -> Result<Option<Guest
     } else {
         Some(linear_frame(caller, last)?)
     };
-    Ok(Some(GuestArea::new(first, at as usize % PAGE_SIZE, second)))
+    Ok(Some(GuestArea {
+        first,
+        offset: at as usize % PAGE_SIZE,
+        second,
+    }))
 }
 
 fn linear_frame(caller: &Caller<'_>, at: u64) -> Result<crate::mm::FrameRef> {

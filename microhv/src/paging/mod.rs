@@ -28,6 +28,13 @@ bitflags! {
     }
 }
 
+impl Access {
+    /// Data that may be read, and written with `write`.
+    pub const fn data(write: bool) -> Self {
+        if write { Self::READ_WRITE } else { Self::READ }
+    }
+}
+
 /// How the CPU may cache a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryType {

@@ -37,37 +37,22 @@ pub fn exception(frame: &TrapFrame, what: Arguments<'_>) -> ! {
     let mut out = console::emergency();
     let _ = writeln!(out, "\nexception on CPU {}: {what}", cpu());
     let f = frame;
-    let (cr0, cr3, cr4) = control_registers();
-    let _ = writeln!(
-        out,
-        "rip {:016x}  cs {:04x}  rflags {:08x}  rsp {:016x}  ss {:04x}",
-        f.rip, f.cs, f.rflags, f.rsp, f.ss
-    );
-    let _ = writeln!(
-        out,
-        "rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}",
-        f.rax, f.rbx, f.rcx, f.rdx
-    );
-    let _ = writeln!(
-        out,
-        "rsi {:016x}  rdi {:016x}  rbp {:016x}  r8  {:016x}",
-        f.rsi, f.rdi, f.rbp, f.r8
-    );
-    let _ = writeln!(
-        out,
-        "r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}",
-        f.r9, f.r10, f.r11, f.r12
-    );
-    let _ = writeln!(
-        out,
-        "r13 {:016x}  r14 {:016x}  r15 {:016x}",
-        f.r13, f.r14, f.r15
-    );
-    let _ = writeln!(
-        out,
-        "cr0 {cr0:08x}  cr2 {:016x}  cr3 {cr3:016x}  cr4 {cr4:08x}",
-        x86_64::registers::control::Cr2::read_raw()
-    );
+    let [cr0, cr2, cr3, cr4] = control_registers();
+    for row in [
+        [("rip", f.rip), ("rsp", f.rsp), ("rfl", f.rflags)],
+        [("rax", f.rax), ("rbx", f.rbx), ("rcx", f.rcx)],
+        [("rdx", f.rdx), ("rsi", f.rsi), ("rdi", f.rdi)],
+        [("rbp", f.rbp), ("r8 ", f.r8), ("r9 ", f.r9)],
+        [("r10", f.r10), ("r11", f.r11), ("r12", f.r12)],
+        [("r13", f.r13), ("r14", f.r14), ("r15", f.r15)],
+        [("cr0", cr0), ("cr2", cr2), ("cr3", cr3)],
+        [("cr4", cr4), ("cs ", f.cs), ("ss ", f.ss)],
+    ] {
+        for (name, value) in row {
+            let _ = write!(out, "{name} {value:016x}  ");
+        }
+        let _ = writeln!(out);
+    }
     backtrace(&mut out, Some(f.rip), f.rbp);
     finish(out)
 }
@@ -79,13 +64,11 @@ pub fn stop(why: Arguments<'_>) -> ! {
     power::off()
 }
 
-fn control_registers() -> (u64, u64, u64) {
-    use x86_64::registers::control::{Cr0, Cr3, Cr4};
-    (
-        Cr0::read_raw(),
-        Cr3::read().0.start_address().as_u64(),
-        Cr4::read_raw(),
-    )
+/// CR0, CR2, CR3, CR4.
+fn control_registers() -> [u64; 4] {
+    use x86_64::registers::control::{Cr0, Cr2, Cr3, Cr4};
+    let cr3 = Cr3::read().0.start_address().as_u64();
+    [Cr0::read_raw(), Cr2::read_raw(), cr3, Cr4::read_raw()]
 }
 
 /// This CPU's number, also when its per-CPU data is not yet there.

@@ -161,7 +161,7 @@ pub(super) fn hand_over(
         table.disable(space, sbdf);
     }
     let mut p2m = owner.p2m.lock();
-    let io = p2m.io().ok_or(AssignError::NoIommu)?;
+    let io = p2m.io.as_mut().ok_or(AssignError::NoIommu)?;
     io.attach(sbdf, &function.upstream)?;
     Ok(Assignment {
         sbdf,
@@ -231,7 +231,7 @@ impl Assignment {
         let (off, on) = (command::BUS_MASTER, command::INTX_DISABLE);
         space.change16(sbdf, register::COMMAND, off, on);
         // The domain's tables stay valid until every request in flight is done.
-        if let Some(io) = owner.p2m.lock().io() {
+        if let Some(io) = &mut owner.p2m.lock().io {
             io.detach(sbdf);
         }
         if let Some(table) = &self.msix {

@@ -1,7 +1,7 @@
 //! Which vCPU runs where: one run queue a CPU, fair by weighted run time, with preference for those that wake.
 //!
 //! A vCPU is idle (not queued), queued on one CPU, or running on one. Everything that may give it something to do
-//! sets that first (a pending event, a signal, an unpause) and then calls [`kick`]. A running vCPU that finds nothing
+//! sets that first (a pending event, a signal, an unpause) and then calls [`Vcpu::kick`]. A running vCPU that finds nothing
 //! to do looks once more if it was kicked while it looked. So no reason is lost, in whatever order they meet; a kick
 //! without a reason costs one look.
 
@@ -30,16 +30,20 @@ const LAG_NS: u64 = 20_000_000;
 /// A waking vCPU replaces the running one only if it is ahead by more than this (ns).
 const PREEMPT_NS: u64 = 500_000;
 
-/// Makes `vcpu` look at its events, signals and pauses soon.
-pub fn kick(vcpu: &Vcpu) {
-    vcpu.sched.notify();
-    enqueue(vcpu, false);
-}
+impl Vcpu {
+    /// Makes the vCPU look at its events, signals and pauses soon: wakes it if it waits, makes it leave guest mode if it
+    /// runs.
+    pub fn kick(&self) {
+        self.sched.notify();
+        enqueue(self, false);
+    }
 
-/// The same for an interrupt posted to its local APIC, which need not leave guest mode if the hardware sees it there.
-pub fn kick_for_interrupt(vcpu: &Vcpu) {
-    vcpu.sched.notify();
-    enqueue(vcpu, true);
+    /// The same for an interrupt posted to its local APIC, for which it need not leave guest mode if the hardware sees it
+    /// there.
+    pub fn kick_for_interrupt(&self) {
+        self.sched.notify();
+        enqueue(self, true);
+    }
 }
 
 /// Queues `vcpu` if it is idle and nothing holds it back; makes it leave guest mode if it runs elsewhere, unless it is
@@ -54,7 +58,7 @@ fn enqueue(vcpu: &Vcpu, posted: bool) {
             }
             // Between the flag and guest mode interrupts are off, and what was posted is taken over once more.
             let in_guest = vcpu.in_guest.load(Ordering::SeqCst);
-            if posted && in_guest && backend::posts_interrupts() {
+            if posted && in_guest && (backend::chosen().posts_interrupts)() {
                 arch::ipi::post(cpu);
                 let posted = &vcpu.domain.interrupts_posted;
                 posted.fetch_add(1, Ordering::Relaxed);
@@ -64,7 +68,7 @@ fn enqueue(vcpu: &Vcpu, posted: bool) {
         }
         State::Queued(_) => {}
         State::Idle => {
-            if is_held(vcpu) {
+            if vcpu.domain.is_stopped() {
                 return;
             }
             let Some(handle) = domain::find(vcpu.domain.id).and_then(|d| d.vcpu(vcpu.id)) else {
@@ -104,11 +108,6 @@ fn place_near(virtual_time: u64, minimum: u64) -> u64 {
         minimum.saturating_sub(WAKE_BONUS_NS),
         minimum.saturating_add(LAG_NS),
     )
-}
-
-/// Is it, or its domain, paused, shut down or dying?
-fn is_held(vcpu: &Vcpu) -> bool {
-    vcpu.domain.is_stopped()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::entity::State;
-use super::{PREEMPT_NS, SLICE_NS, enqueue, is_held, queue, runstate};
+use super::{PREEMPT_NS, SLICE_NS, enqueue, queue, runstate};
 use crate::arch;
 use crate::domain::{self, Vcpu};
 use crate::exit::{self, After};
@@ -90,7 +90,7 @@ fn guest_loop(cpu: usize, vcpu: &PageArc<Vcpu>, run: &mut VcpuRun, start: u64, s
             rearm = true;
         }
         rearm |= timers::take_changed(cpu);
-        if is_held(vcpu) {
+        if vcpu.domain.is_stopped() {
             return;
         }
         if rearm {

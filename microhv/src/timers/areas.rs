@@ -8,21 +8,15 @@ use crate::types::PAGE_SIZE;
 
 /// A piece of guest memory of less than a page, held; it may straddle two frames.
 pub struct GuestArea {
-    first: FrameRef,
-    offset: usize,
-    second: Option<FrameRef>,
+    /// Where it starts,
+    pub first: FrameRef,
+    /// and at which byte of that.
+    pub offset: usize,
+    /// Where it goes on.
+    pub second: Option<FrameRef>,
 }
 
 impl GuestArea {
-    /// An area that starts at `offset` of `first` and goes on at the start of `second`.
-    pub fn new(first: FrameRef, offset: usize, second: Option<FrameRef>) -> Self {
-        Self {
-            first,
-            offset,
-            second,
-        }
-    }
-
     /// Writes `bytes` at `at` of the area; what lies beyond the area's frames is dropped.
     pub fn write(&self, at: usize, bytes: &[u8]) {
         let start = self.offset + at;

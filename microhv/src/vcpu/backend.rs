@@ -9,13 +9,18 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 /// One backend.
-struct Backend {
+pub struct Backend {
     is_present: fn() -> bool,
     init: fn() -> Result<(), &'static str>,
-    new_vcpu: fn(Mfn) -> Option<Hardware>,
-    format: &'static dyn Format,
-    hypercall: [u8; 3],
-    posts_interrupts: fn() -> bool,
+    /// A new vCPU in the state after INIT, running on this second-level table. `None`: out of memory.
+    pub new_vcpu: fn(Mfn) -> Option<Hardware>,
+    /// How this machine's second-level tables are written.
+    pub format: &'static dyn Format,
+    /// The three bytes of this machine's hypercall instruction.
+    pub hypercall: [u8; 3],
+    /// True if a vCPU in guest mode takes over by itself what is posted to its local APIC when its CPU gets
+    /// [`crate::arch::irq::POSTED`].
+    pub posts_interrupts: fn() -> bool,
 }
 
 static BACKENDS: [Backend; 2] = [
@@ -41,7 +46,7 @@ static APIC_VIRTUALISATION: AtomicBool = AtomicBool::new(true);
 static CHOSEN: Once<Option<&'static Backend>> = Once::new();
 
 /// The one that [`init`] chose; before it (on the host, in tests) the first.
-fn chosen() -> &'static Backend {
+pub fn chosen() -> &'static Backend {
     CHOSEN.get().copied().flatten().unwrap_or(&BACKENDS[0])
 }
 
@@ -92,27 +97,6 @@ pub fn init() -> Result<(), &'static str> {
         return Err("this CPU has other hardware virtualisation than the first");
     }
     (backend.init)()
-}
-
-/// A new vCPU in the state after INIT, running on second-level table `root`. `None`: out of memory.
-pub fn new_vcpu(root: Mfn) -> Option<Hardware> {
-    (chosen().new_vcpu)(root)
-}
-
-/// How this machine's second-level tables are written.
-pub fn page_format() -> &'static dyn Format {
-    chosen().format
-}
-
-/// The three bytes of this machine's hypercall instruction.
-pub fn hypercall_instruction() -> [u8; 3] {
-    chosen().hypercall
-}
-
-/// True if a vCPU in guest mode takes over by itself what is posted to its local APIC when its CPU gets
-/// [`crate::arch::irq::POSTED`].
-pub fn posts_interrupts() -> bool {
-    (chosen().posts_interrupts)()
 }
 
 /// What [`init`] does that needs no such CPU.

@@ -110,31 +110,22 @@ impl Translation {
             return Err(BadAddress);
         };
         // Only the three-level form keeps its root outside a page of its own.
-        let mut table = if shape.levels == 3 {
-            self.cr3 & 0xffff_ffe0
-        } else {
-            self.cr3 & ADDRESS
-        };
-        let pae_root = shape.levels == 3;
+        // The root of the three-level form is four entries without permissions; the address has 32 bits then.
+        let three = shape.levels == 3;
+        let mut table = self.cr3 & if three { 0xffff_ffe0 } else { ADDRESS };
         for level in (1..=shape.levels).rev() {
             let shift = 12 + shape.bits * (level - 1);
             let index = linear >> shift & ((1 << shape.bits) - 1);
-            let index = if pae_root && level == 3 {
-                index & 3
-            } else {
-                index
-            };
             let mut raw = [0; 8];
             let size = shape.entry as usize;
             if !memory.read(table + index * shape.entry, &mut raw[..size]) {
                 return Err(BadAddress);
             }
             let entry = u64::from_le_bytes(raw);
-            let root_entry = pae_root && level == 3;
+            let root_entry = three && level == 3;
             if entry & PRESENT == 0 {
                 return Err(BadAddress);
             }
-            // The four root entries of the three-level form have no permissions.
             if write && !root_entry && entry & WRITE == 0 && self.cr0 & CR0_WP != 0 {
                 return Err(BadAddress);
             }

@@ -25,7 +25,7 @@ impl VcpuRun {
     /// A vCPU on second-level table `root`, offline until [`Self::start`]. `None`: out of memory.
     pub fn new(root: Mfn) -> Option<Self> {
         Some(Self {
-            hw: backend::new_vcpu(root)?,
+            hw: (backend::chosen().new_vcpu)(root)?,
             fpu: fpu::State::new()?,
             msrs: MsrState::default(),
             halted: false,

@@ -36,18 +36,13 @@ pub fn build(
     images: &[DiskImage],
     store: DomId,
 ) -> Result<PageArc<Domain>, Refused> {
-    let Some(file) = archive.file(&plan.kernel) else {
-        log::error!(
-            "{}: the boot archive has no file {}",
-            plan.cite("_kernel"),
-            plan.kernel
-        );
-        return Err(Refused);
-    };
-    let image = Image::parse(file).map_err(|error| {
-        log::error!("{}: {}: {error}", plan.cite("_kernel"), plan.kernel);
-        Refused
+    let kernel = &plan.kernel;
+    let file = archive.file(kernel).ok_or_else(|| {
+        let why = format_args!("the boot archive has no file {kernel}");
+        plan.refuse("_kernel", why)
     })?;
+    let image = Image::parse(file)
+        .map_err(|error| plan.refuse("_kernel", format_args!("{kernel}: {error}")))?;
     let handle = pvh::boot_domain_handle(plan.name);
     let domain = list::create(Some(id), handle, plan.privileged).map_err(|_| no_memory(plan))?;
     domain.set_name(plan.name);
@@ -59,13 +54,10 @@ pub fn build(
 }
 
 fn no_memory(plan: &Plan<'_>) -> Refused {
-    log::error!(
-        "{}: {} MiB do not fit, {} MiB are free",
-        plan.cite("_memory"),
-        plan.memory.div_ceil(1 << 20),
-        (frames::free_frames() * PAGE_SIZE as u64) >> 20
-    );
-    Refused
+    let wanted = plan.memory.div_ceil(1 << 20);
+    let free = (frames::free_frames() * PAGE_SIZE as u64) >> 20;
+    let why = format_args!("{wanted} MiB do not fit, {free} MiB are free");
+    plan.refuse("_memory", why)
 }
 
 fn unexpected(plan: &Plan<'_>, errno: Errno) -> Refused {
@@ -82,10 +74,8 @@ fn fill(
     (archive, images): (&Archive, &[DiskImage]),
     store: DomId,
 ) -> Result<(), Refused> {
-    let mut layout = Layout::new(plan.memory, plan.vcpus).map_err(|error| {
-        log::error!("{}: {error}", plan.cite("_memory"));
-        Refused
-    })?;
+    let mut layout =
+        Layout::new(plan.memory, plan.vcpus).map_err(|error| plan.refuse("_memory", error))?;
     let pages = plan.memory / PAGE_SIZE as u64 + Layout::extra_pages();
     domain.max_vcpus.store(plan.vcpus, Ordering::Relaxed);
     if frames::free_frames() < pages {
@@ -93,7 +83,7 @@ fn fill(
     }
     if !plan.devices.is_empty() && iommu::present() {
         let io = IoDomain::new().map_err(|_| no_memory(plan))?;
-        domain.p2m.lock().set_io(io);
+        domain.p2m.lock().io = Some(io);
     }
     let modules = if plan.privileged {
         map_archive(domain, &mut layout, archive, images)
@@ -117,10 +107,8 @@ fn fill(
         cmdline: &plan.command_line,
         modules: &modules,
     };
-    let start = pvh::build(&mut Memory(domain), &layout, image, &parameters).map_err(|error| {
-        log::error!("{}: {error:#}", plan.cite("_memory"));
-        Refused
-    })?;
+    let start = pvh::build(&mut Memory(domain), &layout, image, &parameters)
+        .map_err(|error| plan.refuse("_memory", error))?;
     if plan.verbose {
         describe(plan, image, &layout, &start);
     }
@@ -137,10 +125,8 @@ fn fill(
         );
     }
     for &device in plan.devices.iter().filter(|_| iommu::present()) {
-        pci::assign(domain, device).map_err(|error| {
-            log::error!("{}: {device}: {error}", plan.cite("_pptdevs"));
-            Refused
-        })?;
+        pci::assign(domain, device)
+            .map_err(|error| plan.refuse("_pptdevs", format_args!("{device}: {error}")))?;
     }
     if let Some(vcpu) = domain.vcpu(0)
         && vcpu.initialise(&CpuState::pvh(start.entry, start.start_info))

@@ -10,6 +10,7 @@ mod plan;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
+use config::Diagnostic;
 use config::loader_conf::Value;
 
 use super::list;
@@ -25,6 +26,13 @@ const XENSTORE: &str = "xenstore";
 /// Something is not built; the log says what and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused;
+
+impl From<Diagnostic<'_>> for Refused {
+    /// A mistake in loader.conf, which is told with all others of the file.
+    fn from(_: Diagnostic<'_>) -> Self {
+        Self
+    }
+}
 
 /// Builds Domain-0 and the domains of loader.conf, and lets them run.
 ///

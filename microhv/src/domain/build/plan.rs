@@ -1,20 +1,19 @@
 //! What a boot-time domain is built from, as loader.conf says.
 
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 
 use config::LoaderConf;
-use config::loader_conf::DomainConf;
+use config::loader_conf::{DomainConf, Value};
 use xen_abi::hvm::params::HVM_PARAM_STORE_EVTCHN;
 
 use super::{Cite, Refused, XENSTORE};
 use crate::boot::Orders;
+use crate::boot::plan::DOM0_DEFAULT;
 use crate::domain::Domain;
 use crate::mm::frames;
 use crate::pci::Sbdf;
 use crate::types::PAGE_SIZE;
 
-/// Domain-0's memory in bytes when `dom0_mem` does not say.
-const DEFAULT_DOM0_MEMORY: u64 = 64 << 20;
 /// A service domain's memory in bytes when loader.conf does not say.
 const DEFAULT_MEMORY: u64 = 16 << 20;
 /// Devices that one domain can have.
@@ -55,36 +54,26 @@ impl<'a> Plan<'a> {
     /// A value cannot be used.
     pub fn of_dom0(orders: &'a Orders) -> Result<Self, Refused> {
         let (conf, options) = (&orders.conf, &orders.options);
-        let mut kernel = Path::new();
-        match conf.console_kernel().map_err(|_| Refused)? {
-            Some(path) => kernel.push_str(path.text),
-            None => kernel.push_str("/boot/console"),
-        }
-        .map_err(|_| too_long("console_kernel"))?;
-        let mut command_line = CommandLine::new();
-        if conf.boot_verbose().unwrap_or(false) {
-            command_line
-                .push_str("boot_verbose ")
-                .map_err(|_| too_long("console_cmdline"))?;
-        }
-        if let Some(more) = conf.console_cmdline() {
-            write!(command_line, "{more}").map_err(|_| too_long("console_cmdline"))?;
-        }
-        let end = command_line.trim_end().len();
-        command_line.truncate(end);
+        let kernel = conf.console_kernel()?;
+        let kernel = kernel.map_or("/boot/console", |path| path.text);
+        let needs = if conf.boot_verbose().unwrap_or(false) {
+            "boot_verbose "
+        } else {
+            ""
+        };
         let machine = frames::total_frames() * PAGE_SIZE as u64;
         Ok(Self {
             name: "Domain-0",
-            kernel,
+            kernel: Path::try_from(kernel).map_err(|_| too_long("console_kernel"))?,
             memory: options
                 .dom0_mem
-                .map_or(DEFAULT_DOM0_MEMORY, |memory| memory.resolve(machine)),
+                .map_or(DOM0_DEFAULT, |memory| memory.resolve(machine)),
             // Domain-0's kernel uses one vCPU, whatever dom0_max_vcpus allows.
             vcpus: 1,
             affinity: u64::MAX,
             verbose: options.dom0.verbose,
             privileged: true,
-            command_line,
+            command_line: command_line("console_cmdline", needs, conf.console_cmdline())?,
             devices: heapless::Vec::new(),
             conf: *conf,
         })
@@ -104,37 +93,38 @@ impl<'a> Plan<'a> {
         }
         let name = domain.name.text;
         let mut kernel = Path::new();
-        match domain.kernel().map_err(|_| Refused)? {
+        match domain.kernel()? {
             Some(path) => kernel.push_str(path.text).map_err(|_| too_long(name)),
             None => write!(kernel, "/boot/{name}").map_err(|_| too_long(name)),
         }?;
         let mut devices = heapless::Vec::new();
         for device in domain.pptdevs() {
-            let device = device.map_err(|_| Refused)?;
+            let device = device?;
             let sbdf = Sbdf::new(device.bus, device.slot, device.function);
             if devices.push(sbdf).is_err() {
                 log::error!("domain {name}: more than {MAX_DEVICES} devices");
                 return Err(Refused);
             }
         }
+        let needs = needs(conf, name, dom0).map_err(|_| too_long(name))?;
         Ok(Self {
             name,
             kernel,
-            memory: domain
-                .memory()
-                .map_err(|_| Refused)?
-                .unwrap_or(DEFAULT_MEMORY),
-            vcpus: domain.vcpus().map_err(|_| Refused)?.unwrap_or(1),
-            affinity: domain
-                .cpus()
-                .map_err(|_| Refused)?
-                .map_or(u64::MAX, |cpus| cpus.words()[0]),
+            memory: domain.memory()?.unwrap_or(DEFAULT_MEMORY),
+            vcpus: domain.vcpus()?.unwrap_or(1),
+            affinity: domain.cpus()?.map_or(u64::MAX, |cpus| cpus.words()[0]),
             verbose: false,
             privileged: false,
-            command_line: command_line(conf, domain, dom0).map_err(|_| too_long(name))?,
+            command_line: command_line(name, &needs, domain.cmdline())?,
             devices,
             conf: *conf,
         })
+    }
+
+    /// Complains about the setting `<name><suffix>`.
+    pub fn refuse(&self, suffix: &'static str, why: impl Display) -> Refused {
+        log::error!("{}: {why}", self.cite(suffix));
+        Refused
     }
 
     /// For a message about the setting `<name><suffix>`.
@@ -160,18 +150,18 @@ fn too_long(name: &str) -> Refused {
     Refused
 }
 
-/// The command line: what the domain needs of the machine, then what the operator added.
-fn command_line(
+/// What the domain needs to know of the machine, for its command line.
+fn needs(
     conf: &LoaderConf<'_>,
-    domain: &DomainConf<'_>,
+    name: &str,
     dom0: &Domain,
 ) -> Result<CommandLine, core::fmt::Error> {
     let mut line = CommandLine::new();
-    if domain.name.text == XENSTORE {
+    if name == XENSTORE {
         let port = dom0.params.get(HVM_PARAM_STORE_EVTCHN).unwrap_or(0);
         write!(line, "dom0_store_port={port} ")?;
     }
-    if domain.name.text == "bridge" {
+    if name == "bridge" {
         for interface in conf.cloned_interfaces() {
             let mut setting = heapless::String::<64>::new();
             write!(setting, "ifconfig_{}", interface.text)?;
@@ -180,10 +170,16 @@ fn command_line(
             }
         }
     }
-    if let Some(more) = domain.cmdline() {
-        write!(line, "{more}")?;
-    }
-    let end = line.trim_end().len();
-    line.truncate(end);
+    Ok(line)
+}
+
+/// The command line: what the domain needs, then what the operator added.
+fn command_line(name: &str, needs: &str, more: Option<Value<'_>>) -> Result<CommandLine, Refused> {
+    let mut line = CommandLine::new();
+    line.push_str(needs)
+        .map_err(|_| core::fmt::Error)
+        .and_then(|()| more.map_or(Ok(()), |more| write!(line, "{more}")))
+        .map_err(|_| too_long(name))?;
+    line.truncate(line.trim_end().len());
     Ok(line)
 }
