@@ -1,7 +1,6 @@
 //! ACPI's tables, by the `acpi` crate; what it does not know (DMAR, IVRS) is found by signature.
 
 pub mod aml;
-#[cfg(target_os = "none")]
 mod tables;
 
 use crate::arch::MAX_CPUS;
@@ -74,15 +73,8 @@ impl Machine {
 
 /// A whole table, header included, by its signature: `DMAR`, `IVRS`. `None` if the
 /// machine does not have it.
-#[cfg(target_os = "none")]
 pub fn table(signature: &[u8; 4]) -> Option<&'static [u8]> {
     tables::raw(signature)
-}
-
-/// On the host there are no tables.
-#[cfg(test)]
-pub fn table(_signature: &[u8; 4]) -> Option<&'static [u8]> {
-    None
 }
 
 /// What the tables say; `None` before they have been read.
@@ -96,7 +88,6 @@ static MACHINE: spin::Once<Machine> = spin::Once::new();
 ///
 /// # Errors
 /// One sentence, if there is no ACPI or no MADT.
-#[cfg(target_os = "none")]
 pub(crate) fn init(rsdp: Option<u64>) -> Result<&'static Machine, &'static str> {
     let machine = tables::read(rsdp)?;
     Ok(MACHINE.call_once(|| machine))

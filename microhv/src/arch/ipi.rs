@@ -16,15 +16,11 @@ pub fn kick(index: usize) {
     }
 }
 
-#[cfg(target_os = "none")]
 fn send(cpu: &percpu::PerCpu, vector: u8) {
     if cpu.online.load(Ordering::Acquire) {
         super::lapic::send_vector(cpu.apic_id.load(Ordering::Relaxed), vector);
     }
 }
-
-#[cfg(test)]
-fn send(_cpu: &percpu::PerCpu, _vector: u8) {}
 
 /// Tells CPU `index` that something was posted to the vCPU it has in guest mode, which stays there.
 pub fn post(index: usize) {
@@ -39,7 +35,6 @@ pub fn interrupt_this() {
 }
 
 /// Installs the handlers of the interrupts between CPUs.
-#[cfg(target_os = "none")]
 pub(crate) fn init() {
     // The sender has set the flag; the interrupt only has to arrive.
     super::irq::set_handler(super::irq::RESCHEDULE, |_| {});

@@ -1,6 +1,5 @@
 //! Vectors for device interrupts.
 
-#[cfg(target_os = "none")]
 use super::lapic::end_of_interrupt;
 use core::sync::atomic::{AtomicU8, Ordering};
 use spin::Once;
@@ -52,10 +51,6 @@ pub(crate) fn dispatch(vector: u8) {
     }
     end_of_interrupt();
 }
-
-/// No interrupt comes on the host.
-#[cfg(not(target_os = "none"))]
-fn end_of_interrupt() {}
 
 #[cfg(test)]
 mod tests {

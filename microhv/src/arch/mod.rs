@@ -3,7 +3,6 @@
 //! For tests on the host the functions are stand-ins: one CPU, a clock that
 //! tests set, interrupts that never come.
 
-#[cfg(target_os = "none")]
 pub mod calibrate;
 pub mod cpu;
 #[cfg(target_os = "none")]
@@ -12,15 +11,12 @@ mod each_cpu;
 pub mod ioapic;
 pub mod ipi;
 pub mod irq;
-#[cfg(target_os = "none")]
 pub mod lapic;
-#[cfg(target_os = "none")]
 pub mod paging;
 pub mod percpu;
 pub mod rtc;
 #[cfg(target_os = "none")]
 pub mod smp;
-#[cfg(target_os = "none")]
 pub mod stack;
 pub mod timer;
 #[cfg(target_os = "none")]

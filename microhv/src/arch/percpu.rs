@@ -75,13 +75,11 @@ pub fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
 }
 
-#[cfg(target_os = "none")]
 pub(crate) fn set_count(count: usize) {
     COUNT.store(count, Ordering::Relaxed);
 }
 
 /// Makes `index` the number of the CPU that calls this. It is not yet `online`.
-#[cfg(target_os = "none")]
 pub(crate) fn install(index: usize) {
     let cpu = &CPUS[index];
     let place = core::ptr::from_ref(cpu).expose_provenance();
@@ -90,5 +88,4 @@ pub(crate) fn install(index: usize) {
 }
 
 /// Intel SDM volume 4, IA32_GS_BASE.
-#[cfg(target_os = "none")]
 const MSR_GS_BASE: u32 = 0xc000_0101;

@@ -51,7 +51,6 @@ const fn days(year: u64, month: u64, day: u64) -> u64 {
 }
 
 /// Reads the clock. `None` if it is not there or gives no date.
-#[cfg(target_os = "none")]
 pub fn read() -> Option<u64> {
     use super::cpu::{inb, outb};
     fn register(index: u8) -> u8 {

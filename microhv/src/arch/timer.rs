@@ -68,7 +68,6 @@ fn countdown(ns: u64, apic_khz: u64) -> u32 {
 
 /// Sets this CPU's deadline (ns, as in [`now_ns`]); one that has passed fires at once. `None`: no
 /// deadline. When it passes, an interrupt sets this CPU's `timer_fired`.
-#[cfg(target_os = "none")]
 pub fn set_deadline(deadline: Option<u64>) {
     use super::{cpu, lapic, percpu};
     /// Intel SDM volume 4, IA32_TSC_DEADLINE.
@@ -98,21 +97,12 @@ pub fn set_deadline(deadline: Option<u64>) {
     }
 }
 
-/// On the host nothing fires.
-#[cfg(test)]
-pub fn set_deadline(deadline: Option<u64>) {
-    let cell = &super::percpu::this().deadline;
-    cell.store(deadline.unwrap_or(u64::MAX), Ordering::Relaxed);
-}
-
 /// Sets this CPU's timer up.
-#[cfg(target_os = "none")]
 pub(crate) fn init_cpu() {
     super::lapic::set_up_timer(DEADLINE_MODE.load(Ordering::Relaxed));
 }
 
 /// Installs the timer's handler.
-#[cfg(target_os = "none")]
 pub(crate) fn init() {
     super::irq::set_handler(super::irq::TIMER, |_| {
         let cpu = super::percpu::this();
@@ -130,7 +120,6 @@ pub(crate) fn init() {
 }
 
 /// Waits so many nanoseconds.
-#[cfg(target_os = "none")]
 pub fn busy_wait(ns: u64) {
     let end = now_ns().saturating_add(ns);
     while now_ns() < end {

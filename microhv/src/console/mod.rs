@@ -134,7 +134,6 @@ pub(crate) fn open(com: Option<&config::xen_cmdline::Com>, synchronous: bool) {
 }
 
 /// From now on the serial port's interrupts arrive at [`interrupt`].
-#[cfg(target_os = "none")]
 pub(crate) fn enable_interrupts() {
     let console = &mut *CONSOLE.lock();
     if let Some(uart) = &mut console.uart {

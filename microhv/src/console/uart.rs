@@ -178,7 +178,6 @@ impl Uart {
     }
 
     /// Lets the port interrupt.
-    #[cfg(target_os = "none")]
     pub(super) fn enable_interrupts(&mut self, queue: &Queue) {
         self.interrupts = true;
         self.request(queue);

@@ -45,7 +45,6 @@ pub fn covers(mfn: Mfn) -> bool {
 }
 
 /// Notes that the frame is no RAM.
-#[cfg(target_os = "none")]
 pub(super) fn set_hole(mfn: Mfn) {
     if let Some(entry) = entry(mfn) {
         entry.store(HOLE, Ordering::Relaxed);

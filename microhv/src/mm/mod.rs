@@ -6,7 +6,6 @@
 mod buddy;
 pub mod frame_table;
 pub mod frames;
-#[cfg(target_os = "none")]
 pub mod init;
 pub mod mmio;
 pub mod own;

@@ -3,17 +3,8 @@
 use super::vmcb::Vmcb;
 use crate::vcpu::{Exit, FaultAccess, IoAccess, Registers};
 
-/// The state after an exit that decides what it means.
-pub struct Decoded {
-    pub exit: Exit,
-    /// Length of the instruction that exited, bytes; 0 where none is to be skipped.
-    pub length: u64,
-    /// The address of the next instruction where the hardware told it.
-    pub next: Option<u64>,
-}
-
 /// Exit codes (AMD64 manual, volume 2, appendix C).
-mod code {
+pub mod code {
     pub const WRITE_CR8: u64 = 0x18;
     pub const EXCP: u64 = 0x40;
     pub const EXCP_LAST: u64 = 0x5f;
@@ -22,6 +13,7 @@ mod code {
     pub const VINTR: u64 = 0x64;
     pub const RDPMC: u64 = 0x6f;
     pub const CPUID: u64 = 0x72;
+    pub const IRET: u64 = 0x74;
     pub const INVD: u64 = 0x76;
     pub const HLT: u64 = 0x78;
     pub const INVLPGA: u64 = 0x7a;
@@ -47,25 +39,19 @@ mod code {
 ///
 /// Without it the length comes from knowing the instruction. A redundant prefix before one of them would make
 /// the length wrong: the guest then executes the tail of its own instruction, which harms only itself.
-pub fn decode(vmcb: &Vmcb, registers: &Registers, nrip: bool) -> Decoded {
+pub fn decode(vmcb: &Vmcb, registers: &Registers, nrip: bool) -> (Exit, u64) {
     let (info1, info2) = (vmcb.exitinfo1, vmcb.exitinfo2);
     let (exit, length) = match vmcb.exitcode {
         code::INTR => (Exit::HostInterrupt(None), 0),
         code::NMI => (Exit::HostNmi, 0),
-        code::VINTR => (Exit::InterruptWindow, 0),
+        code::VINTR | code::IRET => (Exit::InterruptWindow, 0),
         code::WRITE_CR8 => (Exit::WriteTaskPriority, 4),
         code::VMMCALL => (Exit::Hypercall, 3),
         code::HLT => (Exit::Halt, 1),
         code::CPUID => (Exit::Cpuid, 2),
         code::MSR if info1 & 1 == 0 => (Exit::ReadMsr(registers.rcx as u32), 2),
         code::MSR => (Exit::WriteMsr(registers.rcx as u32, registers.edx_eax()), 2),
-        code::IOIO => {
-            return Decoded {
-                exit: Exit::Io(io(info1)),
-                length: 0,
-                next: Some(info2),
-            };
-        }
+        code::IOIO => return (Exit::Io(io(info1)), info2),
         code::NPF => (
             Exit::SecondLevelFault {
                 gpa: info2,
@@ -96,11 +82,11 @@ pub fn decode(vmcb: &Vmcb, registers: &Registers, nrip: bool) -> Decoded {
             0,
         ),
     };
-    let next = (nrip && length != 0 && vmcb.nrip != 0).then_some(vmcb.nrip);
-    Decoded { exit, length, next }
+    let told = nrip && length != 0 && vmcb.nrip != 0;
+    let counted = vmcb.rip.wrapping_add(length);
+    (exit, if told { vmcb.nrip } else { counted })
 }
 
-/// EXITINFO1 of an IOIO exit (volume 2, 15.10.2).
 fn io(info: u64) -> IoAccess {
     IoAccess {
         port: (info >> 16) as u16,
@@ -126,12 +112,13 @@ mod tests {
     use super::*;
     use crate::mm::PageBox;
 
-    fn exit(code: u64, info1: u64, info2: u64) -> Decoded {
+    fn exit(code: u64, info1: u64, info2: u64) -> (Exit, u64) {
         let mut vmcb = PageBox::<Vmcb>::new_zeroed().unwrap();
         vmcb.exitcode = code;
         vmcb.exitinfo1 = info1;
         vmcb.exitinfo2 = info2;
         vmcb.nrip = 0x99;
+        vmcb.rip = 0x1000;
         let registers = Registers {
             rax: 0xffff_ffff_0000_0001,
             rdx: 2,
@@ -154,19 +141,15 @@ mod tests {
             (0x8b, Exit::UndefinedInstruction, 0),
             (0x60, Exit::HostInterrupt(None), 0),
         ] {
-            let decoded = exit(code, 0, 0);
-            assert_eq!(
-                (decoded.exit, decoded.length, decoded.next),
-                (expected, length, None)
-            );
+            assert_eq!(exit(code, 0, 0), (expected, 0x1000 + length));
         }
     }
 
     #[test]
     fn msr_accesses_carry_their_operands() {
-        assert_eq!(exit(0x7c, 0, 0).exit, Exit::ReadMsr(0xc000_0080));
+        assert_eq!(exit(0x7c, 0, 0).0, Exit::ReadMsr(0xc000_0080));
         assert_eq!(
-            exit(0x7c, 1, 0).exit,
+            exit(0x7c, 1, 0).0,
             Exit::WriteMsr(0xc000_0080, 0x2_0000_0001)
         );
     }
@@ -183,11 +166,8 @@ mod tests {
             repeat: true,
             address_size: 8,
         };
-        assert_eq!(
-            (decoded.exit, decoded.next),
-            (Exit::Io(expected), Some(0x1234))
-        );
-        let Exit::Io(input) = exit(0x7b, 0xcfc_0000 | 1 << 6 | 1, 0).exit else {
+        assert_eq!(decoded, (Exit::Io(expected), 0x1234));
+        let Exit::Io(input) = exit(0x7b, 0xcfc_0000 | 1 << 6 | 1, 0).0 else {
             panic!()
         };
         assert_eq!(
@@ -204,17 +184,17 @@ mod tests {
             execute: false,
         };
         assert_eq!(
-            exit(0x400, 0x1_0000_0006, 0xfee0_0000).exit,
+            exit(0x400, 0x1_0000_0006, 0xfee0_0000).0,
             Exit::SecondLevelFault {
                 gpa: 0xfee0_0000,
                 access
             }
         );
-        assert_eq!(exit(u64::MAX, 0, 0).exit, Exit::EntryFailed);
-        assert_eq!(exit(0xffff_ffff, 0, 0).exit, Exit::EntryFailed);
-        assert_eq!(exit(0x41, 0, 0).exit, Exit::Exception(1, 0));
+        assert_eq!(exit(u64::MAX, 0, 0).0, Exit::EntryFailed);
+        assert_eq!(exit(0xffff_ffff, 0, 0).0, Exit::EntryFailed);
+        assert_eq!(exit(0x41, 0, 0).0, Exit::Exception(1, 0));
         assert_eq!(
-            exit(0x7d, 1, 2).exit,
+            exit(0x7d, 1, 2).0,
             Exit::Unexpected {
                 code: 0x7d,
                 info1: 1,

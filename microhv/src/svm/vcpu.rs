@@ -103,29 +103,21 @@ impl VirtualCpu for Vcpu {
             Some(Interrupted::Other(event)) => self.event = Some(event),
             None => {}
         }
-        let decoded = decode::decode(&self.vmcb, &self.registers, enable::has_nrip_save());
+        let (exit, next) = decode::decode(vmcb, &self.registers, enable::has_nrip_save());
         self.exit_rip = self.registers.rip;
-        let mut next = decoded
-            .next
-            .unwrap_or(self.exit_rip.wrapping_add(decoded.length));
-        if !self.is_64bit() {
-            next &= 0xffff_ffff;
-        }
-        self.next_rip = next;
-        if decoded.exit
-            == (Exit::Unexpected {
-                code: 0x74,
-                info1: self.vmcb.exitinfo1,
-                info2: self.vmcb.exitinfo2,
-            })
-        {
-            // IRET: a handler is about to end, of an NMI or of an interrupt behind which others wait; nothing else
-            // is to be done.
+        let pointer = if self.is_64bit() {
+            u64::MAX
+        } else {
+            0xffff_ffff
+        };
+        self.next_rip = next & pointer;
+        if self.vmcb.exitcode == decode::code::IRET {
+            // A handler is about to end, of an NMI or of an interrupt behind which others wait; nothing else is to be
+            // done.
             self.nmi_masked = false;
             self.vmcb.intercept_1.remove(Intercept1::IRET);
-            return Exit::InterruptWindow;
         }
-        decoded.exit
+        exit
     }
 
     fn registers(&self) -> &Registers {

@@ -47,8 +47,11 @@ impl Limits {
     }
 }
 
+/// What is wrong: a prefix for one of several like registers, and the rule.
+pub type Rule = (&'static str, &'static str);
+
 /// The first field that a check rejects, and the rule.
-pub fn rejected(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
+pub fn rejected(vmcs: &Vmcs, limits: &Limits) -> Option<Rule> {
     control_registers(vmcs, limits)
         .or_else(|| segments::one_by_one(vmcs))
         .or_else(|| segments::together(vmcs))
@@ -56,11 +59,10 @@ pub fn rejected(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
         .or_else(|| activity(vmcs))
 }
 
-/// The name of the first rule that does not hold.
-fn first(rules: impl IntoIterator<Item = (bool, &'static str)>) -> Option<&'static str> {
-    rules
-        .into_iter()
-        .find_map(|(holds, name)| (!holds).then_some(name))
+/// The first rule that does not hold.
+fn first(rules: impl IntoIterator<Item = (bool, &'static str)>) -> Option<Rule> {
+    let mut broken = rules.into_iter().filter(|(holds, _)| !holds);
+    broken.next().map(|(_, rule)| ("", rule))
 }
 
 fn is_canonical(address: u64) -> bool {
@@ -71,7 +73,7 @@ fn in_long_mode(vmcs: &Vmcs) -> bool {
     vmcs.read(control::VMENTRY_CONTROLS) as u32 & EntryControls::IA32E_MODE_GUEST.bits() != 0
 }
 
-fn control_registers(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
+fn control_registers(vmcs: &Vmcs, limits: &Limits) -> Option<Rule> {
     let [cr0, cr3, cr4, efer, pat] = [
         guest::CR0,
         guest::CR3,
@@ -142,7 +144,7 @@ fn control_registers(vmcs: &Vmcs, limits: &Limits) -> Option<&'static str> {
     ])
 }
 
-fn tables_and_rip(vmcs: &Vmcs) -> Option<&'static str> {
+fn tables_and_rip(vmcs: &Vmcs) -> Option<Rule> {
     let long = in_long_mode(vmcs);
     let code64 = long && vmcs.read(guest::CS_ACCESS_RIGHTS) & 1 << 13 != 0;
     let (rip, rflags) = (vmcs.read(guest::RIP), vmcs.read(guest::RFLAGS));
@@ -177,7 +179,7 @@ fn tables_and_rip(vmcs: &Vmcs) -> Option<&'static str> {
     ])
 }
 
-fn activity(vmcs: &Vmcs) -> Option<&'static str> {
+fn activity(vmcs: &Vmcs) -> Option<Rule> {
     let [state, blocking, pending, rflags, event] = [
         guest::ACTIVITY_STATE,
         guest::INTERRUPTIBILITY_STATE,
@@ -241,13 +243,14 @@ mod tests {
         above: u64::MAX << 39,
     };
 
-    fn after(change: impl FnOnce(&Vmcs)) -> Option<&'static str> {
+    fn after(change: impl FnOnce(&Vmcs)) -> Option<String> {
         super::super::enable::prepare_for_tests();
         let mut vcpu = super::super::Vcpu::new(Mfn(5)).unwrap();
         vcpu.set_state(&CpuState::pvh(0x10_0000, 0));
         vcpu.write_registers();
         change(&vcpu.vmcs);
-        rejected(&vcpu.vmcs, &BROADWELL)
+        let (register, rule) = rejected(&vcpu.vmcs, &BROADWELL)?;
+        Some(format!("{register}{rule}"))
     }
 
     #[test]
@@ -292,7 +295,7 @@ mod tests {
         ] {
             let name = after(|vmcs| vmcs.write(field, value));
             assert!(
-                name.is_some_and(|name| name.contains(expected)),
+                name.as_ref().is_some_and(|name| name.contains(expected)),
                 "{expected}: {name:?}"
             );
         }

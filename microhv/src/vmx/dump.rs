@@ -13,8 +13,8 @@ fn log_state(vcpu: &Vcpu) {
     let read = |field| vmcs.read(field);
     if read(ro::EXIT_REASON) as u32 & decode::ENTRY_FAILED != 0 {
         let rule = check::rejected(vmcs, &check::Limits::read());
-        let rule = rule.unwrap_or("every check of ours passes");
-        log::error!("vmcs: the CPU refused the entry: {rule}");
+        let (register, rule) = rule.unwrap_or(("", "every check of ours passes"));
+        log::error!("vmcs: the CPU refused the entry: {register}{rule}");
     }
     log::error!(
         "vmcs: exit {:#x} qualification {:#x} gpa {:#x} interruption {:#x} vectoring {:#x} event {:#x} blocking {:#x} error {}",

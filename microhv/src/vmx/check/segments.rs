@@ -1,6 +1,6 @@
 //! The checks of the segment registers (Intel SDM, volume 3C, 27.3.1.2).
 
-use super::{RFLAGS_VM, first, in_long_mode, is_canonical};
+use super::{RFLAGS_VM, Rule, first, in_long_mode, is_canonical};
 use crate::vcpu::state::CR0_PE;
 use crate::vmx::vmcs::Vmcs;
 use x86::vmx::vmcs::guest;
@@ -14,27 +14,16 @@ fn granular(limit: u64, rights: u64) -> bool {
 }
 
 /// Each register by itself.
-pub fn one_by_one(vmcs: &Vmcs) -> Option<&'static str> {
-    const NAMES: [[&str; 3]; 8] = [
-        ["ES: base", "ES: limit and granularity", "ES: access rights"],
-        ["CS: base", "CS: limit and granularity", "CS: access rights"],
-        ["SS: base", "SS: limit and granularity", "SS: access rights"],
-        ["DS: base", "DS: limit and granularity", "DS: access rights"],
-        ["FS: base", "FS: limit and granularity", "FS: access rights"],
-        ["GS: base", "GS: limit and granularity", "GS: access rights"],
-        [
-            "LDTR: base",
-            "LDTR: limit and granularity",
-            "LDTR: access rights",
-        ],
-        ["TR: base", "TR: limit and granularity", "TR: access rights"],
+pub fn one_by_one(vmcs: &Vmcs) -> Option<Rule> {
+    const NAMES: [&str; 8] = [
+        "ES: ", "CS: ", "SS: ", "DS: ", "FS: ", "GS: ", "LDTR: ", "TR: ",
     ];
     const CS: usize = 1;
     const SS: usize = 2;
     const LDTR: usize = 6;
     const TR: usize = 7;
     let virtual_8086 = vmcs.read(guest::RFLAGS) & RFLAGS_VM != 0;
-    for (index, names) in NAMES.into_iter().enumerate() {
+    for (index, name) in NAMES.into_iter().enumerate() {
         let step = 2 * index as u32;
         let [selector, base, limit, rights] = [
             guest::ES_SELECTOR,
@@ -46,9 +35,7 @@ pub fn one_by_one(vmcs: &Vmcs) -> Option<&'static str> {
         if virtual_8086 && index < LDTR {
             let exact = base == selector << 4 && limit == 0xffff && rights == 0xf3;
             if !exact {
-                return Some(
-                    "a segment register in virtual-8086 mode: base, limit or access rights",
-                );
+                return Some((name, "base, limit or access rights in virtual-8086 mode"));
             }
             continue;
         }
@@ -61,7 +48,7 @@ pub fn one_by_one(vmcs: &Vmcs) -> Option<&'static str> {
         if rights & UNUSABLE != 0 && index != CS && index != TR {
             // FS and GS keep their bases.
             if matches!(index, 4 | 5) && !base_holds {
-                return Some(names[0]);
+                return Some((name, "base"));
             }
             continue;
         }
@@ -74,22 +61,22 @@ pub fn one_by_one(vmcs: &Vmcs) -> Option<&'static str> {
             _ => kind & 1 == 1 && (kind & 8 == 0 || kind & 2 != 0) && rights & 1 << 4 != 0,
         };
         let rules = [
-            (base_holds, names[0]),
-            (granular(limit, rights), names[1]),
+            (base_holds, "base"),
+            (granular(limit, rights), "limit and granularity"),
             (
                 right_kind && rights & 1 << 7 != 0 && rights & 0xffff_0f00 == 0,
-                names[2],
+                "access rights",
             ),
         ];
-        if let Some(name) = first(rules) {
-            return Some(name);
+        if let Some((_, rule)) = first(rules) {
+            return Some((name, rule));
         }
     }
     None
 }
 
 /// Privilege levels and modes that do not go together, and selectors of no global descriptor.
-pub fn together(vmcs: &Vmcs) -> Option<&'static str> {
+pub fn together(vmcs: &Vmcs) -> Option<Rule> {
     if vmcs.read(guest::RFLAGS) & RFLAGS_VM != 0 {
         return None;
     }
