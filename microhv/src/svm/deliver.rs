@@ -6,19 +6,10 @@
 //! interrupt is the other way that the manual describes (AMD64 manual, volume 2, 15.21.4), and right everywhere. An
 //! interrupt of the host that comes first leaves it pending: it is then taken back and offered again.
 
-use super::vmcb::{Intercept1, Vmcb, event, v_intr};
+use super::vmcb::{Intercept1, Vmcb, v_intr};
 
 /// Writes of CR8, in [`Vmcb::intercept_cr`].
 pub const INTERCEPT_WRITE_CR8: u32 = 1 << 24;
-
-/// An event whose delivery an exit interrupted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupted {
-    /// An interrupt with this vector.
-    Interrupt(u8),
-    /// Another, as EVENTINJ wants it.
-    Other(u64),
-}
 
 /// Offers interrupt `vector` to the guest, which takes it with its next instruction (`at_once`) or when it can.
 ///
@@ -38,26 +29,6 @@ pub fn take_back(vmcb: &mut Vmcb) -> Option<u8> {
     let left = vmcb.v_intr & v_intr::V_IRQ != 0;
     vmcb.v_intr &= !v_intr::REQUEST;
     left.then_some((vmcb.v_intr >> 32) as u8)
-}
-
-/// What EXITINTINFO says is to be delivered again. Software interrupts are not: rip is still at the instruction, which
-/// the guest executes again.
-pub fn interrupted(info: u64) -> Option<Interrupted> {
-    if info & event::V == 0 {
-        return None;
-    }
-    let vector = (info & event::VECTOR) as u8;
-    match info & event::TYPE {
-        event::TYPE_INTR => Some(Interrupted::Interrupt(vector)),
-        event::TYPE_NMI => Some(Interrupted::Other(info)),
-        // INT3 and INTO are instructions too. TCG names virtual interrupts exceptions here.
-        event::TYPE_EXCEPTION => match vector {
-            3 | 4 => None,
-            32.. => Some(Interrupted::Interrupt(vector)),
-            _ => Some(Interrupted::Other(info)),
-        },
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -92,25 +63,5 @@ mod tests {
         vmcb.v_intr = v_intr::REQUEST;
         request(&mut vmcb, 0x30, false);
         assert!(vmcb.intercept_1.is_empty());
-    }
-
-    #[test]
-    fn interrupted_events_are_delivered_again_and_instructions_are_not() {
-        let v = event::V;
-        assert_eq!(interrupted(event::TYPE_INTR | 0x40), None, "not valid");
-        assert_eq!(
-            interrupted(v | event::TYPE_INTR | 0x40),
-            Some(Interrupted::Interrupt(0x40))
-        );
-        assert_eq!(
-            interrupted(v | event::TYPE_EXCEPTION | 0xf3),
-            Some(Interrupted::Interrupt(0xf3))
-        );
-        let fault = v | event::TYPE_EXCEPTION | event::EV | 2 << 32 | 14;
-        assert_eq!(interrupted(fault), Some(Interrupted::Other(fault)));
-        let nmi = v | event::TYPE_NMI | 2;
-        assert_eq!(interrupted(nmi), Some(Interrupted::Other(nmi)));
-        assert_eq!(interrupted(v | event::TYPE_EXCEPTION | 3), None);
-        assert_eq!(interrupted(v | 4 << 8 | 0x80), None, "INT n");
     }
 }

@@ -2,11 +2,11 @@
 #![allow(unsafe_code, reason = "registers of the CPU")]
 
 use super::asid::Asid;
-use super::deliver::{self, Interrupted};
-use super::vmcb::{self, Intercept1, Intercept2, Vmcb, event, v_intr};
-use super::{decode, enable, entry};
+use super::vmcb::{self, Intercept1, Intercept2, Vmcb, v_intr};
+use super::{decode, deliver, enable, entry};
 use crate::mm::PageBox;
 use crate::types::Mfn;
+use crate::vcpu::injection::{Information, Interrupted};
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, EXCEPTIONS, PAT_RESET, RFLAGS_IF};
 use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
 use crate::vlapic::VLapic;
@@ -20,7 +20,7 @@ pub struct Vcpu {
     registers: Registers,
     asid: Asid,
     /// What to put into EVENTINJ at the next entry: exceptions and NMIs.
-    event: Option<u64>,
+    event: Option<Information>,
     /// The vector of the interrupt to deliver at the next entry; see [`deliver`].
     interrupt: Option<u8>,
     /// An NMI was delivered and its handler has not returned.
@@ -80,7 +80,10 @@ impl VirtualCpu for Vcpu {
         let vmcb = &mut *self.vmcb;
         vmcb.guest_asid = self.asid.number;
         vmcb.tlb_control = if flush { vmcb::TLB_FLUSH_ALL } else { 0 };
-        vmcb.eventinj = self.event.take().unwrap_or(0);
+        vmcb.eventinj = self
+            .event
+            .take()
+            .map_or([0; 2], |event| [event.info, event.code]);
         if let Some(vector) = self.interrupt {
             let at_once = self.registers.rflags & RFLAGS_IF != 0 && vmcb.interrupt_shadow & 1 == 0;
             deliver::request(vmcb, vector, at_once && !self.nmi_masked);
@@ -98,7 +101,8 @@ impl VirtualCpu for Vcpu {
         self.registers.rsp = vmcb.rsp;
         self.registers.rip = vmcb.rip;
         self.registers.rflags = vmcb.rflags;
-        match deliver::interrupted(vmcb.exitintinfo) {
+        let [info, code] = vmcb.exitintinfo;
+        match Information::interrupted(info, code) {
             Some(Interrupted::Interrupt(vector)) => self.interrupt = Some(vector),
             Some(Interrupted::Other(event)) => self.event = Some(event),
             None => {}
@@ -222,21 +226,14 @@ impl VirtualCpu for Vcpu {
     }
 
     fn inject(&mut self, event: Event) {
-        self.event = Some(match event {
-            Event::Interrupt(vector) => {
-                self.interrupt = Some(vector);
-                return;
-            }
-            Event::Nmi => {
-                self.nmi_masked = true;
-                self.vmcb.intercept_1.insert(Intercept1::IRET);
-                event::V | event::TYPE_NMI | 2
-            }
-            Event::Exception(vector, code) => {
-                let code = code.map_or(0, |code| event::EV | u64::from(code) << 32);
-                event::V | event::TYPE_EXCEPTION | u64::from(vector) | code
-            }
-        });
+        if event == Event::Nmi {
+            self.nmi_masked = true;
+            self.vmcb.intercept_1.insert(Intercept1::IRET);
+        }
+        match event {
+            Event::Interrupt(vector) => self.interrupt = Some(vector),
+            other => self.event = Some(Information::of(other)),
+        }
     }
 
     fn request_interrupt_window(&mut self, window: Window) {
@@ -275,7 +272,7 @@ impl VirtualCpu for Vcpu {
     fn dump(&self) {
         let vmcb = &self.vmcb;
         log::error!(
-            "vmcb: exit {:#x} info {:#x} {:#x} intinfo {:#x} eventinj {:#x} v_intr {:#x} shadow {:#x} asid {} dr6 {:#x} dr7 {:#x} cpl {}",
+            "vmcb: exit {:#x} info {:#x} {:#x} intinfo {:x?} eventinj {:x?} v_intr {:#x} shadow {:#x} asid {} dr6 {:#x} dr7 {:#x} cpl {}",
             vmcb.exitcode,
             vmcb.exitinfo1,
             vmcb.exitinfo2,

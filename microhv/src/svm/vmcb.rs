@@ -24,10 +24,10 @@ pub struct Vmcb {
     pub exitcode: u64,
     pub exitinfo1: u64,
     pub exitinfo2: u64,
-    pub exitintinfo: u64,
+    pub exitintinfo: [u32; 2],
     pub np_enable: u64,
     reserved_098: [u8; 0x10],
-    pub eventinj: u64,
+    pub eventinj: [u32; 2],
     pub n_cr3: u64,
     reserved_0b8: [u8; 0x10],
     pub nrip: u64,
@@ -113,17 +113,6 @@ pub mod v_intr {
 
 /// [`Vmcb::np_enable`].
 pub const NP_ENABLE: u64 = 1 << 0;
-
-/// [`Vmcb::eventinj`] and [`Vmcb::exitintinfo`].
-pub mod event {
-    pub const VECTOR: u64 = 0xff;
-    pub const TYPE: u64 = 7 << 8;
-    pub const TYPE_INTR: u64 = 0 << 8;
-    pub const TYPE_NMI: u64 = 2 << 8;
-    pub const TYPE_EXCEPTION: u64 = 3 << 8;
-    pub const EV: u64 = 1 << 11;
-    pub const V: u64 = 1 << 31;
-}
 
 /// [`Vmcb::tlb_control`]: flush the whole TLB, all address spaces.
 pub const TLB_FLUSH_ALL: u8 = 1;

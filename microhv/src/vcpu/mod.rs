@@ -15,6 +15,7 @@
 pub mod backend;
 pub mod exit_reason;
 pub mod guest_memory;
+pub mod injection;
 pub mod registers;
 pub mod run;
 pub mod state;

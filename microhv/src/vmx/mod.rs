@@ -11,7 +11,6 @@ mod decode;
 mod dump;
 mod enable;
 mod entry;
-mod event;
 mod host;
 mod instructions;
 mod segments;

@@ -2,10 +2,10 @@
 #![allow(unsafe_code, reason = "the way into a guest")]
 
 use super::decode::{self, Fields, reason};
-use super::event::{Information, Interrupted};
 use super::vcpu::{NMI_BLOCKED, SHADOW, Vcpu};
 use super::{control_registers, entry, instructions, switched};
 use crate::arch::{self, irq, timer};
+use crate::vcpu::injection::{Information, Interrupted};
 use crate::vcpu::{Event, Exit, VirtualCpu};
 use x86::vmx::vmcs::control::{self, PrimaryControls};
 use x86::vmx::vmcs::{guest, ro};
@@ -140,8 +140,7 @@ impl Vcpu {
         let interrupted = Information::interrupted(vectoring, vectoring_code);
         match interrupted {
             Some(Interrupted::Interrupt(vector)) => self.interrupt = Some(vector),
-            Some(Interrupted::Nmi) => self.event = Some(Information::of(Event::Nmi)),
-            Some(Interrupted::Exception(event)) => self.event = Some(event),
+            Some(Interrupted::Other(event)) => self.event = Some(event),
             None if self.undid_iret(&fields) => {
                 self.set_interruptibility(self.interruptibility | NMI_BLOCKED)
             }

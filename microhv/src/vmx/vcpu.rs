@@ -3,13 +3,13 @@
 
 use super::apic::ApicPage;
 use super::capability::Capabilities;
-use super::event::Information;
 use super::switched::{self, Switched};
 use super::vmcs::Vmcs;
 use super::{control_registers, enable, host, segments};
 use crate::arch;
 use crate::ept;
 use crate::types::Mfn;
+use crate::vcpu::injection::Information;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, EXCEPTIONS, PAT_RESET};
 use crate::vcpu::{CpuState, Event, Exit, Registers, VirtualCpu, Window};
 use crate::vlapic::VLapic;

@@ -1,6 +1,7 @@
-//! Events on their way into the guest: what the entry field is given, and what an exit interrupted (SDM 25.8.3, 28.2.4).
+//! Events on their way into the guest: what the hardware is given at an entry, and what an exit interrupted. All vendors'
+//! hardware writes them in the same way (Intel SDM, volume 3C, 25.8.3 and 28.2.4; AMD64 manual, volume 2, 15.20).
 
-use crate::vcpu::Event;
+use super::Event;
 
 const VALID: u32 = 1 << 31;
 const ERROR_CODE: u32 = 1 << 11;
@@ -9,10 +10,12 @@ const TYPE_INTERRUPT: u32 = 0 << 8;
 const TYPE_NMI: u32 = 2 << 8;
 const TYPE_EXCEPTION: u32 = 3 << 8;
 
-/// Interruption information and error code, for the entry fields or from the exit fields.
+/// Vector, type and error code, for an entry or from an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Information {
+    /// Vector, type, which fields count.
     pub info: u32,
+    /// The error code, if there is one.
     pub code: u32,
 }
 
@@ -40,20 +43,26 @@ impl Information {
         }
     }
 
-    /// What the IDT-vectoring fields say is to be delivered again. Software interrupts and exceptions are not: rip is
-    /// still at the instruction, which the guest executes again.
+    /// What an exit says is to be delivered again. Software interrupts and exceptions are not: rip is still at the
+    /// instruction, which the guest executes again.
     pub fn interrupted(info: u32, code: u32) -> Option<Interrupted> {
         if info & VALID == 0 {
             return None;
         }
+        let vector = info as u8;
         let code = if info & ERROR_CODE != 0 { code } else { 0 };
         match info & TYPE {
-            TYPE_INTERRUPT => Some(Interrupted::Interrupt(info as u8)),
-            TYPE_NMI => Some(Interrupted::Nmi),
-            TYPE_EXCEPTION => Some(Interrupted::Exception(Self {
-                info: info & !(1 << 12),
-                code,
-            })),
+            TYPE_INTERRUPT => Some(Interrupted::Interrupt(vector)),
+            TYPE_NMI => Some(Interrupted::Other(Self::of(Event::Nmi))),
+            // INT3 and INTO are instructions too. TCG names virtual interrupts exceptions here.
+            TYPE_EXCEPTION => match vector {
+                3 | 4 => None,
+                32.. => Some(Interrupted::Interrupt(vector)),
+                _ => Some(Interrupted::Other(Self {
+                    info: info & !(1 << 12),
+                    code,
+                })),
+            },
             _ => None,
         }
     }
@@ -67,9 +76,10 @@ impl Information {
 /// An event whose delivery an exit interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupted {
+    /// An interrupt with this vector.
     Interrupt(u8),
-    Nmi,
-    Exception(Information),
+    /// An exception or NMI.
+    Other(Information),
 }
 
 #[cfg(test)]
@@ -117,18 +127,25 @@ mod tests {
             interrupted(0x8000_0040, 9),
             Some(Interrupted::Interrupt(0x40))
         );
-        assert_eq!(interrupted(0x8000_0202, 0), Some(Interrupted::Nmi));
+        let nmi = Information::of(Event::Nmi);
+        assert_eq!(interrupted(0x8000_0202, 0), Some(Interrupted::Other(nmi)));
         let fault = Information {
             info: 0x8000_0b0e,
             code: 7,
         };
         assert_eq!(
             interrupted(0x8000_1b0e, 7),
-            Some(Interrupted::Exception(fault)),
+            Some(Interrupted::Other(fault)),
             "bit 12 is undefined"
         );
         assert_eq!(interrupted(0x8000_0480, 0), None, "INT n");
         assert_eq!(interrupted(0x8000_0603, 0), None, "INT3");
+        assert_eq!(interrupted(0x8000_0303, 0), None, "INT3, as AMD has it");
+        assert_eq!(
+            interrupted(0x8000_03f3, 0),
+            Some(Interrupted::Interrupt(0xf3)),
+            "TCG"
+        );
         assert!(Information::of(Event::Nmi).is_nmi());
         assert!(!Information::interrupt(2).is_nmi());
     }
