@@ -55,21 +55,15 @@ pub fn load_idt() {
     unsafe { lidt(&pointer) };
 }
 
-/// Gives this CPU its descriptors; exceptions are reported from here on. False if there is no
+/// Gives this CPU its descriptors; exceptions are reported from here on. `None` if there is no
 /// memory.
-#[must_use]
-pub fn install(stacks: &Stacks) -> bool {
+pub fn install(stacks: &Stacks) -> Option<()> {
     let mut tss = TaskStateSegment::new();
     for (index, top) in stacks.exceptions.into_iter().enumerate() {
         tss.interrupt_stack_table[index] = VirtAddr::new(top);
     }
-    let Some(page) = PageBox::new(Descriptors {
-        gdt: GlobalDescriptorTable::new(),
-        tss,
-    }) else {
-        return false;
-    };
-    let own: &'static mut Descriptors = page.leak();
+    let gdt = GlobalDescriptorTable::new();
+    let own: &'static mut Descriptors = PageBox::new(Descriptors { gdt, tss })?.leak();
     let code = own.gdt.append(Descriptor::kernel_code_segment());
     let data = own.gdt.append(Descriptor::kernel_data_segment());
     let task = own.gdt.append(Descriptor::tss_segment(&own.tss));
@@ -84,5 +78,5 @@ pub fn install(stacks: &Stacks) -> bool {
         load_tss(task);
     }
     load_idt();
-    true
+    Some(())
 }

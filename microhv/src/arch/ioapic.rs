@@ -74,24 +74,20 @@ impl IoApic {
 }
 
 /// Adds the I/O APIC with this ID at physical `address`, whose first line is `first_gsi`; masks all
-/// of its lines. False if it cannot be mapped or there are too many.
-#[must_use]
-pub fn add(id: u8, address: u64, first_gsi: u32) -> bool {
-    let Some(registers) = Mmio::map(address, 0x20) else {
-        return false;
-    };
+/// of its lines. `None` if it cannot be mapped or there are too many.
+pub fn add(id: u8, address: u64, first_gsi: u32) -> Option<()> {
     let mut apic = IoApic {
         id,
         first_gsi,
         pins: 0,
-        registers,
+        registers: Mmio::map(address, 0x20)?,
     };
     // Bits 16..24: the last entry's number; 239 at most, which is what the registers can address.
     apic.pins = ((apic.read(VERSION) >> 16 & 0xff) as u8).min(118) + 1;
     for pin in 0..apic.pins {
         apic.write_entry(pin, ENTRY_MASKED);
     }
-    APICS.lock().push(apic).is_ok()
+    APICS.lock().push(apic).ok()
 }
 
 /// Connects line `gsi`: `entry` makes the whole 64-bit entry for a line of the I/O APIC whose ID (as in the MADT) and pin

@@ -64,20 +64,16 @@ pub fn is_x2apic() -> bool {
     matches!(ACCESS.get(), Some(Access::Msr))
 }
 
-/// Chooses how to reach the APICs. `address` is where MMIO would find them. False if they cannot
+/// Chooses how to reach the APICs. `address` is where MMIO would find them. `None` if they cannot
 /// be mapped.
-#[must_use]
-pub fn choose(address: u64) -> bool {
+pub fn choose(address: u64) -> Option<()> {
     let access = if cpu::cpuid(1, 0).ecx & (1 << 21) != 0 {
         Access::Msr
     } else {
-        let Some(mmio) = Mmio::map(address, 0x1000) else {
-            return false;
-        };
-        Access::Mmio(mmio)
+        Access::Mmio(Mmio::map(address, 0x1000)?)
     };
     ACCESS.call_once(|| access);
-    true
+    Some(())
 }
 
 /// Turns this CPU's APIC on.

@@ -182,15 +182,18 @@ pub fn activate(root: u64) {
     }
 }
 
-fn root() -> u64 {
-    x86_64::registers::control::Cr3::read()
-        .0
-        .start_address()
-        .as_u64()
-}
-
-fn table_frame() -> Option<u64> {
-    frames::alloc_zeroed(0).map(Mfn::address)
+/// Maps `range` at `base` in the tables that are in use.
+fn map_now(base: u64, range: Range, flags: Flags) -> Option<()> {
+    let _guard = LOCK.lock();
+    let (root, _) = x86_64::registers::control::Cr3::read();
+    let mut source = || frames::alloc_zeroed(0).map(Mfn::address);
+    map(
+        root.start_address().as_u64(),
+        base,
+        range,
+        flags,
+        &mut source,
+    )
 }
 
 /// Maps the registers `physical..end` in [`MMIO_WINDOW`].
@@ -201,8 +204,7 @@ pub fn map_device(physical: u64, end: u64) -> Option<*mut u8> {
     if ram.contains(&true) {
         return None;
     }
-    let _guard = LOCK.lock();
-    map(root(), MMIO_WINDOW, range, RW | UNCACHED, &mut table_frame)?;
+    map_now(MMIO_WINDOW, range, RW | UNCACHED)?;
     Some(core::ptr::with_exposed_provenance_mut(
         (MMIO_WINDOW + physical) as usize,
     ))
@@ -210,14 +212,7 @@ pub fn map_device(physical: u64, end: u64) -> Option<*mut u8> {
 
 /// Maps firmware's tables `range` read-only in the direct map; returns where.
 pub fn map_firmware(range: Range) -> Option<*const u8> {
-    let _guard = LOCK.lock();
-    map(
-        root(),
-        DIRECT_MAP,
-        range.touched_pages(),
-        RO,
-        &mut table_frame,
-    )?;
+    map_now(DIRECT_MAP, range.touched_pages(), RO)?;
     Some(core::ptr::with_exposed_provenance(
         (DIRECT_MAP + range.start) as usize,
     ))
@@ -225,13 +220,6 @@ pub fn map_firmware(range: Range) -> Option<*const u8> {
 
 /// Maps `2^order` frames at `virt`, an address outside all windows, as data.
 pub fn map_data(virt: u64, mfn: Mfn, order: u32) -> Option<()> {
-    let _guard = LOCK.lock();
     let range = Range::new(mfn.address(), 4096 << order);
-    map(
-        root(),
-        virt.wrapping_sub(mfn.address()),
-        range,
-        RW,
-        &mut table_frame,
-    )
+    map_now(virt.wrapping_sub(mfn.address()), range, RW)
 }

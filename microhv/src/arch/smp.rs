@@ -137,7 +137,7 @@ extern "C" fn boot_ap_start() -> ! {
     if let (Some((prepare, main)), Some(stacks)) = (MAIN.get(), stacks) {
         enable_features();
         percpu::install(index);
-        if descriptors::install(&stacks) {
+        if descriptors::install(&stacks).is_some() {
             lapic::enable();
             timer::init_cpu();
             // One that was given up may come when the next is awaited.

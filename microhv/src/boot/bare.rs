@@ -144,7 +144,7 @@ extern "C" fn second_half() -> ! {
     let Some(boot) = BOOT.get() else {
         panic::halt();
     };
-    if !descriptors::install(&boot.stacks) {
+    if descriptors::install(&boot.stacks).is_none() {
         stop(BootError::NO_MEMORY);
     }
     smp::enable_features();
@@ -152,7 +152,7 @@ extern "C" fn second_half() -> ! {
         Ok(machine) => machine,
         Err(why) => panic::stop(format_args!("{why}")),
     };
-    if !lapic::choose(machine.local_apic) {
+    if lapic::choose(machine.local_apic).is_none() {
         stop(BootError::NO_MEMORY);
     }
     mask_8259();
@@ -179,7 +179,7 @@ extern "C" fn second_half() -> ! {
     }
     speculation::enable();
     for apic in &machine.io_apics {
-        if !ioapic::add(apic.id, apic.address.into(), apic.first_gsi) {
+        if ioapic::add(apic.id, apic.address.into(), apic.first_gsi).is_none() {
             log::error!("I/O APIC {} cannot be used", apic.id);
         }
     }

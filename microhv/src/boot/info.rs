@@ -70,7 +70,7 @@ impl<'a> BootInfo<'a> {
     /// way to the others.
     ///
     /// # Errors
-    /// There are more ranges than microhv can remember.
+    /// There are more ranges than microhv can remember, or none is RAM.
     pub fn set_memory(
         &mut self,
         map: impl Iterator<Item = (Range, MemoryType)> + Clone,
@@ -84,6 +84,9 @@ impl<'a> BootInfo<'a> {
             if kind == MemoryType::ACPI || kind == MemoryType::NVS {
                 room &= self.firmware.insert(range.touched_pages());
             }
+        }
+        if self.ram.list().is_empty() {
+            return Err(BootError::NO_MEMORY_MAP);
         }
         room.then_some(()).ok_or(BootError::MEMORY_MAP_TOO_LONG)
     }

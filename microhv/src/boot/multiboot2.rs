@@ -76,9 +76,6 @@ pub fn parse<'a>(
     let mut maps = tags(information).filter(|tag| tag.kind == MEMORY_MAP);
     let map = maps.next().ok_or(BootError::NO_MEMORY_MAP)?;
     info.set_memory(memory_map(map.bytes))?;
-    if info.ram.list().is_empty() {
-        return Err(BootError::NO_MEMORY_MAP);
-    }
     // The copy of ACPI's pointer and the modules' paths are read later.
     info.reserve(Range::new(address, size as u64))?;
     for tag in tags(information) {

@@ -42,9 +42,6 @@ pub fn parse<'a>(
     info.set_memory(
         map.map(|entry| (Range::new(entry.addr, entry.size), MemoryType(entry.r#type))),
     )?;
-    if info.ram.list().is_empty() {
-        return Err(BootError::NO_MEMORY_MAP);
-    }
     const MODULE: usize = size_of::<HvmModlistEntry>();
     let modules = (start.nr_modules as usize).min(MAX_MODULES + 1);
     let list = memory(start.modlist_paddr, modules * MODULE).unwrap_or(&[]);

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Domain, Vcpu};
 use crate::exit::{self, After};
+use crate::mm::FrameRef;
 use crate::types::{Gfn, PAGE_SIZE};
 use crate::vcpu::guest_memory::GuestPhysical;
 use crate::vcpu::{ExitReason, FaultAccess, VcpuRun};
@@ -70,28 +71,25 @@ impl Vcpu {
     }
 }
 
-impl GuestPhysical for Domain {
-    fn read(&self, gpa: u64, buf: &mut [u8]) -> bool {
+impl Domain {
+    /// The frame at `gpa`, where `len` bytes do not leave it, and the offset there.
+    fn place(&self, gpa: u64, len: usize, write: bool) -> Option<(FrameRef, usize)> {
         let offset = gpa as usize % PAGE_SIZE;
-        let frame = self.p2m.lock().frame(Gfn::containing(gpa));
-        match frame {
-            Some((frame, _)) if offset + buf.len() <= PAGE_SIZE => {
-                frame.read(offset, buf);
-                true
-            }
-            _ => false,
-        }
+        let (frame, writable) = self.p2m.lock().frame(Gfn::containing(gpa))?;
+        (offset + len <= PAGE_SIZE && (writable || !write)).then_some((frame, offset))
+    }
+}
+
+impl GuestPhysical for Domain {
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> Option<()> {
+        let (frame, offset) = self.place(gpa, buf.len(), false)?;
+        frame.read(offset, buf);
+        Some(())
     }
 
-    fn write(&self, gpa: u64, data: &[u8]) -> bool {
-        let offset = gpa as usize % PAGE_SIZE;
-        let frame = self.p2m.lock().frame(Gfn::containing(gpa));
-        match frame {
-            Some((frame, true)) if offset + data.len() <= PAGE_SIZE => {
-                frame.write(offset, data);
-                true
-            }
-            _ => false,
-        }
+    fn write(&self, gpa: u64, data: &[u8]) -> Option<()> {
+        let (frame, offset) = self.place(gpa, data.len(), true)?;
+        frame.write(offset, data);
+        Some(())
     }
 }

@@ -15,10 +15,8 @@ pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun) {
         run.hw.state().segments.cs.base
     };
     let read = guest_memory::copy_in(&how, &*vcpu.domain, base.wrapping_add(rip), &mut code);
-    let source = read
-        .ok()
-        .and_then(|()| source(code))
-        .map(|number| run.hw.registers().by_number(number));
+    let source = read.and_then(|()| source(code));
+    let source = source.map(|number| run.hw.registers().by_number(number));
     match source {
         Some(value @ 0..=15) => {
             vcpu.vlapic.set_cr8(value as u8);

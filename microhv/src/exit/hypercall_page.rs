@@ -17,9 +17,9 @@ const BREAKPOINT: u8 = 0xcc;
 /// `__HYPERVISOR_iret`, which only guests without hardware virtualisation have.
 const IRET: usize = 23;
 
-/// Fills the page at guest-physical `gpa`, which is page aligned. False if there is no RAM.
-pub fn fill(vcpu: &Vcpu, gpa: u64) -> bool {
-    (0..PAGE_SIZE / STUB).all(|number| {
+/// Fills the page at guest-physical `gpa`, which is page aligned. `None` if there is no RAM.
+pub fn fill(vcpu: &Vcpu, gpa: u64) -> Option<()> {
+    (0..PAGE_SIZE / STUB).try_for_each(|number| {
         let stub = stub(number as u32, backend::chosen().hypercall);
         vcpu.domain.write(gpa + (number * STUB) as u64, &stub)
     })

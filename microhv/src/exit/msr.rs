@@ -131,7 +131,9 @@ fn write(vcpu: &Vcpu, run: &mut VcpuRun, index: u32, value: u64) -> Result<(), F
             Ok(())
         }
         // The page number's low bits select one of several pages; there is one.
-        HYPERCALL_PAGE if value & 0xfff == 0 && hypercall_page::fill(vcpu, value) => Ok(()),
+        HYPERCALL_PAGE if value & 0xfff == 0 && hypercall_page::fill(vcpu, value).is_some() => {
+            Ok(())
+        }
         // Leaving x2APIC mode would need an emulated APIC page.
         IA32_APIC_BASE if value == apic_base(vcpu) => Ok(()),
         IA32_MTRR_DEF_TYPE if value & !MTRR_DEF_TYPE_WRITABLE == 0 => {

@@ -140,7 +140,7 @@ impl Memory<'_> {
         let place = &mut self.last[usize::from(write)];
         if place.as_ref().is_none_or(|page| page.linear != linear) {
             let memory = &*self.vcpu.domain;
-            let gpa = self.translation.translate(memory, at, write).ok()?;
+            let gpa = self.translation.translate(memory, at, write)?;
             let (frame, writable) = self.vcpu.domain.p2m.lock().frame(Gfn::containing(gpa))?;
             if write && !writable || frame.owner() != self.vcpu.domain.id {
                 return None;
@@ -159,8 +159,7 @@ impl GuestArgs for Memory<'_> {
             return Ok(());
         }
         // Over a page's end, or not to be read at all.
-        guest_memory::copy_in(&self.translation, &*self.vcpu.domain, at, buf)
-            .map_err(|_| Errno::EFAULT)
+        guest_memory::copy_in(&self.translation, &*self.vcpu.domain, at, buf).ok_or(Errno::EFAULT)
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), Errno> {
@@ -169,7 +168,6 @@ impl GuestArgs for Memory<'_> {
             frame.write(offset, data);
             return Ok(());
         }
-        guest_memory::copy_out(&self.translation, &*self.vcpu.domain, at, data)
-            .map_err(|_| Errno::EFAULT)
+        guest_memory::copy_out(&self.translation, &*self.vcpu.domain, at, data).ok_or(Errno::EFAULT)
     }
 }

@@ -74,9 +74,7 @@ pub fn call(caller: &Caller<'_>) -> Result {
 
 fn capabilities() -> PhysCapabilities {
     let mut all = PhysCapabilities::HVM | PhysCapabilities::HAP | PhysCapabilities::GNTTAB_V1;
-    if crate::iommu::present() {
-        all |= PhysCapabilities::DIRECTIO;
-    }
+    all.set(PhysCapabilities::DIRECTIO, crate::iommu::present());
     all
 }
 

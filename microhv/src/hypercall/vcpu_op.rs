@@ -117,11 +117,8 @@ fn linear_area(caller: &Caller<'_>, at: u64, size: usize) -> Result<Option<Guest
     }
     let last = at.checked_add(size as u64 - 1).ok_or(Errno::EFAULT)?;
     let first = linear_frame(caller, at)?;
-    let second = if at / PAGE_SIZE as u64 == last / PAGE_SIZE as u64 {
-        None
-    } else {
-        Some(linear_frame(caller, last)?)
-    };
+    let crosses = at / PAGE_SIZE as u64 != last / PAGE_SIZE as u64;
+    let second = crosses.then(|| linear_frame(caller, last)).transpose()?;
     Ok(Some(GuestArea {
         first,
         offset: at as usize % PAGE_SIZE,
@@ -133,7 +130,7 @@ fn linear_frame(caller: &Caller<'_>, at: u64) -> Result<crate::mm::FrameRef> {
     let gpa = caller
         .translation()
         .translate(&*caller.vcpu.domain, at, true)
-        .map_err(|_| Errno::EFAULT)?;
+        .ok_or(Errno::EFAULT)?;
     let p2m = caller.vcpu.domain.p2m.lock();
     p2m.own_frame(Gfn::containing(gpa)).ok_or(Errno::EFAULT)
 }

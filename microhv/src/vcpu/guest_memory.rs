@@ -9,15 +9,11 @@ use super::state::{CR0_PG, EFER_LMA};
 
 /// A guest's physical memory as its p2m has it now.
 pub trait GuestPhysical {
-    /// Copies from guest-physical `gpa`, inside one page. False if the page is absent or not RAM.
-    fn read(&self, gpa: u64, buf: &mut [u8]) -> bool;
-    /// Copies to guest-physical `gpa`, inside one page. False if the page is absent, not RAM or read-only.
-    fn write(&self, gpa: u64, data: &[u8]) -> bool;
+    /// Copies from guest-physical `gpa`, inside one page. `None` if the page is absent or not RAM.
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> Option<()>;
+    /// Copies to guest-physical `gpa`, inside one page. `None` if the page is absent, not RAM or read-only.
+    fn write(&self, gpa: u64, data: &[u8]) -> Option<()>;
 }
-
-/// The guest's address does not lead to memory it may use this way (Xen: -EFAULT).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadAddress;
 
 /// The registers that define how a guest translates addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,16 +94,16 @@ impl Translation {
         memory: &dyn GuestPhysical,
         linear: u64,
         write: bool,
-    ) -> Result<u64, BadAddress> {
+    ) -> Option<u64> {
         let Some(shape) = self.shape() else {
-            return Ok(linear & 0xffff_ffff);
+            return Some(linear & 0xffff_ffff);
         };
         let linear = if self.efer & EFER_LMA == 0 {
             linear & 0xffff_ffff
         } else if is_canonical(linear, 12 + shape.levels * shape.bits) {
             linear
         } else {
-            return Err(BadAddress);
+            return None;
         };
         // Only the three-level form keeps its root outside a page of its own.
         // The root of the three-level form is four entries without permissions; the address has 32 bits then.
@@ -118,16 +114,14 @@ impl Translation {
             let index = linear >> shift & ((1 << shape.bits) - 1);
             let mut raw = [0; 8];
             let size = shape.entry as usize;
-            if !memory.read(table + index * shape.entry, &mut raw[..size]) {
-                return Err(BadAddress);
-            }
+            memory.read(table + index * shape.entry, &mut raw[..size])?;
             let entry = u64::from_le_bytes(raw);
             let root_entry = three && level == 3;
             if entry & PRESENT == 0 {
-                return Err(BadAddress);
+                return None;
             }
             if write && !root_entry && entry & WRITE == 0 && self.cr0 & CR0_WP != 0 {
-                return Err(BadAddress);
+                return None;
             }
             let leaf = level == 1 || (entry & LARGE != 0 && shape.leaf_levels & 1 << level != 0);
             if leaf {
@@ -137,11 +131,11 @@ impl Translation {
                     // PSE-36: bits 13-20 are address bits 32-39.
                     base = entry & 0xffc0_0000 | (entry >> 13 & 0xff) << 32;
                 }
-                return Ok(base | inside);
+                return Some(base | inside);
             }
             table = entry & ADDRESS;
         }
-        Err(BadAddress)
+        None
     }
 }
 
@@ -157,49 +151,42 @@ fn for_pages(
     linear: u64,
     len: usize,
     write: bool,
-    mut each: impl FnMut(u64, core::ops::Range<usize>) -> bool,
-) -> Result<(), BadAddress> {
+    mut each: impl FnMut(u64, core::ops::Range<usize>) -> Option<()>,
+) -> Option<()> {
     let mut done = 0;
     while done < len {
-        let at = linear.checked_add(done as u64).ok_or(BadAddress)?;
+        let at = linear.checked_add(done as u64)?;
         let step = (0x1000 - (at & 0xfff) as usize).min(len - done);
         let gpa = how.translate(memory, at, write)?;
-        if !each(gpa, done..done + step) {
-            return Err(BadAddress);
-        }
+        each(gpa, done..done + step)?;
         done += step;
     }
-    Ok(())
+    Some(())
 }
 
 /// Copies `buf.len()` bytes from guest-linear `linear`.
-///
-/// # Errors
-/// [`BadAddress`] if a page is not mapped, or not to RAM; the start of `buf` may have been filled then.
+/// `None` if a page is not mapped, or not to RAM; the start of `buf` may have been filled then.
 pub fn copy_in(
     how: &Translation,
     memory: &dyn GuestPhysical,
     linear: u64,
     buf: &mut [u8],
-) -> Result<(), BadAddress> {
+) -> Option<()> {
     for_pages(how, memory, linear, buf.len(), false, |gpa, range| {
-        buf.get_mut(range)
-            .is_some_and(|part| memory.read(gpa, part))
+        memory.read(gpa, buf.get_mut(range)?)
     })
 }
 
 /// Copies `data` to guest-linear `linear`.
-///
-/// # Errors
-/// [`BadAddress`] if a page is not mapped writable, or not to RAM; earlier pages were written then.
+/// `None` if a page is not mapped writable, or not to RAM; earlier pages were written then.
 pub fn copy_out(
     how: &Translation,
     memory: &dyn GuestPhysical,
     linear: u64,
     data: &[u8],
-) -> Result<(), BadAddress> {
+) -> Option<()> {
     for_pages(how, memory, linear, data.len(), true, |gpa, range| {
-        data.get(range).is_some_and(|part| memory.write(gpa, part))
+        memory.write(gpa, data.get(range)?)
     })
 }
 
