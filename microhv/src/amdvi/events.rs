@@ -166,7 +166,7 @@ impl EventLog {
         registers.set_control(control - Control::EVENT_LOG_EN);
         // Should the unit not stop, nothing more is logged; nothing else depends on it.
         let _ = wait_until(|| !registers.status().contains(Status::EVENT_LOG_RUN));
-        phys::zero(self.frame);
+        phys::fill(self.frame, 0);
         self.head = 0;
         registers.empty_event_log();
         registers.clear_status(Status::EVENT_OVERFLOW);

@@ -48,7 +48,7 @@ fn memory(address: u64, length: usize) -> Option<&'static [u8]> {
 
 fn stop(error: BootError) -> ! {
     console::open(Some(&config::xen_cmdline::Com::COM1), true);
-    panic::stop(format_args!("{error}"))
+    panic::stop(error)
 }
 
 /// Copies memory that the boot page tables show to free memory that they show.
@@ -148,10 +148,7 @@ extern "C" fn second_half() -> ! {
         stop(BootError::NO_MEMORY);
     }
     smp::enable_features();
-    let machine = match acpi::init(boot.info.rsdp) {
-        Ok(machine) => machine,
-        Err(why) => panic::stop(format_args!("{why}")),
-    };
+    let machine = acpi::init(boot.info.rsdp).unwrap_or_else(|why| panic::stop(why));
     if lapic::choose(machine.local_apic).is_none() {
         stop(BootError::NO_MEMORY);
     }
@@ -170,9 +167,7 @@ extern "C" fn second_half() -> ! {
     );
     describe(boot, machine, reference);
     vcpu::backend::set_apic_virtualisation(boot.orders.options.apicv);
-    if let Err(why) = vcpu::backend::init() {
-        panic::stop(format_args!("{why}"));
-    }
+    vcpu::backend::init().unwrap_or_else(|why| panic::stop(why));
     let threads = speculation::share_cores(cpu::cpuid, machine.cpus.iter().copied());
     if speculation::init(&boot.orders.options.spec_ctrl, threads) {
         vcpu::backend::chosen().format.keep_code_small();
@@ -201,7 +196,7 @@ extern "C" fn second_half() -> ! {
         ));
     }
     if domain::build::boot_domains(boot.orders).is_err() {
-        panic::stop(format_args!("Domain-0 is not built: for the reason above"));
+        panic::stop("Domain-0 is not built: for the reason above");
     }
     let (own, guest) = boot.orders.options.levels(false);
     console::set_levels(own, guest);
@@ -241,7 +236,7 @@ fn take_over_devices(boot: &Boot) {
             "this machine has no IOMMU that microhv knows (no DMAR and no IVRS table); \
              with iommu=off in xen_cmdline it starts without devices for domains"
         )),
-        Err(InitError::Unusable(why)) => panic::stop(format_args!("{why}")),
+        Err(InitError::Unusable(why)) => panic::stop(why),
     }
 }
 
@@ -250,14 +245,9 @@ fn describe(boot: &Boot, machine: &acpi::Machine, reference: &str) {
     let sizes = boot.info.modules.iter().map(|module| module.range.len());
     let (modules, size) = (boot.info.modules.len(), sizes.sum::<u64>() >> 10);
     log::info!("boot archive: {size} KiB, {modules} modules");
-    for module in boot
-        .info
-        .modules
-        .iter()
-        .filter(|module| !module.path.is_empty())
-    {
+    for module in &boot.info.modules {
         let Range { start, end } = module.range;
-        log::debug!("module {start:#014x} to {end:#014x}: {}", module.path);
+        log::debug!("module {start:#014x} to {end:#014x}: {:?}", module.path);
     }
     for range in boot.info.ram.list() {
         log::debug!("RAM {:#014x} to {:#014x}", range.start, range.end);

@@ -40,7 +40,7 @@ pub fn step(domain: &PageArc<Domain>) -> bool {
     }
     domain.clear_vcpus();
     list::remove(domain.id);
-    log::info!("{} ({}) is destroyed", domain.name(), domain.id);
+    log::info!("{} is destroyed", **domain);
     events::tell_operator(xen_abi::xen::VIRQ_DOM_EXC);
     true
 }

@@ -55,9 +55,8 @@ impl Vcpu {
             _ => "read",
         };
         log::error!(
-            "{} ({}) vCPU {} {kind} guest-physical {gpa:#x}, where {}; rip {:#x}",
-            self.domain.name(),
-            self.domain.id,
+            "{} vCPU {} {kind} guest-physical {gpa:#x}, where {}; rip {:#x}",
+            *self.domain,
             self.id,
             if access.present {
                 "it may not"

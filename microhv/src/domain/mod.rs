@@ -246,6 +246,13 @@ impl Domain {
     }
 }
 
+impl core::fmt::Display for Domain {
+    /// Name and number, for the log.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} ({})", self.name(), self.id)
+    }
+}
+
 /// Domain-0 has ended, and the machine with it.
 fn end_machine(reason: u32) -> ! {
     match reason {
@@ -272,9 +279,9 @@ pub fn shut_down(domain: &Domain, reason: u32) {
         _ => "unknown reason",
     };
     if reason == xen_abi::sched::SHUTDOWN_CRASH {
-        log::error!("{} ({}) has crashed", domain.name(), domain.id);
+        log::error!("{domain} has crashed");
     } else {
-        log::info!("{} ({}) has shut down: {word}", domain.name(), domain.id);
+        log::info!("{domain} has shut down: {word}");
     }
     if domain.id == DomId(0) {
         end_machine(reason);

@@ -75,9 +75,8 @@ pub fn dispatch(vcpu: &Vcpu, run: &mut VcpuRun) -> After {
         Err(errno) => {
             if vcpu.domain.id.0 < FIRST_GUEST.load(Ordering::Relaxed) as u16 {
                 log::debug!(
-                    "{} ({}): hypercall {} ({:#x}, {:#x}) refused: {errno:?}",
-                    vcpu.domain.name(),
-                    vcpu.domain.id,
+                    "{}: hypercall {} ({:#x}, {:#x}) refused: {errno:?}",
+                    *vcpu.domain,
                     nr::name(number).unwrap_or("?"),
                     caller.argument(0),
                     caller.argument(1),

@@ -161,9 +161,9 @@ impl FrameRef {
 
 #[cfg(test)]
 impl FrameRef {
-    /// See [`phys::zero`].
+    /// See [`phys::fill`].
     pub fn zero(&self) {
-        phys::zero(self.mfn());
+        phys::fill(self.mfn(), 0);
     }
 
     /// See [`phys::atomic_u64`].

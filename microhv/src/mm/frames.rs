@@ -2,7 +2,7 @@
 
 use super::buddy::{Backing, Buddy};
 use super::{frame_table, phys, segments::Segments};
-use crate::types::{Mfn, PAGE_SIZE};
+use crate::types::Mfn;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 
@@ -56,21 +56,15 @@ pub fn alloc(order: u32) -> Option<Mfn> {
 /// Takes `2^order` frames, naturally aligned, filled with zeros.
 #[must_use]
 pub fn alloc_zeroed(order: u32) -> Option<Mfn> {
-    let first = alloc(order)?;
-    for frame in first.0..first.0 + (1 << order) {
-        phys::zero(Mfn(frame));
-    }
-    Some(first)
+    alloc_filled(order, 0)
 }
 
-/// As [`alloc`], with all bits set.
+/// As [`alloc`], filled with `word`.
 #[must_use]
-pub fn alloc_ones(order: u32) -> Option<Mfn> {
+pub fn alloc_filled(order: u32, word: u64) -> Option<Mfn> {
     let first = alloc(order)?;
     for frame in first.0..first.0 + (1 << order) {
-        for offset in (0..PAGE_SIZE).step_by(8) {
-            phys::write_u64(Mfn(frame), offset, u64::MAX);
-        }
+        phys::fill(Mfn(frame), word);
     }
     Some(first)
 }

@@ -91,8 +91,8 @@ pub fn write(mfn: Mfn, offset: usize, data: &[u8]) {
     }
 }
 
-/// Fills the frame with zeros.
-pub fn zero(mfn: Mfn) {
+/// Fills the frame with `word`.
+pub fn fill(mfn: Mfn, word: u64) {
     if let Some(base) = pointer(mfn) {
         // SAFETY: the frame is RAM in the direct map, and a frame long.
         unsafe {
@@ -100,7 +100,7 @@ pub fn zero(mfn: Mfn) {
                 "rep stosq",
                 inout("rcx") PAGE_SIZE / 8 => _,
                 inout("rdi") base => _,
-                in("rax") 0u64,
+                in("rax") word,
                 options(nostack, preserves_flags),
             );
         }

@@ -4,7 +4,7 @@
 use super::{NO_REBOOT, STOPPING, halt, symbols};
 use crate::arch::{lapic, percpu, stack, timer, trap::TrapFrame};
 use crate::{console, power};
-use core::fmt::{Arguments, Write};
+use core::fmt::{Arguments, Display, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
 
@@ -59,7 +59,7 @@ pub fn exception(frame: &TrapFrame, what: Arguments<'_>) -> ! {
 
 /// The machine cannot do what is asked of it: one sentence, then off, or halted if it cannot be
 /// turned off.
-pub fn stop(why: Arguments<'_>) -> ! {
+pub fn stop(why: impl Display) -> ! {
     log::error!("microhv cannot start: {why}.");
     power::off()
 }

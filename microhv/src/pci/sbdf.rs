@@ -53,13 +53,8 @@ impl fmt::Display for Sbdf {
         if self.segment() != 0 {
             write!(f, "{:04x}:", self.segment())?;
         }
-        write!(
-            f,
-            "{:02x}:{:02x}.{:x}",
-            self.bus(),
-            self.device(),
-            self.function()
-        )
+        let (bus, device, function) = (self.bus(), self.device(), self.function());
+        write!(f, "{bus:02x}:{device:02x}.{function:x}")
     }
 }
 

@@ -164,11 +164,6 @@ fn enter(vcpu: &PageArc<Vcpu>, run: &mut VcpuRun) -> After {
 
 /// The vCPU's domain cannot go on.
 fn crash(vcpu: &Vcpu, reason: &str) {
-    log::error!(
-        "{} ({}) vCPU {}: {reason}",
-        vcpu.domain.name(),
-        vcpu.domain.id,
-        vcpu.id
-    );
+    log::error!("{} vCPU {}: {reason}", *vcpu.domain, vcpu.id);
     domain::shut_down(&vcpu.domain, xen_abi::sched::SHUTDOWN_CRASH);
 }

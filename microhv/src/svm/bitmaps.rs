@@ -33,8 +33,8 @@ impl Bitmaps {
     /// Makes both; they are never freed. `None`: out of memory.
     pub fn new() -> Option<Self> {
         // Three pages are used, as an access may straddle port 0xffff.
-        let iopm = frames::alloc_ones(2)?;
-        let msrpm = frames::alloc_ones(1)?;
+        let iopm = frames::alloc_filled(2, u64::MAX)?;
+        let msrpm = frames::alloc_filled(1, u64::MAX)?;
         for (byte, shift) in PASSED.into_iter().flatten().filter_map(place) {
             let mfn = Mfn(msrpm.0 + (byte / PAGE_SIZE) as u64);
             let old = phys::read_u8(mfn, byte % PAGE_SIZE);

@@ -39,7 +39,7 @@ fn place(msr: u32) -> Option<(usize, u8)> {
 impl Bitmaps {
     /// Makes them; they are never freed. `None`: out of memory.
     pub fn new(capabilities: &Capabilities) -> Option<Self> {
-        let filled = || frames::alloc_ones(0);
+        let filled = || frames::alloc_filled(0, u64::MAX);
         let (io_a, io_b, msr) = (filled()?, filled()?, filled()?);
         let pass = |register, writes: usize| {
             if let Some((byte, mask)) = place(register) {

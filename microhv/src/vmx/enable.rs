@@ -39,17 +39,9 @@ pub fn init() -> Result<(), &'static str> {
             EPT.allow_gigabyte_pages();
         }
         log::info!(
-            "VMX: EPT with {} pages, VPID {}, unrestricted guest, APIC virtualisation {}; revision {:#x}",
-            if capabilities.gigabyte_pages {
-                "4 KiB, 2 MiB and 1 GiB"
-            } else {
-                "4 KiB and 2 MiB"
-            },
-            if capabilities.has_vpid() {
-                "on"
-            } else {
-                "absent"
-            },
+            "VMX: EPT (1 GiB pages: {}), VPID {}, unrestricted guest, APIC virtualisation {}; revision {:#x}",
+            capabilities.gigabyte_pages,
+            capabilities.has_vpid(),
             match (
                 capabilities.delivers_interrupts(),
                 capabilities.posts_interrupts(),
