@@ -1,7 +1,7 @@
 //! Page-table entries for DMA (2.2.3).
 
 use super::entries::{LEVELS, READ, WRITE};
-use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Format, Mapping};
 use crate::types::Mfn;
 
 const PRESENT: u64 = 1 << 0;
@@ -50,24 +50,24 @@ impl Format for HostTables {
         ABSENT
     }
 
-    fn decode(&self, entry: u64, level: u32) -> Entry {
-        if entry & PRESENT == 0 {
-            return Entry::Absent;
-        }
-        let mfn = Mfn::containing(entry & ADDRESS);
-        if entry >> NEXT_LEVEL & 7 != 0 {
-            return Entry::Table(mfn);
-        }
+    fn access(&self, entry: u64) -> Access {
         let mut access = Access::empty();
-        access.set(Access::READ, entry & READ != 0);
-        access.set(Access::WRITE, entry & WRITE != 0);
-        Entry::page(mfn, level, access, MemoryType::WriteBack)
+        if entry & PRESENT != 0 {
+            access.set(Access::READ, entry & READ != 0);
+            access.set(Access::WRITE, entry & WRITE != 0);
+        }
+        access
+    }
+
+    fn is_table(&self, entry: u64, _level: u32) -> bool {
+        entry >> NEXT_LEVEL & 7 != 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paging::{Entry, MemoryType};
 
     fn mapping(mfn: u64, order: u32, access: Access) -> Mapping {
         Mapping {

@@ -1,6 +1,6 @@
 //! Extended page tables: a guest's physical memory as Intel's CPUs see it (Intel SDM, volume 3C, 29.3).
 
-use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Format, LARGE, Mapping, MemoryType};
 use crate::types::Mfn;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// bare machine, because "ignore PAT" (bit 6) is clear.
 const WRITE_BACK: u64 = 6 << 3;
 const MEMORY_TYPE: u64 = 7 << 3;
-const LARGE: u64 = 1 << 7;
 /// Ignored by the CPU: EXECUTE as soon as the leaf is taken apart.
 const EXECUTE_WHEN_SMALL: u64 = 1 << 11;
 
@@ -41,16 +40,8 @@ pub fn pointer(root: Mfn) -> u64 {
 }
 
 impl Format for Ept {
-    fn levels(&self) -> u32 {
-        4
-    }
-
     fn leaf_levels(&self) -> u32 {
-        if self.gigabyte_pages.load(Ordering::Relaxed) {
-            3
-        } else {
-            2
-        }
+        2 + u32::from(self.gigabyte_pages.load(Ordering::Relaxed))
     }
 
     fn leaf(&self, mapping: &Mapping) -> u64 {
@@ -80,29 +71,26 @@ impl Format for Ept {
         self.small_code.store(true, Ordering::Relaxed);
     }
 
-    fn decode(&self, entry: u64, level: u32) -> Entry {
+    fn access(&self, entry: u64) -> Access {
         let mut access = Access::from_bits_truncate(entry);
         if entry & EXECUTE_WHEN_SMALL != 0 {
             access |= Access::EXECUTE;
         }
-        if access.is_empty() {
-            return Entry::Absent;
-        }
-        let mfn = Mfn::containing(entry & ADDRESS);
-        if level > 1 && entry & LARGE == 0 {
-            return Entry::Table(mfn);
-        }
-        let memory = match entry & MEMORY_TYPE {
+        access
+    }
+
+    fn memory(&self, entry: u64) -> MemoryType {
+        match entry & MEMORY_TYPE {
             WRITE_BACK => MemoryType::WriteBack,
             _ => MemoryType::Uncached,
-        };
-        Entry::page(mfn, level, access, memory)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paging::Entry;
     use crate::paging::Table;
     use crate::types::Gfn;
 

@@ -1,7 +1,7 @@
 //! Nested page tables: the long-mode format with every guest access counted as a user access
 //! (AMD64 manual, volume 2, 15.25.5).
 
-use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Format, LARGE, Mapping, MemoryType};
 use crate::types::Mfn;
 
 const PRESENT: u64 = 1 << 0;
@@ -11,7 +11,6 @@ const PWT: u64 = 1 << 3;
 const PCD: u64 = 1 << 4;
 /// Accessed and dirty, set from the start so that the CPU never writes to a table.
 const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
-const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 
 /// PAT entry 3 of the host, which is UC after reset and which microhv leaves so.
@@ -24,10 +23,6 @@ pub static NPT: Npt = Npt;
 pub struct Npt;
 
 impl Format for Npt {
-    fn levels(&self) -> u32 {
-        4
-    }
-
     fn leaf_levels(&self) -> u32 {
         3
     }
@@ -57,28 +52,27 @@ impl Format for Npt {
         mfn.address() & ADDRESS | PRESENT | WRITE | USER | ACCESSED_DIRTY
     }
 
-    fn decode(&self, entry: u64, level: u32) -> Entry {
+    fn access(&self, entry: u64) -> Access {
         if entry & PRESENT == 0 {
-            return Entry::Absent;
+            return Access::empty();
         }
-        let mfn = Mfn::containing(entry & ADDRESS);
-        if level > 1 && entry & LARGE == 0 {
-            return Entry::Table(mfn);
-        }
-        let mut access = Access::READ;
-        access.set(Access::WRITE, entry & WRITE != 0);
+        let mut access = Access::data(entry & WRITE != 0);
         access.set(Access::EXECUTE, entry & NO_EXECUTE == 0);
-        let memory = match entry & UNCACHED {
+        access
+    }
+
+    fn memory(&self, entry: u64) -> MemoryType {
+        match entry & UNCACHED {
             UNCACHED => MemoryType::Uncached,
             _ => MemoryType::WriteBack,
-        };
-        Entry::page(mfn, level, access, memory)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paging::Entry;
 
     fn leaf(mfn: u64, order: u32, access: Access, memory: MemoryType) -> u64 {
         NPT.leaf(&Mapping {

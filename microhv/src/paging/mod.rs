@@ -10,6 +10,8 @@ use bitflags::bitflags;
 
 /// Bits of an entry that are an address, in all formats.
 pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// The entry is a leaf although its table is not of the lowest level, in most formats.
+pub const LARGE: u64 = 1 << 7;
 
 bitflags! {
     /// What may be done with a mapped page. The bits are those of some formats.
@@ -68,19 +70,6 @@ pub enum Entry {
     Leaf(Mapping),
 }
 
-impl Entry {
-    /// A page that an entry of a table at `level` maps.
-    pub const fn page(mfn: Mfn, level: u32, access: Access, memory: MemoryType) -> Self {
-        let order = 9 * (level - 1);
-        Self::Leaf(Mapping {
-            mfn,
-            order,
-            access,
-            memory,
-        })
-    }
-}
-
 /// Why a table was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -95,7 +84,9 @@ pub enum Error {
 /// How one kind of hardware writes its tables. Level 1 is the table of 4 KiB pages.
 pub trait Format: Sync {
     /// Levels of a walk.
-    fn levels(&self) -> u32;
+    fn levels(&self) -> u32 {
+        4
+    }
     /// The highest level whose entries may be leaves (2: 2 MiB, 3: 1 GiB).
     fn leaf_levels(&self) -> u32;
     /// The entry for a page.
@@ -106,8 +97,33 @@ pub trait Format: Sync {
     fn absent(&self) -> u64 {
         0
     }
+    /// What an entry lets be done with what is behind it; empty: nothing is there.
+    fn access(&self, entry: u64) -> Access;
+    /// How a leaf is cached.
+    fn memory(&self, entry: u64) -> MemoryType {
+        let _ = entry;
+        MemoryType::WriteBack
+    }
+    /// Does an entry of a table at `level` that lets something be done lead to a lower table?
+    fn is_table(&self, entry: u64, level: u32) -> bool {
+        level > 1 && entry & LARGE == 0
+    }
     /// Reads an entry of a table at `level`.
-    fn decode(&self, entry: u64, level: u32) -> Entry;
+    fn decode(&self, entry: u64, level: u32) -> Entry {
+        let (access, mfn) = (self.access(entry), Mfn::containing(entry & ADDRESS));
+        if access.is_empty() {
+            return Entry::Absent;
+        }
+        if self.is_table(entry, level) {
+            return Entry::Table(mfn);
+        }
+        Entry::Leaf(Mapping {
+            mfn,
+            order: 9 * (level - 1),
+            access,
+            memory: self.memory(entry),
+        })
+    }
     /// From now on no code runs in large leaves: they keep in mind that it may, for [`Table::run_at`].
     fn keep_code_small(&self) {}
     /// Called after an entry was written, with the table's frame and the entry's offset in bytes: hardware

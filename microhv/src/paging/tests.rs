@@ -23,8 +23,8 @@ impl Format for Small {
     fn table(&self, mfn: Mfn, _level: u32) -> u64 {
         NPT.table(mfn, 1)
     }
-    fn decode(&self, entry: u64, level: u32) -> Entry {
-        NPT.decode(entry, level)
+    fn access(&self, entry: u64) -> Access {
+        NPT.access(entry)
     }
 }
 
@@ -286,8 +286,8 @@ impl Format for Tables {
         assert!(!late, "without memory for it, pages would stay behind");
         NPT.table(mfn, 1)
     }
-    fn decode(&self, entry: u64, level: u32) -> Entry {
-        NPT.decode(entry, level)
+    fn access(&self, entry: u64) -> Access {
+        NPT.access(entry)
     }
 }
 

@@ -1,11 +1,8 @@
 //! Second-level page-table entries (specification 9.8).
 
-use crate::paging::{ADDRESS, Access, Entry, Format, Mapping, MemoryType};
+use crate::paging::{ADDRESS, Access, Format, LARGE, Mapping};
 use crate::types::Mfn;
 use crate::vtd::cache;
-
-/// The entry is a leaf although its table is not of the lowest level.
-const PAGE_SIZE: u64 = 1 << 7;
 
 /// How the units' second-level tables are shaped.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ impl Format for SecondLevel {
         let access = mapping.access & Access::READ_WRITE;
         let mut entry = mapping.mfn.address() & ADDRESS | access.bits();
         if mapping.order > 0 {
-            entry |= PAGE_SIZE;
+            entry |= LARGE;
         }
         entry
     }
@@ -38,16 +35,8 @@ impl Format for SecondLevel {
         mfn.address() & ADDRESS | Access::READ_WRITE.bits()
     }
 
-    fn decode(&self, entry: u64, level: u32) -> Entry {
-        let access = Access::from_bits_truncate(entry) & Access::READ_WRITE;
-        if access.is_empty() {
-            return Entry::Absent;
-        }
-        let mfn = Mfn::containing(entry & ADDRESS);
-        if level > 1 && entry & PAGE_SIZE == 0 {
-            return Entry::Table(mfn);
-        }
-        Entry::page(mfn, level, access, MemoryType::WriteBack)
+    fn access(&self, entry: u64) -> Access {
+        Access::from_bits_truncate(entry) & Access::READ_WRITE
     }
 
     fn written(&self, table: Mfn, offset: usize) {
@@ -58,6 +47,7 @@ impl Format for SecondLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paging::{Entry, MemoryType};
 
     fn mapping(mfn: u64, order: u32, access: Access) -> Mapping {
         Mapping {
