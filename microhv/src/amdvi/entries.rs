@@ -54,12 +54,8 @@ pub mod device {
     }
 
     /// The table in quarter 2.
-    pub const fn interrupt_table(quarter: u64) -> Option<Mfn> {
-        if quarter & REMAPPED != 0 {
-            Some(Mfn::containing(quarter & TABLE_MASK))
-        } else {
-            None
-        }
+    pub fn interrupt_table(quarter: u64) -> Option<Mfn> {
+        (quarter & REMAPPED != 0).then(|| Mfn::containing(quarter & TABLE_MASK))
     }
 }
 

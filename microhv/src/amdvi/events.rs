@@ -50,14 +50,11 @@ impl Event {
 
     /// Whether the request was a write, where the event says so. Hardware tells it for pages that are present; QEMU in
     /// two bits that mean something else where guests have tables of their own, which they have not here.
-    pub const fn write(&self) -> Option<bool> {
+    pub fn write(&self) -> Option<bool> {
         if self.low & PRESENT != 0 {
-            Some(self.low & WRITE != 0)
-        } else if self.low & (GN | NX) != 0 {
-            Some(self.low & NX != 0)
-        } else {
-            None
+            return Some(self.low & WRITE != 0);
         }
+        (self.low & (GN | NX) != 0).then_some(self.low & NX != 0)
     }
 
     fn name(&self) -> &'static str {

@@ -14,8 +14,6 @@ const WINDOW: usize = 0x10;
 const VERSION: u8 = 1;
 const FIRST_ENTRY: u8 = 0x10;
 const ENTRY_MASKED: u64 = 1 << 16;
-const ENTRY_LEVEL: u64 = 1 << 15;
-const ENTRY_LOW: u64 = 1 << 13;
 
 /// Where a line's interrupts go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +31,10 @@ pub struct Route {
 impl Route {
     /// The entry without interrupt remapping: physical destination, fixed delivery.
     pub const fn entry(&self) -> u64 {
-        let mut entry = self.vector as u64 | (self.apic_id as u64) << 56;
-        if self.level {
-            entry |= ENTRY_LEVEL;
-        }
-        if self.active_low {
-            entry |= ENTRY_LOW;
-        }
-        entry
+        self.vector as u64
+            | (self.active_low as u64) << 13
+            | (self.level as u64) << 15
+            | (self.apic_id as u64) << 56
     }
 }
 

@@ -45,11 +45,7 @@ pub fn modules(
         module.range = Range::new(to, from.len());
         room &= info.reserved.remove(pages) && info.reserved.insert(module.range.touched_pages());
     }
-    if room {
-        Ok(())
-    } else {
-        Err(BootError::MEMORY_MAP_TOO_LONG)
-    }
+    room.then_some(()).ok_or(BootError::MEMORY_MAP_TOO_LONG)
 }
 
 #[cfg(test)]

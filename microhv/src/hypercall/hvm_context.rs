@@ -121,13 +121,12 @@ fn from_record(r: &HvmHwCpu) -> Result<CpuState> {
 /// Paging needs protection; long mode needs paging.
 fn check(state: &CpuState) -> Result<()> {
     let paging = state.cr0 & CR0_PG != 0;
-    if paging && state.cr0 & CR0_PE == 0 {
-        return Err(Errno::EINVAL);
-    }
-    if state.efer & EFER_LMA != 0 && !paging {
-        return Err(Errno::EINVAL);
-    }
-    Ok(())
+    let possible = if paging {
+        state.cr0 & CR0_PE != 0
+    } else {
+        state.efer & EFER_LMA == 0
+    };
+    possible.then_some(()).ok_or(Errno::EINVAL)
 }
 
 /// `VCPUOP_initialise`: a vCPU of the caller's own domain that has never run, in 32- or 64-bit mode.

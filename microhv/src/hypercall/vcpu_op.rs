@@ -65,10 +65,12 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
         abi::VCPUOP_STOP_PERIODIC_TIMER => {
             vcpu.timers.set_periodic(None);
         }
+        abi::VCPUOP_SET_SINGLESHOT_TIMER | abi::VCPUOP_STOP_SINGLESHOT_TIMER
+            if vcpu.id != caller.vcpu.id =>
+        {
+            return Err(Errno::EINVAL);
+        }
         abi::VCPUOP_SET_SINGLESHOT_TIMER => {
-            if vcpu.id != caller.vcpu.id {
-                return Err(Errno::EINVAL);
-            }
             let request: VcpuSetSingleshotTimer = caller.read(argument)?;
             let past = request.timeout_abs_ns < arch::timer::now_ns();
             if request.flags.contains(SingleshotFlags::FUTURE) && past {
@@ -77,23 +79,14 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             vcpu.timers.set_singleshot(Some(request.timeout_abs_ns));
             timers::arm(&vcpu);
         }
-        abi::VCPUOP_STOP_SINGLESHOT_TIMER => {
-            if vcpu.id != caller.vcpu.id {
-                return Err(Errno::EINVAL);
-            }
-            vcpu.timers.set_singleshot(None);
-        }
+        abi::VCPUOP_STOP_SINGLESHOT_TIMER => vcpu.timers.set_singleshot(None),
         abi::VCPUOP_SEND_NMI => {
             vcpu.vlapic.post_nmi();
             vcpu.kick();
         }
         abi::VCPUOP_GET_PHYSID => {
-            caller.write(
-                argument,
-                &VcpuGetPhysid {
-                    phys_id: u64::from(vcpu.id),
-                },
-            )?;
+            let phys_id = u64::from(vcpu.id);
+            caller.write(argument, &VcpuGetPhysid { phys_id })?;
         }
         _ => return Err(Errno::ENOSYS),
     }

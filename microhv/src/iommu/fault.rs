@@ -2,7 +2,6 @@
 
 use crate::arch::timer;
 use crate::pci::{self, Sbdf};
-use crate::types::DomId;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use heapless::Vec;
@@ -17,8 +16,10 @@ static SUPPRESSED: AtomicU32 = AtomicU32::new(0);
 
 /// A unit stopped a request of `sbdf`; `what` says what it was.
 pub fn report(sbdf: Sbdf, what: fmt::Arguments<'_>) {
-    let owner = pci::owner(sbdf);
-    tell(format_args!("{what} ({})", Owner(owner)));
+    match pci::owner(sbdf) {
+        Some(domain) => tell(format_args!("{what} ({domain})")),
+        None => tell(format_args!("{what} (no domain's)")),
+    }
     pci::note_fault(sbdf);
 }
 
@@ -51,18 +52,6 @@ pub fn drain<U, F>(
 pub fn tell(line: fmt::Arguments<'_>) {
     if super::debug() || may_log() {
         log::warn!("{line}");
-    }
-}
-
-/// The domain a device belongs to, for log lines.
-struct Owner(Option<DomId>);
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(domain) => write!(f, "{domain}"),
-            None => f.write_str("no domain's"),
-        }
     }
 }
 

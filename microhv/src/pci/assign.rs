@@ -81,7 +81,6 @@ pub struct Assignment {
     pub(super) domain: DomId,
     /// What was there when it was assigned.
     pub(super) function: Function,
-    pub(super) bars: [Bar; BARS],
     pub(super) shadow: Shadow,
     pub(super) msix: Option<Table>,
     /// Pages that the domain does not see.
@@ -111,22 +110,17 @@ impl Recovering {
 
 /// What every condition before the device is touched says.
 pub(super) fn check(function: &Function) -> Result<(), AssignError> {
-    if function.bridge {
-        return Err(AssignError::Bridge);
-    }
-    if !iommu::present() {
-        return Err(AssignError::NoIommu);
-    }
-    if !iommu::intremap() && !iommu::accepts_no_intremap() {
-        return Err(AssignError::NoInterruptRemapping);
-    }
-    if iommu::is_reserved(function.sbdf) {
-        return Err(AssignError::Reserved);
-    }
-    if function.behind_conventional {
-        return Err(AssignError::SharedRequester);
-    }
-    Ok(())
+    let unmapped = !iommu::intremap() && !iommu::accepts_no_intremap();
+    let mut reasons = [
+        (function.bridge, AssignError::Bridge),
+        (!iommu::present(), AssignError::NoIommu),
+        (unmapped, AssignError::NoInterruptRemapping),
+        (iommu::is_reserved(function.sbdf), AssignError::Reserved),
+        (function.behind_conventional, AssignError::SharedRequester),
+    ]
+    .into_iter();
+    let found = reasons.find(|(holds, _)| *holds);
+    found.map_or(Ok(()), |(_, why)| Err(why))
 }
 
 /// Maps the device's memory into the domain and lets its DMA through the domain's tables.
@@ -139,7 +133,7 @@ pub(super) fn hand_over(
     let sbdf = function.sbdf;
     let bars = bar::probe(space, sbdf);
     let capability = Capability::find(space, sbdf, &bars);
-    let hidden = capability.map_or(0..0, |capability| capability.pages(&bars));
+    let hidden = capability.map_or(0..0, |capability| capability.pages());
     for (index, bar) in (0u8..)
         .zip(&bars)
         .filter(|(_, bar)| bar.size > 0 && !bar.io)
@@ -156,7 +150,7 @@ pub(super) fn hand_over(
         command::MEMORY | command::INTX_DISABLE,
     );
     space.change16(sbdf, register::COMMAND, off, on);
-    let msix = capability.and_then(|capability| Table::map(capability, &bars));
+    let msix = capability.and_then(Table::map);
     if let Some(table) = &msix {
         table.disable(space, sbdf);
     }
@@ -168,7 +162,6 @@ pub(super) fn hand_over(
         domain: owner.id,
         function: function.clone(),
         shadow: Shadow::new(bars),
-        bars,
         msix,
         hidden,
         bindings: Bindings::default(),

@@ -14,7 +14,8 @@ const COMMAND_BITS: u16 = command::MEMORY | command::BUS_MASTER | command::INTX_
 /// The domain's view of one device's base-address registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shadow {
-    bars: [Bar; BARS],
+    /// What it has.
+    pub bars: [Bar; BARS],
     values: [u32; BARS],
     /// The device may not master the bus, whatever the domain writes.
     quarantined: bool,

@@ -196,7 +196,7 @@ pub fn describe(domain: DomId, index: u32) -> Result<GetDevice, Errno> {
         msix_vectors: device.msix.map_or(0, |table| u32::from(table.count())),
         ..GetDevice::default()
     };
-    for (out, bar) in answer.bars.iter_mut().zip(&device.bars) {
+    for (out, bar) in answer.bars.iter_mut().zip(&device.shadow.bars) {
         out.gpa = bar.base;
         out.size = bar.size;
         let mut flags = BarFlags::empty();
@@ -279,7 +279,6 @@ pub(crate) mod tests {
             sbdf,
             domain,
             function,
-            bars,
             shadow: filter::Shadow::new(bars),
             msix: None,
             hidden: 0..0,

@@ -20,10 +20,8 @@ pub struct Capability {
     pub at: u8,
     /// Entries of the table.
     pub count: u16,
-    /// Which BAR the table is in.
-    pub bar: usize,
-    /// Offset in that BAR.
-    pub offset: u32,
+    /// Physical address of the table.
+    pub address: u64,
 }
 
 impl Capability {
@@ -32,22 +30,18 @@ impl Capability {
         let at = space.capability(sbdf, ID).filter(|at| *at <= 0xf4)?;
         let control = space.read16(sbdf, at + 2);
         let table = space.read32(sbdf, at + 4);
-        let this = Self {
-            at,
-            count: (control & 0x7ff) + 1,
-            bar: (table & 7) as usize,
-            offset: table & !7,
-        };
-        let bar = bars.get(this.bar)?;
-        let end = u64::from(this.offset) + u64::from(this.count) * ENTRY as u64;
-        (!bar.io && end <= bar.size).then_some(this)
+        let count = (control & 0x7ff) + 1;
+        let bar = bars.get((table & 7) as usize).filter(|bar| !bar.io)?;
+        let offset = u64::from(table & !7);
+        let address = bar.base.checked_add(offset)?;
+        let fits = offset + u64::from(count) * ENTRY as u64 <= bar.size;
+        fits.then_some(Self { at, count, address })
     }
 
     /// The pages that hold the table, as a range of physical addresses.
-    pub fn pages(&self, bars: &[Bar; BARS]) -> core::ops::Range<u64> {
-        let start = bars[self.bar].base + u64::from(self.offset);
-        let end = start + u64::from(self.count) * ENTRY as u64;
-        start & !0xfff..end.next_multiple_of(4096)
+    pub fn pages(&self) -> core::ops::Range<u64> {
+        let end = self.address + u64::from(self.count) * ENTRY as u64;
+        self.address & !0xfff..end.next_multiple_of(4096)
     }
 }
 
@@ -62,15 +56,13 @@ pub struct Table {
 
 impl Table {
     /// Maps the table; the device must decode memory. Nothing is enabled yet.
-    pub fn map(capability: Capability, bars: &[Bar; BARS]) -> Option<Self> {
-        let pages = capability.pages(bars);
+    pub fn map(capability: Capability) -> Option<Self> {
+        let pages = capability.pages();
         let mmio = Mmio::map(pages.start, pages.end - pages.start)?;
-        let first =
-            (bars[capability.bar].base + u64::from(capability.offset) - pages.start) as usize;
         Some(Self {
             capability,
             mmio,
-            first,
+            first: (capability.address - pages.start) as usize,
         })
     }
 
@@ -150,11 +142,10 @@ mod tests {
             Capability {
                 at: 0x84,
                 count: 3,
-                bar: 1,
-                offset: 0
+                address: 0xfebc_1000
             }
         );
-        assert_eq!(capability.pages(&bars), 0xfebc_1000..0xfebc_2000);
+        assert_eq!(capability.pages(), 0xfebc_1000..0xfebc_2000);
     }
 
     #[test]

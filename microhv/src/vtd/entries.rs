@@ -14,12 +14,8 @@ pub const fn root(context_table: Mfn) -> Entry {
 }
 
 /// Reads a root entry back.
-pub const fn context_table_of(entry: Entry) -> Option<Mfn> {
-    if entry.low & PRESENT != 0 {
-        Some(Mfn::containing(entry.low & ADDRESS))
-    } else {
-        None
-    }
+pub fn context_table_of(entry: Entry) -> Option<Mfn> {
+    (entry.low & PRESENT != 0).then(|| Mfn::containing(entry.low & ADDRESS))
 }
 
 /// A context entry (9.3), translation type 0: untranslated requests go through the second-level table, translated

@@ -109,12 +109,8 @@ impl Capabilities {
         }
     }
     /// Page-selective invalidation, with the largest order it takes (PSI, MAMV).
-    pub const fn page_selective(self) -> Option<u32> {
-        if self.cap >> 39 & 1 != 0 {
-            Some((self.cap >> 48 & 0x3f) as u32)
-        } else {
-            None
-        }
+    pub fn page_selective(self) -> Option<u32> {
+        (self.cap >> 39 & 1 != 0).then_some((self.cap >> 48 & 0x3f) as u32)
     }
     /// Offset and number of the fault-recording registers (FRO, NFR).
     pub const fn fault_records(self) -> (usize, usize) {
