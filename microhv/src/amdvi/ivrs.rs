@@ -220,10 +220,9 @@ impl Ivrs {
 
     /// The unit and requester ID of the I/O APIC with ACPI id `id`.
     pub fn ioapic(&self, id: u8) -> Option<(usize, u16)> {
-        self.specials
-            .iter()
-            .find(|special| special.ioapic == Some(id))
-            .map(|special| (special.unit, special.source_id))
+        let mut specials = self.specials.iter();
+        let special = specials.find(|special| special.ioapic == Some(id))?;
+        Some((special.unit, special.source_id))
     }
 }
 

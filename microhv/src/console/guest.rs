@@ -36,15 +36,11 @@ pub fn guest_write(domain: DomId, name: &str, bytes: &[u8]) {
             b'\n' => emit(&mut line, name),
             b'\r' => {}
             _ => {
-                let shown = if byte.is_ascii_control() && *byte != b'\t' {
-                    b'.'
-                } else {
-                    *byte
-                };
+                let hidden = byte.is_ascii_control() && *byte != b'\t';
                 if line.text.is_full() {
                     emit(&mut line, name);
                 }
-                let _ = line.text.push(shown);
+                let _ = line.text.push(if hidden { b'.' } else { *byte });
             }
         }
     }

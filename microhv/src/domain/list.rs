@@ -27,18 +27,14 @@ pub fn find(id: DomId) -> Option<PageArc<Domain>> {
 
 /// The first live domain with a number of `from` or above.
 pub fn next_from(from: u16) -> Option<PageArc<Domain>> {
-    DOMAINS
-        .read()
-        .iter()
-        .flatten()
-        .filter(|domain| domain.id.0 >= from)
-        .min_by_key(|domain| domain.id)
-        .cloned()
+    let domains = DOMAINS.read();
+    let later = domains.iter().flatten().filter(|it| it.id.0 >= from);
+    later.min_by_key(|domain| domain.id).cloned()
 }
 
-/// All live domains, by number.
-pub fn all() -> impl Iterator<Item = PageArc<Domain>> {
-    let mut from = Some(0);
+/// The domains from number `first` on, in order.
+pub fn all_from(first: u16) -> impl Iterator<Item = PageArc<Domain>> {
+    let mut from = Some(first);
     core::iter::from_fn(move || {
         let domain = next_from(from?)?;
         from = domain.id.0.checked_add(1);

@@ -25,7 +25,7 @@ use crate::mm::PageArc;
 use crate::mm::frame_table::FrameRef;
 use crate::types::DomId;
 
-pub use list::{create, find, next_from};
+pub use list::{all_from, create, find, next_from};
 pub use p2m::P2m;
 pub use params::Params;
 pub use vcpu::Vcpu;

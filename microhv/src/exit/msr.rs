@@ -6,7 +6,9 @@ use crate::domain::Vcpu;
 use crate::timers;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, is_pat};
 use crate::vcpu::{Event, VcpuRun};
+// #GP: the register does not exist, or not with this value.
 use crate::vlapic::Effect;
+use crate::vlapic::IllegalAccess as Fault;
 use core::sync::atomic::{AtomicU32, Ordering};
 use x86::msr::{
     IA32_APIC_BASE, IA32_BIOS_SIGN_ID, IA32_BIOS_UPDT_TRIG, IA32_DEBUGCTL, IA32_EFER,
@@ -60,9 +62,6 @@ impl Default for MsrState {
     }
 }
 
-/// #GP: the register does not exist, or not with this value.
-struct Fault;
-
 /// RDMSR.
 pub fn handle_read(vcpu: &Vcpu, run: &mut VcpuRun, index: u32) {
     match read(vcpu, run, index) {
@@ -99,10 +98,7 @@ fn read(vcpu: &Vcpu, run: &VcpuRun, index: u32) -> Result<u64, Fault> {
     Ok(match index {
         IA32_TIME_STAMP_COUNTER => cpu::rdtsc(),
         IA32_APIC_BASE => apic_base(vcpu),
-        X2APIC_FIRST..=X2APIC_LAST => vcpu
-            .vlapic
-            .read(index, timer::now_ns())
-            .map_err(|_| Fault)?,
+        X2APIC_FIRST..=X2APIC_LAST => vcpu.vlapic.read(index, timer::now_ns())?,
         IA32_EFER => run.hw.efer(),
         IA32_PAT => run.hw.pat(),
         IA32_TSC_AUX if cpuid::has_rdtscp() => run.msrs.tsc_aux,
@@ -159,11 +155,7 @@ fn apic_base(vcpu: &Vcpu) -> u64 {
 }
 
 fn write_apic(vcpu: &Vcpu, index: u32, value: u64) -> Result<(), Fault> {
-    match vcpu
-        .vlapic
-        .write(index, value, timer::now_ns())
-        .map_err(|_| Fault)?
-    {
+    match vcpu.vlapic.write(index, value, timer::now_ns())? {
         Effect::None => {}
         Effect::Timer => timers::arm(vcpu),
         Effect::Send(command) => events::send(vcpu, &command),

@@ -116,12 +116,10 @@ pub fn populate(domain: &Domain, gfn: Gfn, frames: u64) -> core::result::Result<
     let end = gfn.0.checked_add(frames).ok_or(Errno::EINVAL)?;
     let (mut at, mut largest) = (gfn.0, 18);
     while at < end {
-        let fits = |order: &u32| at.is_multiple_of(1 << order) && end - at >= 1 << order;
-        let order = [18, 9, 0]
-            .into_iter()
-            .filter(|order| *order <= largest)
-            .find(fits)
-            .unwrap_or(0);
+        let fits = |order: &u32| {
+            *order <= largest && at.is_multiple_of(1 << order) && end - at >= 1 << order
+        };
+        let order = [18, 9].into_iter().find(fits).unwrap_or(0);
         match frames::alloc_zeroed(order) {
             Some(mfn) => {
                 add(domain, Gfn(at), mfn, order)?;

@@ -50,14 +50,11 @@ pub fn call(caller: &Caller<'_>) -> Result {
         abi::XEN_SYSCTL_GETDOMAININFOLIST => {
             let mut arm: XenSysctlGetdomaininfolist = request.get();
             let mut buffer = caller.memory(arm.buffer);
-            let mut from = Some(arm.first_domain);
+            let found = domain::all_from(arm.first_domain).take(arm.max_domains as usize);
             arm.num_domains = 0;
-            while arm.num_domains < arm.max_domains
-                && let Some(found) = from.and_then(domain::next_from)
-            {
-                buffer.put(arm.num_domains as usize, &domctl::info(&found))?;
+            for domain in found {
+                buffer.put(arm.num_domains as usize, &domctl::info(&domain))?;
                 arm.num_domains += 1;
-                from = found.id.0.checked_add(1);
             }
             request.set(&arm);
         }

@@ -26,16 +26,10 @@ pub fn lookup(file: &[u8], address: u64) -> Option<(&str, u64)> {
     while low < high {
         let middle = low + (high - low) / 2;
         let newline = |byte: &u8| *byte == b'\n';
-        let start = file
-            .get(low..middle)?
-            .iter()
-            .rposition(newline)
-            .map_or(low, |at| low + at + 1);
-        let end = file
-            .get(middle..high)?
-            .iter()
-            .position(newline)
-            .map_or(high, |at| middle + at);
+        let before = file.get(low..middle)?.iter().rposition(newline);
+        let start = before.map_or(low, |at| low + at + 1);
+        let behind = file.get(middle..high)?.iter().position(newline);
+        let end = behind.map_or(high, |at| middle + at);
         match parse(file.get(start..end)?) {
             Some((at, name)) if at <= address => {
                 found = Some((name, address - at));

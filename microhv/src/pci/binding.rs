@@ -118,10 +118,8 @@ impl Bindings {
 
     /// Frees the interrupt with number `device`; gives back its MSI-X entry. The entry must be masked right after.
     pub fn unbind(&mut self, device: u32) -> Option<u16> {
-        let at = self
-            .list
-            .iter()
-            .position(|binding| u32::from(binding.vector) == device)?;
+        let mut list = self.list.iter();
+        let at = list.position(|binding| u32::from(binding.vector) == device)?;
         let binding = self.list.swap_remove(at);
         binding.release();
         Some(binding.entry)

@@ -70,11 +70,8 @@ fn choose_of(count: usize, last: usize, affinity: u64, is_idle: impl Fn(usize) -
 
 /// Queues `vcpu` on `cpu`; false if the queue is full.
 pub fn push(cpu: usize, virtual_time: u64, vcpu: PageArc<Vcpu>) -> bool {
-    let pushed = QUEUES[cpu]
-        .waiting
-        .lock()
-        .push(Waiting { virtual_time, vcpu })
-        .is_ok();
+    let waiting = Waiting { virtual_time, vcpu };
+    let pushed = QUEUES[cpu].waiting.lock().push(waiting).is_ok();
     if pushed {
         QUEUES[cpu].idle.store(false, Ordering::SeqCst);
     }
@@ -83,12 +80,8 @@ pub fn push(cpu: usize, virtual_time: u64, vcpu: PageArc<Vcpu>) -> bool {
 
 /// The smallest virtual time that waits on `cpu`.
 pub fn first_time(cpu: usize) -> Option<u64> {
-    QUEUES[cpu]
-        .waiting
-        .lock()
-        .iter()
-        .map(|waiting| waiting.virtual_time)
-        .min()
+    let waiting = QUEUES[cpu].waiting.lock();
+    waiting.iter().map(|entry| entry.virtual_time).min()
 }
 
 /// Takes the vCPU that `cpu` should run next: its own first, then one that waits elsewhere and may come.

@@ -158,13 +158,9 @@ pub fn take_changed(cpu: usize) -> bool {
 /// The earliest deadline on `cpu`'s list.
 pub fn next_deadline(cpu: usize) -> Option<u64> {
     LISTS[cpu].changed.store(false, Ordering::SeqCst);
-    LISTS[cpu]
-        .vcpus
-        .lock()
-        .iter()
-        .map(|vcpu| deadline(vcpu))
-        .min()
-        .filter(|&earliest| earliest != NEVER)
+    let vcpus = LISTS[cpu].vcpus.lock();
+    let earliest = vcpus.iter().map(|vcpu| deadline(vcpu)).min();
+    earliest.filter(|&earliest| earliest != NEVER)
 }
 
 /// Fires what is due on `cpu`'s list, and forgets vCPUs without deadlines.

@@ -62,29 +62,21 @@ impl Translation {
         if self.cr0 & CR0_PG == 0 {
             return None;
         }
-        Some(if self.efer & EFER_LMA != 0 {
+        let (levels, bits, leaf_levels) = if self.efer & EFER_LMA != 0 {
             let levels = if self.cr4 & CR4_LA57 != 0 { 5 } else { 4 };
-            Shape {
-                levels,
-                bits: 9,
-                entry: 8,
-                leaf_levels: 0b1110,
-            }
+            (levels, 9, 0b1110)
         } else if self.cr4 & CR4_PAE != 0 {
-            Shape {
-                levels: 3,
-                bits: 9,
-                entry: 8,
-                leaf_levels: 0b110,
-            }
+            (3, 9, 0b110)
         } else {
             let large = if self.cr4 & CR4_PSE != 0 { 0b100 } else { 0 };
-            Shape {
-                levels: 2,
-                bits: 10,
-                entry: 4,
-                leaf_levels: 0b10 | large,
-            }
+            (2, 10, 0b10 | large)
+        };
+        Some(Shape {
+            levels,
+            bits,
+            // A table is a page.
+            entry: 4096 >> bits,
+            leaf_levels,
         })
     }
 

@@ -13,7 +13,7 @@ mod registers;
 mod timer;
 
 pub use icr::{Command, Delivery, Destination};
-pub use registers::Effect;
+pub use registers::{Effect, IllegalAccess};
 
 use crate::mm::PageBox;
 use crate::types::Mfn;

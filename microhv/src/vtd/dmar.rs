@@ -189,10 +189,9 @@ impl Dmar {
 
     /// The unit and requester ID of the I/O APIC with ACPI id `id`.
     pub fn ioapic(&self, id: u8) -> Option<(usize, u16)> {
-        self.scopes
-            .iter()
-            .find(|scope| scope.kind == ScopeKind::IoApic(id))
-            .map(|scope| (scope.unit, scope.sbdf.source_id()))
+        let mut scopes = self.scopes.iter();
+        let scope = scopes.find(|scope| scope.kind == ScopeKind::IoApic(id))?;
+        Some((scope.unit, scope.sbdf.source_id()))
     }
 }
 

@@ -66,7 +66,7 @@ pub fn boot_domains(orders: &Orders) -> Result<(), Refused> {
     list::reserve_up_to(id);
     // Only now: assigning a device moves others' registers for a moment (sizing BARs), and QEMU 7.2 with a thread a CPU
     // misdirects accesses that a CPU makes while another changes the memory map.
-    list::all().for_each(|domain| domain.unpause());
+    list::all_from(0).for_each(|domain| domain.unpause());
     Ok(())
 }
 
