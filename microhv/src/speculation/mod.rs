@@ -160,4 +160,6 @@ fn list(
 }
 
 #[cfg(test)]
+mod log_tests;
+#[cfg(test)]
 mod tests;

@@ -8,47 +8,47 @@ use super::*;
 use crate::arch::cpu::CpuidResult;
 
 /// Leaf, subleaf; EAX, EBX, ECX, EDX.
-type Answer = (u32, u32, [u32; 4]);
+pub(super) type Answer = (u32, u32, [u32; 4]);
 
 /// One CPU: the last basic and extended leaves, the others, IA32_ARCH_CAPABILITIES.
-struct Recorded(u32, u32, &'static [Answer], Option<u64>);
+pub(super) struct Recorded(u32, u32, &'static [Answer], Option<u64>);
 
 const INTEL_E1: Answer = (0x8000_0001, 0, [0, 0, 0x121, 0x2c10_0800]);
 const AMD_E1: Answer = (0x8000_0001, 0, [0, 0x4000_0000, 0x75c2_37ff, 0x2fd3_fbff]);
 
 /// Microcode of 2016.
-const BROADWELL_OLD: Recorded = Recorded(
+pub(super) const BROADWELL_OLD: Recorded = Recorded(
     20,
     0x8000_0008,
     &[INTEL_E1, (7, 0, [0, 0x021c_bfbb, 0, 0])],
     None,
 );
-const BROADWELL: Recorded = Recorded(
+pub(super) const BROADWELL: Recorded = Recorded(
     20,
     0x8000_0008,
     &[INTEL_E1, (7, 0, [0, 0x021c_bfbb, 0, 0x9c00_0400])],
     None,
 );
-const SKYLAKE: Recorded = Recorded(
+pub(super) const SKYLAKE: Recorded = Recorded(
     22,
     0x8000_0008,
     &[INTEL_E1, (7, 0, [0, 0x029c_6fbf, 0, 0x9c00_2400])],
     None,
 );
 /// Microcode without TSX_CTRL.
-const CASCADE_LAKE: Recorded = Recorded(
+pub(super) const CASCADE_LAKE: Recorded = Recorded(
     22,
     0x8000_0008,
     &[INTEL_E1, (7, 0, [0, 0xd39f_fffb, 0x808, 0xbc00_0400])],
     Some(0x2b),
 );
-const ICE_LAKE: Recorded = Recorded(
+pub(super) const ICE_LAKE: Recorded = Recorded(
     27,
     0x8000_0008,
     &[INTEL_E1, (7, 0, [0, 0xf3bf_bfff, 0x4041_7f4e, 0xbc04_0412])],
     Some(0x1eb),
 );
-const SAPPHIRE_RAPIDS: Recorded = Recorded(
+pub(super) const SAPPHIRE_RAPIDS: Recorded = Recorded(
     32,
     0x8000_0008,
     &[
@@ -58,14 +58,14 @@ const SAPPHIRE_RAPIDS: Recorded = Recorded(
     ],
     Some(0xa8_fdeb),
 );
-const GOLDMONT_PLUS: Recorded = Recorded(
+pub(super) const GOLDMONT_PLUS: Recorded = Recorded(
     24,
     0x8000_0008,
     &[INTEL_E1, (7, 0, [0, 0x2294_e287, 0x4040_0004, 0xac00_0400])],
     Some(0x6b),
 );
 /// EPYC 7742.
-const ZEN_2: Recorded = Recorded(
+pub(super) const ZEN_2: Recorded = Recorded(
     16,
     0x8000_0020,
     &[
@@ -76,7 +76,7 @@ const ZEN_2: Recorded = Recorded(
     None,
 );
 /// EPYC 7763.
-const ZEN_3: Recorded = Recorded(
+pub(super) const ZEN_3: Recorded = Recorded(
     16,
     0x8000_0023,
     &[
@@ -88,7 +88,7 @@ const ZEN_3: Recorded = Recorded(
     None,
 );
 /// EPYC 9124. It can flush its first-level cache and has no need to.
-const ZEN_4: Recorded = Recorded(
+pub(super) const ZEN_4: Recorded = Recorded(
     16,
     0x8000_0028,
     &[
@@ -101,7 +101,7 @@ const ZEN_4: Recorded = Recorded(
 );
 
 /// What `cpu` says, and what comes of it.
-fn read(cpu: &Recorded, wish: &SpecCtrl, covered: bool) -> (String, Measures) {
+pub(super) fn read(cpu: &Recorded, wish: &SpecCtrl, covered: bool) -> (String, Measures) {
     let &Recorded(basic, extended, answers, capabilities) = cpu;
     let cpuid = |leaf, subleaf| {
         let mut it = answers.iter();
@@ -127,83 +127,6 @@ fn decide(cpu: &Recorded, wish: &SpecCtrl) -> Measures {
 
 fn by_default(cpu: &Recorded) -> Measures {
     decide(cpu, &SpecCtrl::default())
-}
-
-#[test]
-fn what_the_log_says_of_each() {
-    let said = |cpu| {
-        let (features, measures) = read(cpu, &SpecCtrl::default(), true);
-        format!("{features};{measures}")
-    };
-    let cases = [
-        (
-            &BROADWELL_OLD,
-            " none; EXEC_SP-; Spectre v2: vulnerable, no means; BHI: not affected; L1TF: vulnerable, no means; \
-             MDS, TAA, RFDS, TSA: vulnerable, no means; \
-             ITLB multihit: handled",
-        ),
-        (
-            &BROADWELL,
-            " IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS-entry IBPB-ctxt RSB L1D_FLUSH EXEC_SP-; Spectre v2: handled; \
-             BHI: not affected; L1TF: handled; MDS, TAA, RFDS, TSA: handled; \
-             ITLB multihit: handled",
-        ),
-        (
-            &SKYLAKE,
-            " IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS-entry IBPB-ctxt RSB L1D_FLUSH EXEC_SP-; Spectre v2: handled; \
-             BHI: not affected; L1TF: handled; MDS, TAA, RFDS, TSA: handled; \
-             ITLB multihit: handled",
-        ),
-        (
-            &CASCADE_LAKE,
-            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR; IBRS+ IBPB-ctxt RSB EXEC_SP-; \
-             Spectre v2: handled; BHI: vulnerable, no means; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: vulnerable, no means; \
-             ITLB multihit: handled",
-        ),
-        (
-            &ICE_LAKE,
-            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IF_PSCHANGE_MC_NO TAA_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR TSX_CTRL; \
-             IBRS+ IBPB-ctxt RSB; Spectre v2: handled; BHI: vulnerable, no means; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: not affected; \
-             ITLB multihit: not affected",
-        ),
-        (
-            &SAPPHIRE_RAPIDS,
-            " RDCL_NO EIBRS RRSBA SKIP_L1DFL MDS_NO IF_PSCHANGE_MC_NO TAA_NO FBSDP_NO IBPB IBRS STIBP SSBD L1D_FLUSH MD_CLEAR BHI_CTRL \
-             TSX_CTRL; IBRS+ BHI_DIS_S+ IBPB-ctxt RSB; Spectre v2: handled; BHI: handled; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: not affected; \
-             ITLB multihit: not affected",
-        ),
-        (
-            &GOLDMONT_PLUS,
-            " RDCL_NO EIBRS SKIP_L1DFL MDS_NO IF_PSCHANGE_MC_NO IBPB IBRS STIBP SSBD MD_CLEAR; IBRS+ IBPB-ctxt RSB; Spectre v2: handled; \
-             BHI: vulnerable, no means; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected; \
-             ITLB multihit: not affected",
-        ),
-        (
-            &ZEN_2,
-            " STIBP_ALWAYS IBRS_FAST IBPB IBRS STIBP SSBD; STIBP+ IBPB-entry RSB; Spectre v2: handled; \
-             BHI: not affected; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected; \
-             ITLB multihit: not affected",
-        ),
-        (
-            &ZEN_3,
-            " STIBP_ALWAYS IBRS_FAST IBPB IBRS STIBP SSBD; STIBP+ IBPB-entry RSB; Spectre v2: handled; \
-             BHI: not affected; L1TF: not affected; MDS, TAA, RFDS, TSA: not affected; \
-             ITLB multihit: not affected",
-        ),
-        (
-            &ZEN_4,
-            " STIBP_ALWAYS IBRS_FAST BTC_NO IBPB_RET IBPB IBRS AUTO_IBRS STIBP SSBD L1D_FLUSH; \
-             AUTO_IBRS STIBP+ IBPB-entry RSB VERW; Spectre v2: handled; BHI: not affected; L1TF: not affected; \
-             MDS, TAA, RFDS, TSA: handled; \
-             ITLB multihit: not affected",
-        ),
-    ];
-    for (cpu, expected) in cases {
-        assert_eq!(said(cpu), expected);
-    }
 }
 
 #[test]
