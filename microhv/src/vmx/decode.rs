@@ -53,6 +53,26 @@ pub struct Fields {
     pub instruction: u32,
 }
 
+/// What VM-instruction error `number` means, of those that the instructions used here can give (Intel SDM, volume 3C,
+/// 31.4, table 31-1; 30-1 before 2023).
+pub const fn instruction_error(number: u64) -> &'static str {
+    match number {
+        0 => "no VMCS is current",
+        2 => "VMCLEAR with invalid physical address",
+        3 => "VMCLEAR with VMXON pointer",
+        4 => "VMLAUNCH with non-clear VMCS",
+        5 => "VMRESUME with non-launched VMCS",
+        7 => "VM entry with invalid control field(s)",
+        8 => "VM entry with invalid host-state field(s)",
+        9 => "VMPTRLD with invalid physical address",
+        10 => "VMPTRLD with VMXON pointer",
+        11 => "VMPTRLD with incorrect VMCS revision identifier",
+        26 => "VM entry with events blocked by MOV SS",
+        28 => "invalid operand to INVEPT",
+        _ => "not one that is expected here",
+    }
+}
+
 /// What happened. Control-register accesses are the backend's own and [`Exit::ControlRegister`] here.
 pub fn decode(fields: &Fields, registers: &Registers) -> Exit {
     if fields.reason & ENTRY_FAILED != 0 {
@@ -147,6 +167,23 @@ mod tests {
             ..Fields::default()
         };
         decode(&fields, &registers)
+    }
+
+    #[test]
+    fn the_errors_that_the_cpu_gives_have_the_manuals_names() {
+        for (number, name) in [
+            (4, "VMLAUNCH with non-clear"),
+            (5, "VMRESUME with non-launched"),
+            (7, "invalid control"),
+            (8, "invalid host-state"),
+            (11, "revision"),
+            (26, "MOV SS"),
+            (28, "INVEPT"),
+        ] {
+            assert!(instruction_error(number).contains(name), "{number}");
+        }
+        assert_eq!(instruction_error(0), "no VMCS is current");
+        assert_eq!(instruction_error(6), instruction_error(u64::MAX));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::apic::ApicPage;
 use super::capability::Capabilities;
 use super::switched::{self, Switched};
 use super::vmcs::Vmcs;
-use super::{control_registers, enable, host, segments};
+use super::{control_registers, decode, enable, host, segments};
 use crate::arch;
 use crate::ept;
 use crate::types::Mfn;
@@ -179,10 +179,9 @@ impl VirtualCpu for Vcpu {
         self.offer_threshold();
         self.offer_timer();
         if !self.enter() {
-            log::error!(
-                "vmx: the entry failed with VM-instruction error {}",
-                self.vmcs.read(ro::VM_INSTRUCTION_ERROR)
-            );
+            let number = self.vmcs.read(ro::VM_INSTRUCTION_ERROR);
+            let name = decode::instruction_error(number);
+            log::error!("vmx: the entry failed with VM-instruction error {number}: {name}");
             return Exit::EntryFailed;
         }
         self.launched = true;
