@@ -78,14 +78,10 @@ fn bochs() -> &'static str {
 }
 
 /// A sentence about hardware virtualisation, which nothing needs.
-fn acceleration() -> &'static str {
+fn acceleration() -> String {
     match kvm::offer() {
-        Offer::Svm => "KVM offers nested SVM: cargo xtask run uses it",
-        Offer::Vmx => "KVM offers nested VMX: cargo xtask run uses it",
-        Offer::Plain => "KVM offers no nested virtualisation: QEMU emulates the CPU",
-        Offer::Nothing if Path::new("/dev/kvm").exists() => {
-            "no access to /dev/kvm: QEMU emulates the CPU"
-        }
-        Offer::Nothing => "no KVM: QEMU emulates the CPU",
+        Ok(Offer::Svm) => "KVM offers nested SVM with NPT: cargo xtask run uses it".to_string(),
+        Ok(Offer::Vmx) => "KVM offers nested VMX with EPT: cargo xtask run uses it".to_string(),
+        Err(why) => format!("{why}: QEMU emulates the CPU"),
     }
 }

@@ -13,7 +13,7 @@ use qemu_tests::machine::qmp::End;
 use qemu_tests::machine::serial::Running;
 use qemu_tests::machine::terminal;
 
-use crate::kvm::{self, Offer};
+use crate::kvm;
 use crate::output::step;
 use crate::{bochs, build, cli, host, image, paths, qemu, xl};
 
@@ -69,7 +69,9 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
         machine.nic = Some(vec![forward]);
     }
     machine.kvm = match arguments.accel {
-        cli::Accel::Auto => matches!(kvm::offer(), Offer::Svm | Offer::Vmx),
+        cli::Accel::Auto => kvm::offer()
+            .inspect_err(|why| step("Emulating", &format!("the CPU: {why}")))
+            .is_ok(),
         cli::Accel::Tcg => false,
         cli::Accel::Kvm => true,
     };

@@ -8,7 +8,7 @@ use qemu_tests::scenario::{Emulator, Scenario};
 use qemu_tests::scenarios;
 
 use crate::build::{self, DOMAINS, FAULTY, TARGET, cargo};
-use crate::kvm::{self, Offer};
+use crate::kvm;
 use crate::{cli, host, image, paths, qemu};
 
 /// Runs everything whose name has the filter in it.
@@ -97,7 +97,7 @@ const IN_KVM: [&str; 7] = [
 
 /// They, if KVM offers nested virtualisation. No machine of the authors does: this has never run.
 fn in_kvm() -> Vec<Scenario> {
-    if !matches!(kvm::offer(), Offer::Svm | Offer::Vmx) {
+    if kvm::offer().is_err() {
         return Vec::new();
     }
     let mut chosen = scenarios::all();
