@@ -111,32 +111,13 @@ pub fn plain(path: &str) -> &str {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
+#[path = "../tests/machine/ustar.rs"]
+mod ustar;
 
-    /// An ustar archive of `files`.
-    pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (path, bytes) in files {
-            let mut header = [0_u8; 512];
-            header[..path.len()].copy_from_slice(path.as_bytes());
-            header[100..108].copy_from_slice(b"0000644\0");
-            header[108..116].copy_from_slice(b"0000000\0");
-            header[116..124].copy_from_slice(b"0000000\0");
-            header[124..136].copy_from_slice(format!("{:011o}\0", bytes.len()).as_bytes());
-            header[136..148].copy_from_slice(b"00000000000\0");
-            header[148..156].fill(b' ');
-            header[156] = b'0';
-            header[257..265].copy_from_slice(b"ustar\x0000");
-            let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-            out.extend(header);
-            out.extend(*bytes);
-            out.resize(out.len().next_multiple_of(512), 0);
-        }
-        out.resize(out.len() + 1024, 0);
-        out
-    }
+#[cfg(test)]
+mod tests {
+    use super::ustar::tar;
+    use super::*;
 
     #[test]
     fn finds_files_however_the_path_is_written() {

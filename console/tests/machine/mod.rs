@@ -3,8 +3,10 @@
 
 mod control;
 mod files;
+mod ustar;
 
-pub use files::{kernel, tar};
+pub use files::kernel;
+pub use ustar::tar;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -86,31 +86,16 @@ pub fn relative(path: &str) -> &str {
 }
 
 #[cfg(test)]
+#[path = "../../../console/tests/machine/ustar.rs"]
+mod ustar;
+
+#[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
     /// A tar archive of `files`.
     pub(crate) fn tar(files: &[(&str, &[u8])]) -> &'static [u8] {
-        let mut bytes = Vec::new();
-        for (name, data) in files {
-            let mut header = [0u8; 512];
-            header[..name.len()].copy_from_slice(name.as_bytes());
-            header[100..108].copy_from_slice(b"0000644\0");
-            header[108..116].copy_from_slice(b"0000000\0");
-            header[116..124].copy_from_slice(b"0000000\0");
-            header[124..136].copy_from_slice(format!("{:011o}\0", data.len()).as_bytes());
-            header[136..148].copy_from_slice(b"00000000000\0");
-            header[148..156].fill(b' ');
-            header[156] = b'0';
-            header[257..265].copy_from_slice(b"ustar\x0000");
-            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-            bytes.extend_from_slice(&header);
-            bytes.extend_from_slice(data);
-            bytes.resize(bytes.len().next_multiple_of(512), 0);
-        }
-        bytes.resize(bytes.len() + 1024, 0);
-        bytes.leak()
+        ustar::tar(files).leak()
     }
 
     /// An archive of modules with these paths and bytes.
