@@ -31,7 +31,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// In the guest, waits until the shell's `condition` holds.
-pub(super) fn until(running: &mut Running, condition: &str) -> Result<()> {
+fn until(running: &mut Running, condition: &str) -> Result<()> {
     running
         .guest(&format!(
             "i=0; until {condition} || [ $i = 300 ]; do usleep 100000; i=$((i+1)); done; {condition}"
@@ -50,9 +50,7 @@ fn come_and_go(stage: &Stage) -> Result<()> {
     running.guest("mkdir -p /mnt && [ ! -e /sys/block/xvdb ]")?;
     running.detach()?;
     for round in 0..3 {
-        running.xl("xl block-attach debian /dev/gpt/spare-root,raw,xvdb,rw")?;
-        running.attach("debian")?;
-        until(&mut running, "[ -b /dev/xvdb ]")?;
+        attach_volume(&mut running, "debian", "spare-root")?;
         running.guest("mount -t ext4 /dev/xvdb /mnt")?;
         if round > 0 {
             running.guest("cd /mnt && sha256sum -c sum && cd /")?;
@@ -166,8 +164,24 @@ fn files(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Nothing but zeros is what `guest` reads from volume `name`, which it gets as `xvdb`.
+pub(super) fn reads_zeros(running: &mut Running, guest: &str, name: &str) -> Result<()> {
+    attach_volume(running, guest, name)?;
+    only_zeros(running, "xvdb", 0)?;
+    running.detach()
+}
+
+/// Gives volume `name` to `guest` as `xvdb`, and waits, at its console, until it has it.
+fn attach_volume(running: &mut Running, guest: &str, name: &str) -> Result<()> {
+    running.xl(&format!(
+        "xl block-attach {guest} /dev/gpt/{name},raw,xvdb,rw"
+    ))?;
+    running.attach(guest)?;
+    until(running, "[ -b /dev/xvdb ]")
+}
+
 /// The attached guest reads nothing but zeros from `disk`, from a sector on.
-pub(super) fn only_zeros(running: &mut Running, disk: &str, sector: u64) -> Result<()> {
+fn only_zeros(running: &mut Running, disk: &str, sector: u64) -> Result<()> {
     let read = format!("dd if=/dev/{disk} bs=512 skip={sector} 2>/dev/null");
     let counted = running.guest(&format!("{read} | wc -c; {read} | tr -d '\\000' | wc -c"))?;
     let numbers: Vec<u64> = counted
@@ -221,9 +235,7 @@ fn volumes(stage: &Stage) -> Result<()> {
     )?;
     running.attach_when_up("debian")?;
     running.detach()?;
-    running.xl("xl block-attach debian /dev/gpt/data,raw,xvdb,rw")?;
-    running.attach("debian")?;
-    until(&mut running, "[ -b /dev/xvdb ]")?;
+    attach_volume(&mut running, "debian", "data")?;
     running.guest("[ $(cat /sys/block/xvdb/size) = 131072 ] && dd if=/dev/urandom of=/dev/xvdb bs=1M count=64 conv=fsync 2>/dev/null")?;
     running.guest(
         "echo written here | dd of=/dev/xvdb bs=512 seek=131071 conv=sync,fsync 2>/dev/null",
@@ -236,9 +248,7 @@ fn volumes(stage: &Stage) -> Result<()> {
     )?;
     running.xl("xl block-detach debian xvdb")?;
     running.xl("volume resize -V 96M data")?;
-    running.xl("xl block-attach debian /dev/gpt/data,raw,xvdb,rw")?;
-    running.attach("debian")?;
-    until(&mut running, "[ -b /dev/xvdb ]")?;
+    attach_volume(&mut running, "debian", "data")?;
     running.guest("[ $(cat /sys/block/xvdb/size) = 196608 ] && dd if=/dev/xvdb bs=512 skip=131071 count=1 2>/dev/null | grep -q 'written here'")?;
     only_zeros(&mut running, "xvdb", 131_072)?;
     running.detach()?;
@@ -252,17 +262,9 @@ fn volumes(stage: &Stage) -> Result<()> {
     )?;
     // In the same place, for somebody else; it grows over what was the other's, too.
     let old = disk::find(&disk, "kept")?.0 - (96 << 20);
-    for line in [
-        "volume create -V 16M fresh",
-        "volume resize -V 32M fresh",
-        "xl block-attach debian /dev/gpt/fresh,raw,xvdb,rw",
-    ] {
-        running.xl(line)?;
-    }
-    running.attach("debian")?;
-    until(&mut running, "[ -b /dev/xvdb ]")?;
-    only_zeros(&mut running, "xvdb", 0)?;
-    running.detach()?;
+    running.xl("volume create -V 16M fresh")?;
+    running.xl("volume resize -V 32M fresh")?;
+    reads_zeros(&mut running, "debian", "fresh")?;
     running.power_off()?;
     if disk::find(&disk, "fresh")? != (old, 32 << 20) {
         bail!("the new volume is not where the old one was");
