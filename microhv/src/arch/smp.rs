@@ -8,6 +8,8 @@ use spin::Once;
 
 /// How long a CPU may take to start, in ns.
 const PATIENCE: u64 = 1_000_000_000;
+/// And then, executing code of ours, until it is ready.
+const READY_PATIENCE: u64 = 10_000_000_000;
 
 unsafe extern "C" {
     /// Where the CPU that starts finds its stack's top. It takes it away; one that finds zero was given up and halts.
@@ -29,6 +31,7 @@ pub type Main = fn() -> !;
 pub type Prepare = fn() -> Result<(), &'static str>;
 
 static MAIN: Once<(Prepare, Main)> = Once::new();
+/// Number of the CPU that is awaited; 0: none, since it is ready or was given up. Whoever makes it 0 has decided which.
 static STARTING: AtomicUsize = AtomicUsize::new(0);
 /// The CPU that took the stack does not get to `main`.
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -74,27 +77,43 @@ pub fn start_all(
     unsafe { core::ptr::copy_nonoverlapping(from, page, length) };
     let mut running = 1;
     for apic_id in apic_ids {
-        if start(running, apic_id, low_page) {
-            running += 1;
-            percpu::set_count(running);
+        match start(running, apic_id, low_page) {
+            Ok(()) => {
+                running += 1;
+                percpu::set_count(running);
+            }
+            Err(Absent::Here) => {}
+            Err(Absent::Lost) => break,
         }
     }
     running
 }
 
-fn start(index: usize, apic_id: u32, low_page: u64) -> bool {
-    let Some(data) = percpu::of(index) else {
-        return false;
-    };
+/// Why a CPU does not run.
+enum Absent {
+    /// It does not execute anything of ours, or has halted.
+    Here,
+    /// It may come back any time, and take what is meant for the next: so nobody comes after it.
+    Lost,
+}
+
+fn start(index: usize, apic_id: u32, low_page: u64) -> Result<(), Absent> {
+    let data = percpu::of(index).ok_or(Absent::Here)?;
     let Some(stacks) = stack::allocate(index) else {
         log::error!("CPU {index} (APIC ID {apic_id:#x}): no memory for its stacks");
-        return false;
+        return Err(Absent::Here);
     };
     data.apic_id.store(apic_id, Ordering::Relaxed);
     *STACKS.lock() = Some(stacks);
     STARTING.store(index, Ordering::Relaxed);
     FAILED.store(false, Ordering::Relaxed);
-    let over = || data.online.load(Ordering::Acquire) || FAILED.load(Ordering::Acquire);
+    let over = || STARTING.load(Ordering::Acquire) == 0 || FAILED.load(Ordering::Acquire);
+    let wait = |ns| {
+        let end = timer::now_ns() + ns;
+        while timer::now_ns() < end && !over() {
+            cpu::pause();
+        }
+    };
     // SAFETY: a word of the image's data, which only the CPU being started reads and clears.
     unsafe { AP_STACK.store(stacks.main, Ordering::SeqCst) };
     lapic::send_init(apic_id);
@@ -102,36 +121,38 @@ fn start(index: usize, apic_id: u32, low_page: u64) -> bool {
     let begin = timer::now_ns();
     for _ in 0..2 {
         lapic::send_startup(apic_id, low_page);
-        let wait = if begin + 200_000 > timer::now_ns() {
-            200_000
-        } else {
-            PATIENCE
-        };
-        let end = timer::now_ns() + wait;
-        while timer::now_ns() < end && !over() {
-            cpu::pause();
-        }
+        let first = begin + 200_000 > timer::now_ns();
+        wait(if first { 200_000 } else { PATIENCE });
         if over() {
             break;
         }
     }
-    // If the stack is still there, nobody gets it who comes later; if not, what has it is code of ours, which ends.
+    // If the stack is still there, nobody gets it who comes later; if not, what has it is code of ours.
     // SAFETY: as above.
-    if unsafe { AP_STACK.swap(0, Ordering::SeqCst) } == 0 {
-        while !over() {
-            cpu::pause();
-        }
+    let taken = unsafe { AP_STACK.swap(0, Ordering::SeqCst) } == 0;
+    if taken {
+        wait(READY_PATIENCE);
     }
-    let online = data.online.load(Ordering::Acquire);
-    if !online {
-        log::error!("CPU {index} (APIC ID {apic_id:#x}) did not start");
+    let failed = FAILED.load(Ordering::Acquire);
+    if STARTING.swap(0, Ordering::AcqRel) == 0 {
+        return Ok(());
     }
-    online
+    if taken && !failed {
+        log::error!(
+            "CPU {index} (APIC ID {apic_id:#x}) began to start and was not ready within 10 s: it is not used, and no further CPU is started"
+        );
+        return Err(Absent::Lost);
+    }
+    log::error!("CPU {index} (APIC ID {apic_id:#x}) did not start");
+    Err(Absent::Here)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn boot_ap_start() -> ! {
     let index = STARTING.load(Ordering::Relaxed);
+    if index == 0 {
+        crate::panic::halt();
+    }
     // Not in the condition: its lock would be held for as long as the CPU runs.
     let stacks = STACKS.lock().take();
     if let (Some((prepare, main)), Some(stacks)) = (MAIN.get(), stacks) {
@@ -150,7 +171,11 @@ extern "C" fn boot_ap_start() -> ! {
             match ready {
                 Ok(()) => {
                     percpu::this().online.store(true, Ordering::Release);
-                    main();
+                    let (was, now) = (Ordering::AcqRel, Ordering::Relaxed);
+                    if STARTING.compare_exchange(index, 0, was, now).is_ok() {
+                        main();
+                    }
+                    percpu::this().online.store(false, Ordering::Release);
                 }
                 Err(why) => log::error!("CPU {index}: {why}"),
             }
