@@ -27,15 +27,22 @@ pub const fn context(second_level: Mfn, address_width: u8, did: u16) -> Entry {
     )
 }
 
-/// An interrupt-remapping entry (9.10), remapped (not posted), edge, fixed delivery to one physical xAPIC id, accepted
-/// from `source_id` only.
-pub const fn interrupt(source_id: u16, vector: u8, apic_id: u8, level: bool) -> Entry {
+/// An interrupt-remapping entry (9.10), remapped (not posted), edge, fixed delivery to one physical APIC id, accepted
+/// from `source_id` only. `x2apic`: the table is for CPUs in that mode.
+pub const fn interrupt(
+    source_id: u16,
+    vector: u8,
+    apic_id: u8,
+    level: bool,
+    x2apic: bool,
+) -> Entry {
     // SVT = 01: verify the requester ID with all bits compared (SQ = 00).
     const VERIFY_SOURCE_ID: u64 = 1 << 18;
     const TRIGGER_LEVEL: u64 = 1 << 4;
     let mode = if level { TRIGGER_LEVEL } else { 0 };
-    // xAPIC mode (EIME = 0): the destination is bits 47:40.
-    let low = PRESENT | mode | (vector as u64) << 16 | (apic_id as u64) << 40;
+    // With EIME the destination has bits 63:32, else 47:40.
+    let destination = (apic_id as u64) << if x2apic { 32 } else { 40 };
+    let low = PRESENT | mode | (vector as u64) << 16 | destination;
     Entry::new(low, source_id as u64 | VERIFY_SOURCE_ID)
 }
 
@@ -209,10 +216,13 @@ mod tests {
 
     #[test]
     fn interrupt_entries_name_vector_destination_and_source() {
-        let entry = interrupt(0x0018, 0x41, 1, false);
-        assert_eq!(entry.low, 1 | 0x41 << 16 | 1 << 40);
-        assert_eq!(entry.high, 0x4_0018);
-        assert_eq!(interrupt(0, 0x41, 1, true).low & 0x10, 0x10);
+        for (x2apic, destination) in [(false, 0xfe << 40), (true, 0xfe << 32)] {
+            let entry = interrupt(0x0018, 0x41, 0xfe, false, x2apic);
+            assert_eq!(entry.low, 1 | 0x41 << 16 | destination);
+            assert_eq!(entry.high, 0x4_0018);
+            let level = interrupt(0x0018, 0x41, 0xfe, true, x2apic);
+            assert_eq!(level.low, entry.low | 0x10);
+        }
     }
 
     #[test]

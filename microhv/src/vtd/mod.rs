@@ -80,12 +80,13 @@ pub fn init(table: &[u8], options: &Iommu) -> Result<&'static dyn Remapper, &'st
         );
         if options.verbose {
             log::info!(
-                "VT-d:   {} address bits, {} domain ids, caching mode {}, coherent walks {}, interrupts remapped {}",
+                "VT-d:   {} address bits, {} domain ids, caching mode {}, coherent walks {}, interrupts remapped {}, to x2APICs {}",
                 capabilities.address_bits(),
                 capabilities.domain_ids(),
                 capabilities.caching_mode(),
                 capabilities.coherent(),
-                unit.interrupt_table.is_some()
+                unit.interrupt_table.is_some(),
+                unit.x2apic
             );
         }
         ids = ids.min(capabilities.domain_ids());
@@ -216,8 +217,9 @@ impl Remapper for Vtd {
 impl Vtd {
     /// A new interrupt-remapping entry.
     fn entry(&self, unit: usize, source_id: u16, aim: Aim, level: bool) -> Option<u16> {
-        let entry = entries::interrupt(source_id, aim.vector, aim.apic_id, level);
         self.with(unit, |unit| {
+            let (Aim { vector, apic_id }, x2apic) = (aim, unit.x2apic);
+            let entry = entries::interrupt(source_id, vector, apic_id, level, x2apic);
             let index = unit.take_interrupt()?;
             unit.set_interrupt(index, entry);
             Some(index)

@@ -64,6 +64,8 @@ bitflags! {
 
 /// Bits of GSTS that are states, not echoes of one-shot commands: the ones to keep in the next GCMD write (11.4.4).
 const STATES: u32 = 0x96ff_ffff;
+/// IRTA: extended interrupt mode, for CPUs in x2APIC mode (EIME).
+const IRTA_EIME: u64 = 1 << 11;
 /// FECTL: interrupt mask.
 const FECTL_IM: u32 = 1 << 31;
 /// PMEN: enable protected memory; status.
@@ -130,6 +132,10 @@ impl Capabilities {
     /// Interrupt remapping (IR).
     pub const fn interrupt_remapping(self) -> bool {
         self.ecap >> 3 & 1 != 0
+    }
+    /// Interrupts can be remapped to CPUs in x2APIC mode (EIM).
+    pub const fn extended_interrupt_mode(self) -> bool {
+        self.ecap >> 4 & 1 != 0
     }
 }
 
@@ -215,10 +221,11 @@ impl Registers {
         self.mmio.write_u64(offset::RTADDR, address);
     }
 
-    /// Sets the interrupt-remapping table's address, with `2^(size + 1)` entries, xAPIC mode (IRTA).
-    pub fn set_interrupt_table(&self, address: u64, size: u8) {
-        self.mmio
-            .write_u64(offset::IRTA, address | u64::from(size & 15));
+    /// Sets the interrupt-remapping table's address, with `2^(size + 1)` entries, for CPUs in x2APIC mode or not (IRTA).
+    pub fn set_interrupt_table(&self, address: u64, size: u8, x2apic: bool) {
+        let mode = if x2apic { IRTA_EIME } else { 0 };
+        let value = address | u64::from(size & 15) | mode;
+        self.mmio.write_u64(offset::IRTA, value);
     }
 
     /// Sets the invalidation queue: one page of 128-bit descriptors (IQA), tail at its start (IQT).
@@ -304,7 +311,22 @@ mod tests {
         assert_eq!(QEMU.page_selective(), Some(18));
         assert_eq!(QEMU.fault_records(), (0x220, 1));
         assert!(QEMU.queued_invalidation() && QEMU.interrupt_remapping());
+        assert!(!QEMU.extended_interrupt_mode());
+        let eim = Capabilities {
+            ecap: QEMU.ecap | 0x10,
+            ..QEMU
+        };
+        assert!(eim.extended_interrupt_mode());
         assert!(!QEMU.caching_mode() && !QEMU.write_buffer_flush() && !QEMU.coherent());
+    }
+
+    #[test]
+    fn the_interrupt_tables_register_says_in_which_mode_the_cpus_are() {
+        let registers = Registers::over(Mmio::fake(Box::leak(Box::new([0u64; 512]))));
+        for (x2apic, value) in [(false, 0x1_2345_6007), (true, 0x1_2345_6807)] {
+            registers.set_interrupt_table(0x1_2345_6000, 7, x2apic);
+            assert_eq!(registers.mmio.read_u64(offset::IRTA), value);
+        }
     }
 
     #[test]

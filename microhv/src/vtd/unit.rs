@@ -1,5 +1,7 @@
 //! One remapping unit: bringing it up with everything blocked, and the changes to its tables.
 
+#[cfg(target_os = "none")]
+use crate::arch::lapic::is_x2apic;
 use crate::iommu::fault::BATCH;
 use crate::iommu::ids::{self, Ids};
 use crate::iommu::patience::wait_until;
@@ -32,8 +34,15 @@ pub struct Unit {
     queue: Ring,
     /// Where interrupts are remapped, if they are.
     pub interrupt_table: Option<Mfn>,
+    /// Its entries are for CPUs in x2APIC mode.
+    pub x2apic: bool,
     /// Interrupt-remapping entries in use.
     used: Ids,
+}
+
+#[cfg(test)]
+fn is_x2apic() -> bool {
+    true
 }
 
 fn new_table() -> Option<Mfn> {
@@ -91,6 +100,7 @@ impl Unit {
             root,
             queue,
             interrupt_table: None,
+            x2apic: is_x2apic() && capabilities.extended_interrupt_mode(),
             used: Ids::ALL,
         };
         if registers.status().contains(Global::QIE) {
@@ -107,7 +117,7 @@ impl Unit {
         this.queue.run(&registers, all).map_err(|_| STUCK)?;
         if intremap && capabilities.interrupt_remapping() {
             let table = new_table().ok_or(NO_MEMORY)?;
-            registers.set_interrupt_table(table.address(), INTERRUPTS_SIZE);
+            registers.set_interrupt_table(table.address(), INTERRUPTS_SIZE, this.x2apic);
             this.command(Global::SIRTP)?;
             let all = [descriptor::INTERRUPT_GLOBAL];
             this.queue.run(&registers, all).map_err(|_| STUCK)?;

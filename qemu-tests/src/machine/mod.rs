@@ -1,9 +1,9 @@
 //! A QEMU machine: its command line ([`qemu`]), its serial console ([`serial`]) and how it ended ([`qmp`]);
 //! its second serial port is the [`channel`] for commands. [`bochs`] is a machine of another emulator.
 
-mod amd_iommu;
 pub mod bochs;
 pub mod channel;
+pub mod iommu_options;
 pub mod prompt;
 pub mod qemu;
 pub mod qmp;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::amd_iommu;
+use super::iommu_options;
 
 /// Where the virtio-blk disk sits, as `bus/slot/function`; loader.conf's `blkback_pptdevs` names the same place.
 pub const DISK_SLOT: &str = "0/2/0";
@@ -245,7 +245,7 @@ impl Machine {
         };
         command.args(self.arguments());
         if self.iommu == Iommu::AmdVi {
-            command.args(amd_iommu::arguments(&self.qemu));
+            command.args(iommu_options::amd(&self.qemu));
         }
         command
     }

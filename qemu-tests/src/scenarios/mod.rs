@@ -20,6 +20,7 @@ mod memory_disk;
 mod net;
 mod pygrub;
 mod remote;
+mod vtd;
 mod xl;
 
 use crate::scenario::Scenario;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Scenario> {
         input::SCENARIOS,
         isolation::SCENARIOS,
         amdvi::SCENARIOS,
+        vtd::SCENARIOS,
         faults::SCENARIOS,
         flags::SCENARIOS,
         debian::SCENARIOS,
