@@ -2,6 +2,7 @@
 
 mod gpt_disk;
 mod machine;
+mod ramdisk;
 mod typing;
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use console::archive::Archive;
 use console::partitions::WINDOW;
 use gpt_disk::{SECTORS, Sparse, Window, usual};
 use machine::Pretend;
+use ramdisk::RamDisk;
 use typing::{CFG, archive, type_line};
 
 /// The next disk that Domain-0 asks for is that part of the machine's.
@@ -159,12 +161,28 @@ fn domain_0_goes_on_while_a_volume_is_wiped_and_so_does_the_wiping_after_a_power
     }
     assert!(volume(&window, true, "data").is_empty());
 
-    // The power fails.
+    // The power fails. Without files on a disk Domain-0 leaves that alone until somebody asks.
     drop(app);
     let mut app = booted(&archive, &window);
-    lend(&mut app, &window, 16_384, 20_480);
+    let before = window.image.borrow().clone();
+    (0..10).for_each(|_| app.turn());
+    assert!(*window.image.borrow() == before);
+    // With them it goes on at boot; first it looks.
+    drop(app);
+    let files = RamDisk::formatted();
+    let mut host = Pretend::new();
+    host.whole = SECTORS;
+    host.disks.push_back((files.boxed(), files.sectors()));
+    host.disks.push_back((Box::new(window.clone()), WINDOW));
+    let part = window.part(16_384, 20_480);
+    host.disks.push_back((Box::new(part), 20_480));
+    let mut app = App::new(host, Archive::new(&archive), "prompt_status");
+    app.start();
+    let seen = app.host.seen();
+    let said = "Domain-0# \nvolume data: the wiping goes on\n";
+    assert!(seen.ends_with(said), "{seen}");
     let listed = row(&type_line(&mut app, "volume list").0).unwrap();
-    assert!(listed.ends_with("10M  (is being wiped: 0%)"), "{listed}");
+    assert!(listed.contains("10M  (is being wiped: "), "{listed}");
     while volume(&window, true, "data").is_empty() {
         app.turn();
     }
@@ -176,6 +194,30 @@ fn domain_0_goes_on_while_a_volume_is_wiped_and_so_does_the_wiping_after_a_power
     assert_eq!(old(&window.image.borrow(), 16_384..36_864), 0);
     let listed = row(&type_line(&mut app, "volume list").0).unwrap();
     assert!(listed.ends_with("10M  -"), "{listed}");
+    let (log, _) = type_line(&mut app, "cat /var/log/xen/hypervisor.log");
+    assert!(log.contains("volume data: the wiping goes on"), "{log}");
+    assert_detached(&app);
+}
+
+#[test]
+fn where_nothing_is_to_be_wiped_the_table_is_read_at_boot_and_left_as_it_is() {
+    let archive = archive(CFG);
+    let window = usual();
+    // Mended when somebody asks for volumes, and not before.
+    window.image.borrow_mut().change(512 + 16, |byte| byte ^ 1);
+    let before = window.image.borrow().clone();
+    let files = RamDisk::formatted();
+    let mut host = Pretend::new();
+    host.whole = SECTORS;
+    host.disks.push_back((files.boxed(), files.sectors()));
+    host.disks.push_back((Box::new(window.clone()), WINDOW));
+    let mut app = App::new(host, Archive::new(&archive), "prompt_status");
+    app.start();
+    let seen = app.host.seen();
+    assert!(!seen.contains("wip"), "{seen}");
+    assert!(*window.image.borrow() == before && app.host.disks.is_empty());
+    let mut left = app.host.store.keys();
+    assert_eq!(left.find(|key| key.contains("/vbd/0/51744")), None);
 }
 
 #[test]

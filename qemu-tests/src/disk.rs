@@ -22,6 +22,9 @@ const EFI_SYSTEM: [u8; 16] = [
 /// "BIOS boot", 21686148-6449-6E6F-744E-656564454649 (GRUB's manual, section 3.4).
 const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
 
+/// 6876726D-6F68-7675-A5E0-776970656D65: what Domain-0 is to wipe.
+const UNWIPED: [u8; 16] = *b"mrvhhouv\xa5\xe0wipeme";
+
 /// A partition to be made.
 #[derive(Clone, Debug)]
 pub struct Partition {
@@ -126,6 +129,20 @@ pub fn find(disk: &Path, name: &str) -> Result<(u64, u64)> {
         bail!("the disk has no partition {name}")
     };
     Ok((found.starting_lba * SECTOR, found.size()? * SECTOR))
+}
+
+/// Gives partition `name` of the image `disk` the type of a volume that is to be wiped (docs/disk.md).
+///
+/// # Errors
+/// When the image has no GPT or no such partition.
+pub fn set_unwiped(disk: &Path, name: &str) -> Result<()> {
+    let mut disk = OpenOptions::new().read(true).write(true).open(disk)?;
+    let mut gpt = gptman::GPT::find_from(&mut disk)?;
+    let found = gpt.iter().find(|(_, p)| p.partition_name.as_str() == name);
+    let index = found.context("no such partition")?.0;
+    gpt[index].partition_type_guid = UNWIPED;
+    gpt.write_into(&mut disk)?;
+    Ok(())
 }
 
 /// Copies all of `from` to byte `at` of `to`, leaving out blocks that are zero: images stay sparse.

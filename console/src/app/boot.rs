@@ -31,8 +31,8 @@ const UPLINK_LOOK: u64 = 50_000_000;
 const CONNECTED: i64 = 4;
 
 impl<H: Host> App<'_, H> {
-    /// Finds the boot-time domains, connects them to the store, shows the prompt and creates the guests
-    /// of `etc/xen/auto`.
+    /// Finds the boot-time domains, connects them to the store, shows the prompt, creates the guests
+    /// of `etc/xen/auto`, and goes on with wiping.
     pub fn start(&mut self) {
         match self.host.domains() {
             Ok(domains) => self.meet(&domains),
@@ -44,6 +44,7 @@ impl<H: Host> App<'_, H> {
         if !self.options.no_auto {
             self.create_auto();
         }
+        self.resume_wiping_at_boot();
     }
 
     fn meet(&mut self, domains: &[XenDomctlGetdomaininfo]) {
@@ -80,6 +81,7 @@ impl<H: Host> App<'_, H> {
         self.domains_changed();
         self.connect_uplink();
         self.mount();
+        self.look_for_unwiped();
     }
 
     /// A step of the boot, for those who want to know each (`boot_verbose`).

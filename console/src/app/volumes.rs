@@ -10,6 +10,7 @@ use gpt_disk_types::Guid;
 
 use super::disk::FILES;
 use super::{App, DOMAIN_0_NAME};
+use crate::guest::Device;
 use crate::host::{Disk, Host};
 use crate::partitions::{self, Opened, Partition, Table, TableError, WINDOW};
 
@@ -19,6 +20,7 @@ const SPEC: &str = "/dev/gpt,raw,xvdc,rw";
 /// The vbd for the partition table.
 pub(crate) struct Window {
     disk: Box<dyn Disk>,
+    vbd: Device,
     /// Sectors of the machine's disk.
     sectors: u64,
 }
@@ -35,8 +37,7 @@ pub(crate) enum Change {
 }
 
 impl<H: Host> App<'_, H> {
-    /// The partition table; a damaged copy is mended, which is said.
-    pub(crate) fn open_table(&mut self) -> Result<Table, String> {
+    fn window(&mut self) -> Result<&mut Window, String> {
         if self.window.is_none() {
             let (disk, sectors, vbd) = self.own_disk(SPEC)?;
             let path = format!("{}/disk-sectors", vbd.backend_path());
@@ -46,10 +47,28 @@ impl<H: Host> App<'_, H> {
             }
             self.window = Some(Window {
                 disk,
+                vbd,
                 sectors: whole,
             });
         }
-        let window = self.window.as_mut().ok_or("no disk")?;
+        Ok(self.window.as_mut().ok_or("no disk")?)
+    }
+
+    /// Whether there is something to be wiped. The disk is left as it is, and if there is nothing nobody has it open then.
+    pub(super) fn has_unwiped(&mut self) -> Result<bool, String> {
+        let window = self.window()?;
+        let table = partitions::look(window.disk.as_mut(), window.sectors);
+        let unwiped = table.as_ref().is_ok_and(|table| table.unwiped().is_some());
+        if !unwiped && let Some(Window { disk, vbd, .. }) = self.window.take() {
+            self.disconnect(&vbd, disk);
+        }
+        table.map_err(|error| error.to_string())?;
+        Ok(unwiped)
+    }
+
+    /// The partition table; a damaged copy is mended, which is said.
+    pub(crate) fn open_table(&mut self) -> Result<Table, String> {
+        let window = self.window()?;
         let opened = partitions::open(window.disk.as_mut(), window.sectors);
         let Opened { table, mended } = opened.map_err(|error| error.to_string())?;
         if let Some(what) = mended {

@@ -41,6 +41,8 @@ pub(crate) struct Wiper {
     failed: Option<String>,
     /// Somebody waits for the end.
     awaited: bool,
+    /// Something is to be wiped when the guests of the boot are there.
+    due: bool,
 }
 
 impl Wiper {
@@ -83,6 +85,34 @@ impl Wipe {
 }
 
 impl<H: Host> App<'_, H> {
+    /// Looks, at boot, whether a power cut ended a wipe. Only where Domain-0 has its files on a disk: else there may be none.
+    pub(super) fn look_for_unwiped(&mut self) {
+        if self.book.volume.is_none() {
+            return;
+        }
+        match self.has_unwiped() {
+            Ok(due) => self.wiper.due = due,
+            Err(reason) => {
+                let line = format!("whether volumes are to be wiped is unknown: {reason}");
+                self.log_line("hypervisor.log", &format!("Domain-0: {line}"));
+            }
+        }
+    }
+
+    /// Goes on with what [`Self::look_for_unwiped`] has found.
+    pub(super) fn resume_wiping_at_boot(&mut self) {
+        if !core::mem::take(&mut self.wiper.due) {
+            return;
+        }
+        let line = match (self.resume_wiping(), &self.wiper.now) {
+            (Ok(()), Some(wipe)) => format!("volume {}: the wiping goes on", wipe.place.name),
+            (Ok(()), None) => return,
+            (Err(reason), _) => reason,
+        };
+        self.log_line("hypervisor.log", &format!("Domain-0: {line}"));
+        self.notice(&line);
+    }
+
     /// Goes on with wiping: at once, if nothing is being wiped and the table says that something is to be.
     pub(crate) fn resume_wiping(&mut self) -> Result<(), String> {
         if self.wiper.works() {

@@ -106,6 +106,21 @@ pub fn open(window: &mut dyn Disk, sectors: u64) -> Result<Opened, TableError> {
     Ok(Opened { table, mended })
 }
 
+/// Reads one copy of the table, which is whole; changes nothing.
+///
+/// # Errors
+/// As [`open`].
+pub fn look(window: &mut dyn Disk, sectors: u64) -> Result<Table, TableError> {
+    if sectors < 2 * COPY + 2 {
+        return Err(TableError::None);
+    }
+    let table = match read(window, sectors, Copy::Primary) {
+        Err(error) if is_torn(&error) => read(window, sectors, Copy::Backup),
+        table => table,
+    };
+    table.map(|(table, _)| table)
+}
+
 /// Whether what was read may be what a power failure left. Everything else was meant, if not by us: a table that is whole and
 /// elsewhere, or of another size.
 fn is_torn(error: &TableError) -> bool {

@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-pub use copies::{Opened, WINDOW, open, store};
+pub use copies::{Opened, WINDOW, look, open, store};
 use gpt_disk_types::{GptPartitionEntry, GptPartitionType, Guid, LbaLe, guid};
 
 use crate::host::DiskError;

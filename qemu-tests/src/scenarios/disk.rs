@@ -1,12 +1,15 @@
 //! Guests' disks: what is written is what is read, also later, also by others.
 
+use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::disk::Partition;
 use crate::guest::Guest;
+use crate::net::noise;
 use crate::scenario::{HANG, Scenario, Stage};
-use crate::{check, disk};
+use crate::{check, disk, fat};
 
 /// The scenarios of this subject.
 pub const SCENARIOS: &[Scenario] = &[
@@ -30,7 +33,45 @@ pub const SCENARIOS: &[Scenario] = &[
         debian: true,
         play: destroyed,
     },
+    Scenario {
+        name: "disk: a volume that a power cut left half wiped is wiped from boot on",
+        debian: false,
+        play: wiped_at_boot,
+    },
 ];
+
+fn wiped_at_boot(stage: &Stage) -> Result<()> {
+    const SIZE: usize = 24 << 20;
+    let (old, target) = (stage.folder().join("old"), stage.folder().join("disk.img"));
+    fs::write(&old, noise(3, SIZE))?;
+    let volume = |name: &str| Partition {
+        name: name.into(),
+        size: SIZE as u64,
+        content: Some(old.clone()),
+    };
+    let files = fat::partition(&stage.folder().join("microhv.fat"))?;
+    disk::create(&target, &[volume("half"), volume("whole"), files])?;
+    disk::set_unwiped(&target, "half")?;
+    let mut machine = stage.machine();
+    machine.disk = Some(target.clone());
+    machine.snapshot = false;
+    let mut running = stage.boot(machine, &stage.archive()?)?;
+    running.wait_prompt(HANG)?;
+    running.prints("volume half: the wiping goes on")?;
+    running.prints("volume half: 49152 sectors were wiped")?;
+    // It is a volume now.
+    running.xl("volume resize -V 23M -f half")?;
+    running.xl("sleep 1")?;
+    let log = running.xl("cat /var/log/xen/hypervisor.log")?;
+    check::contains(&log, &["volume half: the wiping goes on"])?;
+    running.power_off()?;
+    let after = stage.folder().join("after");
+    for (name, expected) in [("half", vec![0; 23 << 20]), ("whole", noise(3, SIZE))] {
+        disk::extract(&target, name, &after)?;
+        ensure!(fs::read(&after)? == expected, "{name} has other bytes");
+    }
+    Ok(())
+}
 
 fn reread(stage: &Stage) -> Result<()> {
     let guest = Guest::new("debian", None);
