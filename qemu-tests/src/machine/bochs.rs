@@ -2,8 +2,11 @@
 //!
 //! What Bochs does otherwise than its manual says is in docs/bochs.md.
 
+mod line;
+mod log;
+
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,8 +16,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::process::Pid;
 
 use super::qmp::End;
 use crate::archive::Archive;
@@ -184,13 +186,13 @@ impl Machine {
         let stderr = child.stderr.take().context("Bochs's standard error")?;
         let pid = Pid::from_child(&child);
         let theirs = Arc::clone(&end);
-        let reader = thread::spawn(move || watch(stderr, copy, pid, &theirs));
+        let reader = thread::spawn(move || log::watch(stderr, copy, pid, &theirs));
         let connect = |child: &mut Child| -> Result<TcpStream> {
             let console = accept(&com1, child)?;
             if let Some((listener, socket)) = &com2 {
                 let line = accept(listener, child)?;
                 let socket = socket.try_clone()?;
-                thread::spawn(move || bridge(&line, &socket));
+                thread::spawn(move || line::bridge(&line, &socket));
             }
             Ok(console)
         };
@@ -293,114 +295,6 @@ fn accept(listener: &TcpListener, child: &mut Child) -> Result<TcpStream> {
     }
 }
 
-/// What a line of Bochs's log means.
-#[derive(Debug, PartialEq, Eq)]
-enum Said<'a> {
-    /// The screen is this terminal.
-    Screen(&'a str),
-    /// A CPU reset, which is also what a machine starts with.
-    Reset,
-    /// The end.
-    End(End),
-}
-
-/// Understands a line of Bochs's log.
-fn said(line: &str) -> Option<Said<'_>> {
-    if let Some((_, name)) = line.split_once("connected to screen \"") {
-        return name.split('"').next().map(Said::Screen);
-    }
-    if line.contains("bx_pc_system_c::Reset(") {
-        return Some(Said::Reset);
-    }
-    let (_, panic) = line.split_once(">>PANIC<< ")?;
-    let off = ["soft power off", "shutdown requested"]
-        .iter()
-        .any(|words| panic.contains(words));
-    Some(Said::End(if off {
-        End::PoweredOff
-    } else {
-        End::Other(panic.trim().to_owned())
-    }))
-}
-
-/// Reads the log up to Bochs's end. A machine that resets itself is ended.
-fn watch(log: impl Read, mut copy: File, pid: Pid, end: &Mutex<End>) {
-    let set = |value| *end.lock().unwrap_or_else(PoisonError::into_inner) = value;
-    let mut resets = 0;
-    let mut lines = BufReader::new(log);
-    let mut line = Vec::new();
-    while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
-        // A full disk must not stop the machine.
-        let _ = copy.write_all(&line);
-        match said(&String::from_utf8_lossy(&line)) {
-            Some(Said::Screen(name)) => drain(name),
-            Some(Said::Reset) => {
-                resets += 1;
-                if resets == 2 {
-                    set(End::Reset);
-                    let _ = kill_process(pid, Signal::KILL);
-                }
-            }
-            Some(Said::End(value)) => set(value),
-            None => {}
-        }
-        line.clear();
-    }
-}
-
-/// Reads what Bochs draws on its terminal: nobody sees it, but Bochs stops when the terminal is full, and takes for keys what
-/// the terminal echoes.
-fn drain(name: &str) {
-    let Ok(mut screen) = File::open(name) else {
-        return;
-    };
-    if let Ok(mut settings) = tcgetattr(&screen) {
-        settings.make_raw();
-        let _ = tcsetattr(&screen, OptionalActions::Now, &settings);
-    }
-    thread::spawn(move || {
-        let mut block = [0; 4096];
-        while matches!(screen.read(&mut block), Ok(1..)) {}
-    });
-}
-
-/// Carries COM2 to one client of `socket` after the other; what comes while there is none is lost, as on any line.
-fn bridge(line: &TcpStream, socket: &UnixListener) {
-    let client = Arc::new(Mutex::new(None::<std::os::unix::net::UnixStream>));
-    let theirs = Arc::clone(&client);
-    let Ok(mut input) = line.try_clone() else {
-        return;
-    };
-    thread::spawn(move || {
-        let mut block = [0; 4096];
-        while let Ok(length @ 1..) = input.read(&mut block) {
-            let mut client = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(stream) = client.as_mut() {
-                // One that has gone is noticed by its reader.
-                let _ = stream.write_all(&block[..length]);
-            }
-        }
-        // The machine has ended; so has the line.
-        if let Some(stream) = theirs.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    });
-    let mut line = line;
-    while let Ok((mut stream, _)) = socket.accept() {
-        let Ok(writer) = stream.try_clone() else {
-            continue;
-        };
-        *client.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        let mut block = [0; 4096];
-        while let Ok(length @ 1..) = stream.read(&mut block) {
-            if line.write_all(&block[..length]).is_err() {
-                return;
-            }
-        }
-        *client.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,36 +354,6 @@ mod tests {
             "xen_cmdline=\"iommu=off a=b\"\ndomains=\"xenstore blkback bridge\"\nx=\"y\"\n\
              mdroot_load=\"YES\"\nmdroot_type=\"md_image\"\nmdroot_name=\"/boot/disk.img\"\n"
         );
-    }
-
-    #[test]
-    fn the_log_says_how_a_machine_ended() {
-        let other = |why: &str| Some(Said::End(End::Other(why.into())));
-        for (line, meaning) in [
-            (
-                "00278267060p[ACPI  ] >>PANIC<< ACPI control: soft power off\n",
-                Some(Said::End(End::PoweredOff)),
-            ),
-            (
-                "1p[UNMAP ] >>PANIC<< Shutdown port: shutdown requested",
-                Some(Said::End(End::PoweredOff)),
-            ),
-            (
-                "1p[CPU0  ] >>PANIC<< exception(): 3rd (13) exception with no resolution\n",
-                other("exception(): 3rd (13) exception with no resolution"),
-            ),
-            (
-                "0i[SYS   ] bx_pc_system_c::Reset(HARDWARE) called",
-                Some(Said::Reset),
-            ),
-            (
-                "Bochs connected to screen \"/dev/pts/0\"\n",
-                Some(Said::Screen("/dev/pts/0")),
-            ),
-            ("0i[ACPI  ] new IRQ line = 11", None),
-        ] {
-            assert_eq!(said(line), meaning, "{line}");
-        }
     }
 
     #[test]
