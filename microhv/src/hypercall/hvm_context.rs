@@ -11,9 +11,11 @@ use xen_abi::vcpu::{VCPU_HVM_MODE_32B, VCPU_HVM_MODE_64B, VcpuHvmX86_32, VcpuHvm
 use xen_abi::zerocopy::{FromBytes, IntoBytes};
 
 use super::{Caller, DONE, Result};
+use crate::arch::cpu;
 use crate::domain::{Domain, Vcpu};
 use crate::guest_args::GuestArgs;
-use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME};
+use crate::vcpu::guest_memory::GuestPhysical;
+use crate::vcpu::state::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME};
 use crate::vcpu::{CpuState, Registers, Segment, Segments};
 
 /// Records that one context may have.
@@ -42,7 +44,8 @@ pub fn set(caller: &Caller<'_>, domain: &Domain, arm: &XenDomctlHvmcontext) -> R
                 let record: HvmHwCpu = read_at(&mut memory, offset, size)?;
                 let id = u32::from(descriptor.instance);
                 let vcpu = domain.vcpu(id).ok_or(Errno::EINVAL)?;
-                let state = from_record(&record)?;
+                let mut state = from_record(&record);
+                complete(domain, &mut state)?;
                 if !vcpu.initialise(&state) {
                     return Err(Errno::EBUSY);
                 }
@@ -70,12 +73,12 @@ fn read_at<T: FromBytes + IntoBytes>(
     Ok(value)
 }
 
-/// The state that a CPU record describes, if a CPU could be in it.
-fn from_record(r: &HvmHwCpu) -> Result<CpuState> {
+/// The state that a CPU record describes.
+fn from_record(r: &HvmHwCpu) -> CpuState {
     let segment = |selector: u32, attributes: u32, limit: u32, base: u64| {
         Segment::new(selector as u16, attributes as u16, limit, base)
     };
-    let state = CpuState {
+    CpuState {
         registers: Registers {
             rax: r.rax,
             rbx: r.rbx,
@@ -100,6 +103,7 @@ fn from_record(r: &HvmHwCpu) -> Result<CpuState> {
         cr2: r.cr2,
         cr3: r.cr3,
         cr4: r.cr4,
+        pdptes: [0; 4],
         efer: r.msr_efer,
         segments: Segments {
             cs: segment(r.cs_sel, r.cs_arbytes, r.cs_limit, r.cs_base),
@@ -113,20 +117,32 @@ fn from_record(r: &HvmHwCpu) -> Result<CpuState> {
             gdtr: segment(0, 0, r.gdtr_limit & 0xffff, r.gdtr_base),
             idtr: segment(0, 0, r.idtr_limit & 0xffff, r.idtr_base),
         },
-    };
-    check(&state)?;
-    Ok(state)
+    }
 }
 
-/// Paging needs protection; long mode needs paging.
-fn check(state: &CpuState) -> Result<()> {
+/// Paging needs protection, long mode needs paging, and PAE paging the four entries that its tables begin with: not all
+/// CPUs read them by themselves when a guest starts in that mode.
+pub(super) fn complete(memory: &dyn GuestPhysical, state: &mut CpuState) -> Result<()> {
     let paging = state.cr0 & CR0_PG != 0;
     let possible = if paging {
         state.cr0 & CR0_PE != 0
     } else {
         state.efer & EFER_LMA == 0
     };
-    possible.then_some(()).ok_or(Errno::EINVAL)
+    possible.then_some(()).ok_or(Errno::EINVAL)?;
+    if paging && state.cr4 & CR4_PAE != 0 && state.efer & EFER_LME == 0 {
+        let mut entries = [0; 32];
+        let read = memory.read(state.cr3 & 0xffff_ffe0, &mut entries);
+        read.ok_or(Errno::EINVAL)?;
+        for (to, from) in state.pdptes.iter_mut().zip(entries.as_chunks().0) {
+            *to = u64::from_le_bytes(*from);
+        }
+        let reserved = u64::MAX << (cpu::cpuid(0x8000_0008, 0).eax & 0x3f) | 0x1e6;
+        let bad = |entry: &u64| entry & 1 != 0 && entry & reserved != 0;
+        let good = !state.pdptes.iter().any(bad);
+        good.then_some(()).ok_or(Errno::EINVAL)?;
+    }
+    Ok(())
 }
 
 /// `VCPUOP_initialise`: a vCPU of the caller's own domain that has never run, in 32- or 64-bit mode.
@@ -137,7 +153,7 @@ pub fn initialise(caller: &Caller<'_>, vcpu: &Vcpu, argument: u64) -> Result {
     }
     let mode: u32 = caller.read(argument)?;
     let mut memory = caller.memory(argument);
-    let state = match mode {
+    let mut state = match mode {
         VCPU_HVM_MODE_32B => {
             let mut context = VcpuHvmX86_32::default();
             memory.read(CONTEXT_UNION, context.as_mut_bytes())?;
@@ -150,7 +166,7 @@ pub fn initialise(caller: &Caller<'_>, vcpu: &Vcpu, argument: u64) -> Result {
         }
         _ => return Err(Errno::EINVAL),
     };
-    check(&state)?;
+    complete(&*vcpu.domain, &mut state)?;
     if !vcpu.initialise(&state) {
         return Err(Errno::EEXIST);
     }

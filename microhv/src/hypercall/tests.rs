@@ -111,6 +111,34 @@ impl Guest {
     }
 }
 
+#[test]
+fn the_first_entries_of_pae_tables_are_read_and_checked() {
+    let guest = Guest::new();
+    // Its lowest bits are none of the address.
+    let pae = CpuState {
+        cr3: 0x5ff8,
+        efer: 0,
+        ..state()
+    };
+    let complete = |mut state: CpuState| {
+        super::hvm_context::complete(&*guest.domain, &mut state).map(|()| state.pdptes)
+    };
+    guest.write(0x5fe0, &[0x6001u64, 0, 0x1e6, 0x7019]);
+    assert_eq!(complete(pae), Ok([0x6001, 0, 0x1e6, 0x7019]));
+    // Long mode, and what is no PAE, have none.
+    assert_eq!(complete(state()), Ok([0; 4]));
+    assert_eq!(complete(CpuState { cr4: 0, ..pae }), Ok([0; 4]));
+    for reserved in [1u64 << 1, 1 << 2, 1 << 5, 1 << 8, 1 << 52, 1 << 63] {
+        guest.write(0x5ff8, &(0x7001 | reserved));
+        assert_eq!(complete(pae), Err(Errno::EINVAL), "{reserved:#x}");
+    }
+    let nowhere = CpuState {
+        cr3: 0x10_0000,
+        ..pae
+    };
+    assert_eq!(complete(nowhere), Err(Errno::EINVAL));
+}
+
 fn refused(errno: Errno) -> i64 {
     errno.to_ret()
 }

@@ -140,6 +140,8 @@ impl VirtualCpu for Vcpu {
             cr2: vmcb.cr2,
             cr3: vmcb.cr3,
             cr4: vmcb.cr4,
+            // With nested paging the CPU reads them when it walks the tables.
+            pdptes: [0; 4],
             efer: self.efer(),
             segments: vmcb.segments,
         }

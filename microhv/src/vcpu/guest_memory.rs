@@ -5,7 +5,7 @@
 //! not set: what a kernel passes to a hypercall is its own memory, which it does not page by these bits.
 
 use super::VirtualCpu;
-use super::state::{CR0_PG, EFER_LMA};
+use super::state::{CR0_PG, CR4_PAE, EFER_LMA};
 
 /// A guest's physical memory as its p2m has it now.
 pub trait GuestPhysical {
@@ -27,7 +27,6 @@ pub struct Translation {
 
 const CR0_WP: u64 = 1 << 16;
 const CR4_PSE: u64 = 1 << 4;
-const CR4_PAE: u64 = 1 << 5;
 const CR4_LA57: u64 = 1 << 12;
 const PRESENT: u64 = 1 << 0;
 const WRITE: u64 = 1 << 1;

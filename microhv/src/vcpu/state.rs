@@ -54,6 +54,8 @@ pub struct CpuState {
     pub cr2: u64,
     pub cr3: u64,
     pub cr4: u64,
+    /// What the tables of PAE paging begin with, if the state has that.
+    pub pdptes: [u64; 4],
     pub efer: u64,
     pub segments: Segments,
 }
@@ -64,6 +66,8 @@ pub const CR0_PE: u64 = 1 << 0;
 pub const CR0_ET: u64 = 1 << 4;
 /// CR0.PG.
 pub const CR0_PG: u64 = 1 << 31;
+/// CR4.PAE.
+pub const CR4_PAE: u64 = 1 << 5;
 /// RFLAGS bit 1, always one.
 pub const RFLAGS_ONE: u64 = 1 << 1;
 /// RFLAGS.IF.
@@ -110,6 +114,7 @@ impl CpuState {
             cr2: 0,
             cr3: 0,
             cr4: 0,
+            pdptes: [0; 4],
             efer: 0,
             segments: Segments {
                 cs: Segment::new(0, CODE32, u32::MAX, 0),

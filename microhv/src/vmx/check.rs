@@ -5,12 +5,11 @@ mod segments;
 
 use super::vmcs::Vmcs;
 use crate::arch::cpu;
-use crate::vcpu::state::{CR0_PE, CR0_PG, EFER_LMA, EFER_LME, RFLAGS_IF, is_pat};
+use crate::vcpu::state::{CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, EFER_LME, RFLAGS_IF, is_pat};
 use x86::msr;
 use x86::vmx::vmcs::control::{self, EntryControls};
 use x86::vmx::vmcs::guest;
 
-const CR4_PAE: u64 = 1 << 5;
 const CR4_PCIDE: u64 = 1 << 17;
 const RFLAGS_VM: u64 = 1 << 17;
 const RFLAGS_TF: u64 = 1 << 8;
@@ -261,6 +260,30 @@ mod tests {
         vcpu.set_state(&CpuState::startup(0x9a));
         vcpu.write_registers();
         assert_eq!(rejected(&vcpu.vmcs, &BROADWELL), None);
+    }
+
+    #[test]
+    fn pae_paging_has_the_entries_of_its_state() {
+        super::super::enable::prepare_for_tests();
+        let mut vcpu = super::super::Vcpu::new(Mfn(5)).unwrap();
+        let start = CpuState::pvh(0x10_0000, 0);
+        for (pdptes, expected) in [
+            ([0x5001, 0, 0x1e6, 0x6001], None),
+            ([0x5001, 0, 0, 0x6003], Some("PDPTE: a reserved bit")),
+        ] {
+            vcpu.set_state(&CpuState {
+                cr0: start.cr0 | CR0_PG,
+                cr4: CR4_PAE,
+                pdptes,
+                ..start
+            });
+            vcpu.write_registers();
+            assert_eq!(vcpu.state().pdptes, pdptes);
+            assert_eq!(
+                rejected(&vcpu.vmcs, &BROADWELL).map(|(_, rule)| rule),
+                expected
+            );
+        }
     }
 
     #[test]

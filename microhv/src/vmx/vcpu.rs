@@ -207,6 +207,7 @@ impl VirtualCpu for Vcpu {
             },
             cr3: self.cr3(),
             cr4: self.cr4(),
+            pdptes: [0, 2, 4, 6].map(|index| self.vmcs.read(guest::PDPTE0_FULL + index)),
             efer: self.efer(),
             segments: segments::read(&self.vmcs),
         })
@@ -227,6 +228,10 @@ impl VirtualCpu for Vcpu {
         vmcs.with(|| {
             control_registers::write(vmcs, &self.capabilities, state.cr0, state.cr4);
             vmcs.write(guest::CR3, state.cr3);
+            // With EPT the CPU takes them from here, and reads them itself when the guest writes CR3.
+            for (index, entry) in (0..).zip(state.pdptes) {
+                vmcs.write(guest::PDPTE0_FULL + 2 * index, entry);
+            }
             segments::write(vmcs, state.segments);
             for (field, value) in [
                 (guest::DR7, 0x400),

@@ -195,15 +195,11 @@ fn refused(stage: &Stage) -> Result<()> {
     ];
     let mut archive = stage.archive()?;
     archive.file("boot/faulty", &stage.images().faulty);
-    let config = |name: &str, field: &str| {
-        format!(
-            "name = \"{name}\"\nkernel = \"/boot/faulty\"\ncmdline = \"do=refused field={field}\"\n\
-             memory = 16\nvcpus = 2\non_crash = \"destroy\"\n"
-        )
-    };
-    archive.bytes("etc/xen/right.cfg", config("right", "none"));
-    for (field, _) in FIELDS {
-        archive.bytes(&format!("etc/xen/{field}.cfg"), config(field, field));
+    archive.bytes("etc/xen/right.cfg", faults::starts_second("right", "none"));
+    let fields = FIELDS.iter().map(|(field, _)| *field);
+    for field in fields.chain(["pae", "pdpte"]) {
+        let path = format!("etc/xen/{field}.cfg");
+        archive.bytes(&path, faults::starts_second(field, field));
     }
     let mut running = stage.start_bochs(&machine(stage, &archive, &[])?)?;
     running.wait_prompt(HANG)?;
@@ -211,6 +207,7 @@ fn refused(stage: &Stage) -> Result<()> {
     const RUNS: &str = "the second vCPU has run, and the first does";
     running.xl("xl create /etc/xen/right.cfg")?;
     running.wait_for(RUNS, HANG)?;
+    faults::pae_paging(&mut running)?;
     for (field, rule) in FIELDS {
         running.xl(&format!("xl create /etc/xen/{field}.cfg"))?;
         running.prints(&format!("{field} (domain"))?;

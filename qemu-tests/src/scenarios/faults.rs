@@ -40,6 +40,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: |stage| cpu(stage, "", "").map(drop),
     },
     Scenario {
+        name: "VCPUOP_initialise: a vCPU starts with PAE paging, and not if its tables begin with reserved bits",
+        debian: false,
+        play: pae,
+    },
+    Scenario {
         name: "speculation: the virtual CPU's promises hold with a barrier at each exit",
         debian: false,
         play: barrier,
@@ -193,6 +198,40 @@ pub(super) fn two_checks(stage: &Stage, what: &str, words: &str) -> Result<Archi
 }
 
 /// Plays them; says what the console said. `features` are added to the machine's CPU.
+fn pae(stage: &Stage) -> Result<()> {
+    let mut archive = stage.archive()?;
+    archive.file("boot/faulty", &stage.images().faulty);
+    for field in ["pae", "pdpte"] {
+        let path = format!("etc/xen/{field}.cfg");
+        archive.bytes(&path, starts_second(field, field));
+    }
+    let mut running = stage.boot_to_prompt(&archive)?;
+    pae_paging(&mut running)?;
+    running.power_off()
+}
+
+/// The configuration of a guest that starts its second vCPU in a state with this field.
+pub(super) fn starts_second(name: &str, field: &str) -> String {
+    format!(
+        "name = \"{name}\"\nkernel = \"/boot/faulty\"\ncmdline = \"do=refused field={field}\"\n\
+         memory = 16\nvcpus = 2\non_crash = \"destroy\"\n"
+    )
+}
+
+/// Guests `pae` and `pdpte`: one starts, the other is told that it cannot.
+pub(super) fn pae_paging(running: &mut Running) -> Result<()> {
+    for (field, says) in [
+        ("pae", "field=pae: the second vCPU has run"),
+        // EINVAL, and nothing to start.
+        ("pdpte", "the second vCPU: -22, -22"),
+    ] {
+        running.xl(&format!("xl create /etc/xen/{field}.cfg"))?;
+        running.prints(says)?;
+        running.xl(&format!("xl destroy {field}"))?;
+    }
+    Ok(())
+}
+
 fn cpu(stage: &Stage, features: &str, words: &str) -> Result<String> {
     let mut machine = stage.machine();
     machine.cpus = 1;

@@ -1,5 +1,6 @@
 //! `do=refused field=NAME`: starts the second vCPU in a state that no CPU can be in, which `VCPUOP_initialise` takes.
-//! With `field=none` everything is as it should be, and the domain says so again and again.
+//! With `field=none` everything is as it should be, and the domain says so again and again; with `field=pae` too, and the
+//! vCPU starts with PAE paging. `field=pdpte` is the same with a bit in its tables that must be zero: that is refused at once.
 
 use super::hypercalls::call;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +15,8 @@ use xen_abi::vcpu::{
 /// Pages below 1 MiB, which the runtime leaves alone.
 const CODE: usize = 0x8000;
 const DATA: usize = 0x9000;
+const POINTERS: usize = 0xa000;
+const DIRECTORY: usize = 0xb000;
 /// `lock inc dword ptr [0x9000]; cli; hlt`, in 32-bit mode.
 const INSTRUCTIONS: [u8; 10] = [0xf0, 0xff, 0x05, 0x00, 0x90, 0x00, 0x00, 0xfa, 0xf4, 0xf4];
 
@@ -52,6 +55,19 @@ pub fn start(field: &str) {
     };
     match field {
         "none" => {}
+        "pae" | "pdpte" => {
+            let reserved = if field == "pdpte" { 1 << 1 } else { 0 };
+            let entries = [
+                (POINTERS, DIRECTORY as u64 | 1 | reserved),
+                // The first 2 MiB, where they are.
+                (DIRECTORY, 0x83),
+            ];
+            for (place, entry) in entries {
+                // SAFETY: the pages are RAM below 1 MiB, mapped and unused.
+                unsafe { (place as *mut u64).write_volatile(entry) };
+            }
+            (state.cr0, state.cr3, state.cr4) = (0x8000_0011, POINTERS as u32, 1 << 5);
+        }
         // Bit 0 of 64-bit mode's page table address is of no interest: nothing is executed.
         "cr0" | "cr3" => {
             return initialise(
@@ -79,7 +95,7 @@ pub fn start(field: &str) {
         domain::time::sleep_until(Instant::now() + Duration::from_millis(10));
     }
     loop {
-        log::info!("faulty: the second vCPU has run, and the first does");
+        log::info!("faulty: field={field}: the second vCPU has run, and the first does");
         domain::time::sleep_until(Instant::now() + Duration::from_secs(1));
     }
 }
