@@ -127,7 +127,8 @@ pub fn has_work(vcpu: &Vcpu, run: &VcpuRun) -> bool {
 pub(super) fn send(sender: &Vcpu, command: &Command) {
     sender.domain.for_each_vcpu(|vcpu| {
         let own = vcpu.id == sender.id;
-        if own && command.except_self || !command.give(&vcpu.vlapic) || own {
+        let given = !(own && command.except_self) && command.give(&vcpu.vlapic);
+        if own || !given {
             return;
         }
         match command.delivery {
