@@ -33,6 +33,8 @@ pub struct Images {
     pub bzimage: Option<PathBuf>,
     /// Gets what machines need that run in Bochs; it may have to be downloaded.
     pub bochs: fn() -> anyhow::Result<PathBuf>,
+    /// The same with a Bochs whose faults are mended; it may have to be built.
+    pub mended_bochs: fn() -> anyhow::Result<PathBuf>,
     /// Gets what machines need that boot from their disk; it may have to be downloaded.
     pub firmware: fn() -> anyhow::Result<Firmware>,
 }

@@ -1,6 +1,8 @@
 //! Bochs with VMX, which only Debian 13's package has: downloaded once and run in place, on Debian 12 too, since its C library
 //! comes along. Nothing is installed, and root is not needed.
 
+pub mod mended;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -101,6 +101,7 @@ pub fn all(with_guest: bool) -> Result<Images> {
         root,
         bzimage,
         bochs: bochs::get,
+        mended_bochs: bochs::mended::get,
         firmware: firmware::get,
     })
 }

@@ -99,7 +99,12 @@ pub fn run(arguments: &cli::Run) -> Result<ExitCode> {
 /// Boots the disk in Bochs.
 fn in_bochs(arguments: &cli::Run, batch: Option<Vec<String>>) -> Result<ExitCode> {
     refuse(arguments)?;
-    let bochs = bochs::get()?;
+    let cpus = arguments.cpus.unwrap_or(1);
+    // With several CPUs Debian's Bochs loses guests' exceptions (docs/bochs.md).
+    let bochs = match arguments.no_guest || cpus == 1 {
+        true => bochs::get()?,
+        false => bochs::mended::get()?,
+    };
     build::all()?;
     let mut images = image::all(!arguments.no_guest)?;
     let module = match arguments.no_guest {
@@ -122,9 +127,8 @@ fn in_bochs(arguments: &cli::Run, batch: Option<Vec<String>>) -> Result<ExitCode
     let socket = xl::Socket::new()?;
     let machine = machine::bochs::Machine {
         bochs,
-        // With more of them Bochs loses guests' exceptions (docs/bochs.md).
         cpu: machine::bochs::BROADWELL,
-        cpus: arguments.cpus.unwrap_or(1),
+        cpus,
         memory: arguments.memory,
         disk,
         folder: paths::log(),

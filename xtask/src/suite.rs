@@ -83,7 +83,7 @@ fn download(suite: &str, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf
 }
 
 /// Debian's mirror that this host uses, or Debian's own.
-fn mirror() -> String {
+pub fn mirror() -> String {
     let targets = Command::new("apt-get")
         .args([
             "indextargets",

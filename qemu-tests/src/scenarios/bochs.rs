@@ -48,7 +48,12 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "Bochs: two Debian guests, one with 2 vCPUs, on a boot module and a bridge without uplink",
         debian: true,
-        play: debian,
+        play: injected,
+    },
+    Scenario {
+        name: "Bochs, mended: two Debian guests on 2 CPUs, which deliver interrupts by themselves and post them",
+        debian: true,
+        play: delivered,
     },
 ];
 
@@ -266,20 +271,52 @@ fn posted(stage: &Stage) -> Result<()> {
     running.power_off()
 }
 
-/// Two guests of Debian's unmodified kernel: their disks, the network between them, their ends.
-fn debian(stage: &Stage) -> Result<()> {
-    let guest = |name, vcpus| Guest {
+/// Two guests of Debian's unmodified kernel.
+fn two_guests() -> [Guest; 2] {
+    [("one", 2), ("two", 1)].map(|(name, vcpus)| Guest {
         vcpus,
         memory: 192,
         more: "vif = ['bridge=bridge0']\n",
         ..Guest::new(name, None)
-    };
-    let guests = [guest("one", 2), guest("two", 1)];
+    })
+}
+
+/// They run with injected interrupts.
+fn injected(stage: &Stage) -> Result<()> {
+    let guests = two_guests();
     let archive = stage.archive_with(&guests)?;
     // With several CPUs Bochs loses an exception now and then (docs/bochs.md).
     let mut machine = machine(stage, &archive, &guests)?;
     machine.cpus = 1;
     let mut running = stage.start_bochs(&machine)?;
+    use_guests(&mut running)?;
+    end_guests(running)
+}
+
+/// They run with APIC virtualisation and posted interrupts.
+fn delivered(stage: &Stage) -> Result<()> {
+    let guests = two_guests();
+    let mut archive = stage.archive_with(&guests)?;
+    archive.edit("boot/loader.conf", |text| {
+        text.replace("loglvl=all\"", "loglvl=all apicv=1\"")
+    })?;
+    let mut machine = machine(stage, &archive, &guests)?;
+    machine.bochs = (stage.images().mended_bochs)()?;
+    machine.cpu = ICE_LAKE;
+    let mut running = stage.start_bochs(&machine)?;
+    running.prints("APIC virtualisation on with posted interrupts")?;
+    use_guests(&mut running)?;
+    let said = running.xl("xl debug-exits")?;
+    let posted = |line: &str| line.starts_with("one ") && line.contains("interrupts posted");
+    ensure!(
+        said.lines().any(posted),
+        "no interrupt was posted to guest one:\n{said}"
+    );
+    end_guests(running)
+}
+
+/// Their disks, the network between them.
+fn use_guests(running: &mut Running) -> Result<()> {
     running.wait_prompt(HANG)?;
     for (name, ip, cpus) in [("one", "10.9.0.1/24", "2"), ("two", "10.9.0.2/24", "1")] {
         running.attach_when_up(name)?;
@@ -298,13 +335,17 @@ fn debian(stage: &Stage) -> Result<()> {
             "what {name} reads is not what it wrote:\n{said}"
         );
         // Nobody gives addresses without an uplink.
-        address(&mut running, ip)?;
+        address(running, ip)?;
         if name == "two" {
-            ping(&mut running)?;
+            ping(running)?;
         }
         running.detach()?;
     }
-    // One ends by force and comes again; the other ends by itself.
+    Ok(())
+}
+
+/// One ends by force and comes again; the other ends by itself.
+fn end_guests(mut running: Running) -> Result<()> {
     running.xl("xl destroy two")?;
     running.xl("xl create /etc/xen/auto/two.cfg")?;
     running.xl("xl destroy two")?;
