@@ -71,24 +71,32 @@ impl Vcpu {
 }
 
 impl Domain {
-    /// The frame at `gpa`, where `len` bytes do not leave it, and the offset there.
-    fn place(&self, gpa: u64, len: usize, write: bool) -> Option<(FrameRef, usize)> {
+    /// Calls `each` with the frame at `gpa`, where `len` bytes do not leave it, and the offset there. Locked meanwhile: the page
+    /// may be another domain's, which gets it back as soon as it is unmapped here.
+    fn at(
+        &self,
+        gpa: u64,
+        len: usize,
+        write: bool,
+        each: impl FnOnce(&FrameRef, usize),
+    ) -> Option<()> {
         let offset = gpa as usize % PAGE_SIZE;
-        let (frame, writable) = self.p2m.lock().frame(Gfn::containing(gpa))?;
-        (offset + len <= PAGE_SIZE && (writable || !write)).then_some((frame, offset))
+        let p2m = self.p2m.lock();
+        let (frame, writable) = p2m.frame(Gfn::containing(gpa))?;
+        (offset + len <= PAGE_SIZE && (writable || !write)).then(|| each(&frame, offset))
     }
 }
 
 impl GuestPhysical for Domain {
     fn read(&self, gpa: u64, buf: &mut [u8]) -> Option<()> {
-        let (frame, offset) = self.place(gpa, buf.len(), false)?;
-        frame.read(offset, buf);
-        Some(())
+        self.at(gpa, buf.len(), false, |frame, offset| {
+            frame.read(offset, buf)
+        })
     }
 
     fn write(&self, gpa: u64, data: &[u8]) -> Option<()> {
-        let (frame, offset) = self.place(gpa, data.len(), true)?;
-        frame.write(offset, data);
-        Some(())
+        self.at(gpa, data.len(), true, |frame, offset| {
+            frame.write(offset, data)
+        })
     }
 }

@@ -21,13 +21,22 @@ impl From<paging::Error> for Errno {
     }
 }
 
+/// Tables that a domain may have made for places of its own choice: 512 MiB of single pages need as many.
+const SPARE_TABLES: u64 = 256;
+/// It may have one more for so many pages of its memory: twice what that takes as single pages.
+const PAGES_A_TABLE: u64 = 256;
+
 /// One domain's address space.
 pub struct P2m {
     owner: DomId,
     table: Table,
+    /// Tables that are not the domain's doing.
+    excused: u64,
     /// The devices' view, if the domain has devices: what is mapped from now on is visible there too.
     pub io: Option<IoDomain>,
     ram_pages: u64,
+    /// The most that they were.
+    most_pages: u64,
     /// How far destruction has come.
     torn_down: Gfn,
 }
@@ -35,11 +44,15 @@ pub struct P2m {
 impl P2m {
     /// An empty address space, or none if memory is out.
     pub fn new(owner: DomId) -> Option<Self> {
+        let mut table = Table::new(backend::chosen().format)?;
+        table.set_limit(SPARE_TABLES);
         Some(Self {
             owner,
-            table: Table::new(backend::chosen().format)?,
+            table,
+            excused: 0,
             io: None,
             ram_pages: 0,
+            most_pages: 0,
             torn_down: Gfn(0),
         })
     }
@@ -52,6 +65,22 @@ impl P2m {
     /// How many pages of its own memory the domain has, with those that it gave back while others held them.
     pub fn ram_pages(&self) -> u64 {
         self.ram_pages
+    }
+
+    /// Does `what`; the tables that this makes are microhv's doing, and not counted as the domain's.
+    pub fn excuse_tables<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.table.made();
+        self.table.set_limit(u64::MAX);
+        let result = what(self);
+        self.excused += self.table.made() - before;
+        self.limit_tables();
+        result
+    }
+
+    /// Tables stay until the domain is gone and are on nobody's account, and where things are mapped is the domain's choice.
+    fn limit_tables(&mut self) {
+        let own = SPARE_TABLES + self.most_pages / PAGES_A_TABLE;
+        self.table.set_limit(self.excused.saturating_add(own));
     }
 
     /// What is mapped at `gfn`; for a page inside a larger leaf, that page.
@@ -95,6 +124,8 @@ impl P2m {
                 return Err(Errno::EINVAL);
             }
         }
+        self.most_pages = self.most_pages.max(self.ram_pages + (1 << order));
+        self.limit_tables();
         self.map(gfn, mfn, order, Access::ALL, MemoryType::WriteBack)?;
         self.ram_pages += 1 << order;
         Ok(())
@@ -129,7 +160,8 @@ impl P2m {
         if self.lookup(gfn).is_some_and(|there| there.mfn != mfn) {
             return Err(Errno::EINVAL);
         }
-        self.table.map(gfn, mfn, 0, access, MemoryType::Uncached)?;
+        let mapped = |p2m: &mut Self| p2m.table.map(gfn, mfn, 0, access, MemoryType::Uncached);
+        self.excuse_tables(mapped)?;
         Ok(())
     }
 
@@ -166,13 +198,11 @@ impl P2m {
 
     /// Takes the count that a leaf held; none for device memory.
     fn adopt(&mut self, mfn: Mfn) -> Option<FrameRef> {
-        // Device memory cannot be held; what can is held once more while the leaf's hold changes hands.
-        let _held = frame_table::get(mfn)?;
-        let frame = FrameRef::from_raw(mfn);
+        // Not one hold more to look at it: there may be as many as can be counted, and the leaf's must not be forgotten.
+        let frame = FrameRef::if_held(mfn)?;
         // What others hold (a mapped grant) is not free yet and stays on the domain's account, as in Xen's `tot_pages`:
         // otherwise a domain could have another hold more and more of its pages, and never come to its limit.
-        const LEAF_AND_HELD: u32 = 2;
-        if frame.owner() == self.owner && frame.holders() <= LEAF_AND_HELD {
+        if frame.owner() == self.owner && frame.holders() == 1 {
             self.ram_pages = self.ram_pages.saturating_sub(1);
         }
         Some(frame)
@@ -227,7 +257,7 @@ impl P2m {
         let before = (order == 0).then(|| self.table.lookup(gfn)).flatten();
         let Some(io) = &mut self.io else { return };
         io.unmap(gfn, order);
-        if let Some(mapping) = before.filter(|mapping| frame_table::get(mapping.mfn).is_some()) {
+        if let Some(mapping) = before.filter(|mapping| frame_table::is_assigned(mapping.mfn)) {
             // Its tables are there, so this needs no memory.
             let _ = io.map(gfn, mapping.mfn, 0, mapping.access);
         }

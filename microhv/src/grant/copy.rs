@@ -12,7 +12,8 @@ use crate::mm::{FrameRef, phys};
 use crate::types::{DomId, Gfn, PAGE_SIZE};
 
 /// One end of a copy, ready for use. It stays so for the next entry of the list if that names the same page: packets
-/// are often copied in parts. Not so a page that the caller has mapped from another domain, which may be taken back.
+/// are often copied in parts. What is named by a frame number is the caller's own: a page that it has mapped from another
+/// domain could be taken back meanwhile.
 struct End {
     domid: u16,
     page: u64,
@@ -89,11 +90,8 @@ impl<'e, E: Environment> Ends<'e, E> {
         by_grant: bool,
         write: bool,
     ) -> Result<&'s FrameRef, Status> {
-        let known = |end: &End| {
-            end.is_for(ptr, by_grant) && (by_grant || end.frame.owner() == env.caller())
-        };
         let end = match slot.take() {
-            Some(end) if known(&end) => end,
+            Some(end) if end.is_for(ptr, by_grant) => end,
             other => {
                 other.iter().for_each(|end| Self::let_go(env, end));
                 open(env, ptr, by_grant, write)?
@@ -136,7 +134,9 @@ fn open(
         (acquire(env, &wanted)?, Some(wanted))
     } else if domid == DOMID_SELF {
         match env.frame(env.caller(), Gfn(page)) {
-            Some((frame, writable)) if writable || !write => (frame, None),
+            Some((frame, writable)) if (writable || !write) && frame.owner() == env.caller() => {
+                (frame, None)
+            }
             _ => return Err(Status(GNTST_BAD_PAGE)),
         }
     } else if env.with_table(DomId(domid), |_| ()).is_some() {

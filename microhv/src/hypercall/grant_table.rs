@@ -39,9 +39,8 @@ impl Environment for Grants<'_> {
 
     fn unmap(&self, gfn: Gfn, mfn: Mfn) -> Option<FrameRef> {
         let mut p2m = self.0.p2m.lock();
-        let (frame, _) = p2m.frame(gfn)?;
         // A domain may map what it granted to itself: the owner does not matter, the page does.
-        if frame.mfn() != mfn {
+        if p2m.lookup(gfn)?.mfn != mfn {
             return None;
         }
         p2m.remove(gfn).ok().flatten()

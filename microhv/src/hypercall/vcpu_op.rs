@@ -9,7 +9,7 @@ use xen_abi::vcpu::{
 use super::{Caller, DONE, Outcome, Result};
 use crate::domain::{Vcpu, events};
 use crate::evtchn::VcpuInfoRef;
-use crate::mm::PageArc;
+use crate::mm::{PageArc, frame_table};
 use crate::timers::{GuestArea, MIN_PERIOD_NS};
 use crate::types::{Gfn, PAGE_SIZE};
 use crate::{arch, timers};
@@ -137,7 +137,9 @@ fn register_vcpu_info(caller: &Caller<'_>, vcpu: &PageArc<Vcpu>, argument: u64) 
         .lock()
         .own_frame(Gfn(request.mfn))
         .ok_or(Errno::EINVAL)?;
-    let info = VcpuInfoRef::new(frame.clone(), request.offset as usize).ok_or(Errno::EINVAL)?;
+    // Not a clone: at the largest count the frame would be lost for good.
+    let again = frame_table::get(frame.mfn()).ok_or(Errno::EINVAL)?;
+    let info = VcpuInfoRef::new(again, request.offset as usize).ok_or(Errno::EINVAL)?;
     let notify = domain
         .evtchn
         .lock()

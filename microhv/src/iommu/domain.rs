@@ -49,12 +49,15 @@ impl IoDomain {
     /// # Errors
     /// `ENOMEM`, or `EINVAL` for what devices cannot address. After an error the range may be mapped in part: unmap it.
     pub fn map(&mut self, gfn: Gfn, mfn: Mfn, order: u32, access: Access) -> Result<(), Errno> {
+        // A part of a larger leaf splits that, so all of it is to be forgotten, as in `unmap`.
+        let whole = self.table.lookup(gfn).map_or(0, |leaf| leaf.order);
         let old = self
             .table
             .map(gfn, mfn, order, access, MemoryType::WriteBack)?;
         if old.is_some() || self.remapper.caches_absent() {
             // A replaced translation, or one whose absence may be cached.
-            self.note(gfn, order);
+            let order = order.max(whole);
+            self.note(Gfn(gfn.0 >> order << order), order);
             self.flush();
         } else {
             self.for_each_unit(|unit| self.remapper.mapped(unit));

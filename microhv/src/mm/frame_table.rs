@@ -88,6 +88,12 @@ pub fn get(mfn: Mfn) -> Option<FrameRef> {
         .map(|_| FrameRef(number))
 }
 
+/// Does the frame belong to a domain, so that somebody holds it?
+pub fn is_assigned(mfn: Mfn) -> bool {
+    let value = entry(mfn).map_or(0, |entry| entry.load(Ordering::Acquire));
+    value & ASSIGNED != 0 && value & COUNT != 0
+}
+
 /// A counted hold on a frame that belongs to a domain: it is not given to anybody else while this
 /// lives.
 #[derive(Debug, PartialEq, Eq)]
@@ -131,11 +137,15 @@ impl FrameRef {
     /// If the frame is not assigned: the hold does not exist.
     #[must_use]
     pub fn from_raw(mfn: Mfn) -> Self {
-        let value = entry(mfn).map_or(0, |entry| entry.load(Ordering::Acquire));
-        match NonZeroU64::new(mfn.0) {
-            Some(number) if value & ASSIGNED != 0 && value & COUNT != 0 => Self(number),
-            _ => panic!("frame {:#x} has no holder", mfn.0),
-        }
+        Self::if_held(mfn).unwrap_or_else(|| panic!("frame {:#x} has no holder", mfn.0))
+    }
+
+    /// The same for what a page table maps, which may also be no frame that can be held: device memory.
+    #[must_use]
+    pub fn if_held(mfn: Mfn) -> Option<Self> {
+        NonZeroU64::new(mfn.0)
+            .filter(|_| is_assigned(mfn))
+            .map(Self)
     }
 
     /// See [`phys::read`].

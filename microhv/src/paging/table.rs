@@ -21,6 +21,9 @@ const ENTRIES: u64 = 1 << BITS;
 pub struct Table {
     root: Mfn,
     format: &'static dyn Format,
+    /// Frames taken besides the root, and how many they may be.
+    made: u64,
+    limit: u64,
 }
 
 /// The entry that translates `gfn` in a table at `level`, as an offset in bytes.
@@ -48,7 +51,22 @@ impl Table {
             slot(root, index * 8).store(format.absent(), Ordering::Relaxed);
             format.written(root, index * 8);
         }
-        Some(Self { root, format })
+        Some(Self {
+            root,
+            format,
+            made: 0,
+            limit: u64::MAX,
+        })
+    }
+
+    /// Frames that the table has taken besides its root.
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Lets it take `limit` frames besides the root, no more: then memory is out.
+    pub fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
     }
 
     /// The root table's frame.
@@ -116,7 +134,11 @@ impl Table {
         level: u32,
         split: Option<Mapping>,
     ) -> Result<Mfn, Error> {
+        if self.made >= self.limit {
+            return Err(Error::NoMemory);
+        }
         let new = frames::alloc_zeroed(0).ok_or(Error::NoMemory)?;
+        self.made += 1;
         let order = order_of(level - 1);
         for index in 0..ENTRIES {
             let entry = match split {
@@ -274,7 +296,9 @@ impl Table {
     }
 
     fn free(&self, table: Mfn, level: u32) {
-        for index in 0..ENTRIES as usize {
+        // The lowest ones lead to no table: they need not be read, and they are nearly all.
+        let entries = if level > 1 { ENTRIES } else { 0 };
+        for index in 0..entries as usize {
             if let Entry::Table(lower) = self
                 .format
                 .decode(slot(table, index * 8).load(Ordering::Relaxed), level)

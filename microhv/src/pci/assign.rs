@@ -11,6 +11,7 @@ use super::space::{Space, command, register};
 use crate::arch::timer;
 use crate::domain::Domain;
 use crate::iommu;
+use crate::mm::frame_table;
 use crate::paging::Access;
 use crate::types::{DomId, Gfn, Mfn};
 use core::fmt;
@@ -195,6 +196,10 @@ fn map_bar(
         .step_by(4096)
         .filter(|at| !hidden.contains(at))
     {
+        // A device may have moved its BAR behind our back: no memory of the machine's is given away for that.
+        if frame_table::covers(Mfn::containing(at)) {
+            return Err(Errno::EINVAL);
+        }
         // For the domain's CPUs, not for its devices.
         p2m.add_device(Gfn::containing(at), Mfn::containing(at), Access::READ_WRITE)?;
     }

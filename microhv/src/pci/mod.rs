@@ -21,7 +21,7 @@ use crate::domain::Domain;
 use crate::types::DomId;
 use assign::{Assignment, Recovering};
 use enumerate::Functions;
-use space::{Ports, Space, command, register};
+use space::Ports;
 use spin::Mutex;
 use xen_abi::Errno;
 use xen_abi::microhv::{BarFlags, GetDevice};
@@ -222,9 +222,6 @@ pub fn msix_bind(owner: &Domain, sbdf: Sbdf, entry: u32) -> Result<u32, Errno> {
         .ok()
         .filter(|entry| *entry < table.count())
         .ok_or(Errno::EINVAL)?;
-    // The table must answer even if the domain turned decoding off.
-    let on = command::MEMORY | command::INTX_DISABLE;
-    Ports.change16(sbdf, register::COMMAND, 0, on);
     if device.bindings.is_empty() {
         table.enable(&Ports, sbdf);
     }

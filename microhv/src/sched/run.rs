@@ -109,8 +109,9 @@ fn guest_loop(cpu: usize, vcpu: &PageArc<Vcpu>, run: &mut VcpuRun, start: u64, s
         }
         match enter(vcpu, run) {
             After::Resume => {}
+            // One that is offline goes whoever calls: somebody may wait for its state, with interrupts off.
             After::Block => {
-                if !vcpu.sched.is_notified() {
+                if run.offline || !vcpu.sched.is_notified() {
                     return;
                 }
             }

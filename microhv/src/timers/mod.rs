@@ -166,36 +166,34 @@ pub fn next_deadline(cpu: usize) -> Option<u64> {
 /// Fires what is due on `cpu`'s list, and forgets vCPUs without deadlines.
 pub fn service(cpu: usize) {
     let now = arch::timer::now_ns();
-    loop {
-        let due = {
-            let mut vcpus = LISTS[cpu].vcpus.lock();
-            let mut index = 0;
-            let mut due = None;
-            while let Some(vcpu) = vcpus.get(index) {
-                let when = deadline(vcpu);
-                if when == NEVER {
-                    // Off the list first, then a second look: a timer armed in between is seen by one side or both.
-                    let list = &vcpu.timers.list;
-                    list.store(NOWHERE, Ordering::SeqCst);
-                    let (order, back) = (Ordering::SeqCst, deadline(vcpu) != NEVER);
-                    if !back || list.compare_exchange(NOWHERE, cpu, order, order).is_err() {
-                        vcpus.swap_remove(index);
-                    }
-                    continue;
-                }
-                if when <= now {
-                    due = Some(vcpu.clone());
-                    break;
-                }
-                index += 1;
+    // One pass: guests may set a time that has passed, again and again. What was passed by is due at the next look.
+    let mut index = 0;
+    while let Some(vcpu) = next_due(cpu, now, &mut index) {
+        fire(&vcpu, now);
+    }
+}
+
+/// The first vCPU from place `index` of `cpu`'s list on whose deadline has come by `now`; moves `index` behind it.
+fn next_due(cpu: usize, now: u64, index: &mut usize) -> Option<PageArc<Vcpu>> {
+    let mut vcpus = LISTS[cpu].vcpus.lock();
+    while let Some(vcpu) = vcpus.get(*index) {
+        let when = deadline(vcpu);
+        if when == NEVER {
+            // Off the list first, then a second look: a timer armed in between is seen by one side or both.
+            let list = &vcpu.timers.list;
+            list.store(NOWHERE, Ordering::SeqCst);
+            let (order, back) = (Ordering::SeqCst, deadline(vcpu) != NEVER);
+            if !back || list.compare_exchange(NOWHERE, cpu, order, order).is_err() {
+                vcpus.swap_remove(*index);
             }
-            due
-        };
-        match due {
-            Some(vcpu) => fire(&vcpu, now),
-            None => return,
+            continue;
+        }
+        *index += 1;
+        if when <= now {
+            return Some(vcpu.clone());
         }
     }
+    None
 }
 
 /// Fires `vcpu`'s timers that are due; afterwards none of them is due at `now`.
@@ -229,5 +227,38 @@ fn fire(vcpu: &PageArc<Vcpu>, now: u64) {
     if vcpu.vlapic.deadline().is_some_and(|when| when <= now) {
         vcpu.vlapic.tick(now);
         vcpu.kick_for_interrupt();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tests::{alone, destroy, domain};
+
+    #[test]
+    fn what_is_set_in_the_past_again_and_again_fires_once_a_look() {
+        let _alone = alone();
+        crate::vcpu::backend::prepare_for_tests();
+        let domain = domain(8);
+        let (cpu, now) = (arch::cpu_index(), 1000);
+        let vcpus = [0, 1].map(|id| Vcpu::create(&domain, id).unwrap());
+        let set = |vcpu: &Vcpu| {
+            vcpu.timers.set_singleshot(Some(1));
+            arm(vcpu);
+        };
+        vcpus.iter().for_each(|vcpu| set(vcpu));
+        for _ in 0..2 {
+            let mut index = 0;
+            let mut fired = Vec::new();
+            while let Some(vcpu) = next_due(cpu, now, &mut index) {
+                fire(&vcpu, now);
+                fired.push(vcpu.id);
+                // The guest, on another CPU.
+                set(&vcpu);
+                assert!(fired.len() <= 2, "as long as the guest likes");
+            }
+            assert_eq!(fired, [0, 1]);
+        }
+        destroy(&domain);
     }
 }

@@ -81,10 +81,11 @@ fn map_frames(
         // The hold that this makes is never given up: the archive stays.
         frame_table::assign(mfn, 0, MACHINE);
         let frame = frame_table::get(mfn).ok_or(Errno::EINVAL)?;
+        let gfn = Gfn::containing(address);
         domain
             .p2m
             .lock()
-            .add_frame(Gfn::containing(address), frame, Access::READ)
+            .excuse_tables(|p2m| p2m.add_frame(gfn, frame, Access::READ))
             .map_err(|_| Errno::ENOMEM)?;
     }
     Ok(())
