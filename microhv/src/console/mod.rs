@@ -117,6 +117,24 @@ pub fn raw_write(bytes: &[u8]) {
     console.send();
 }
 
+/// Does so much wait for the serial port that what domains write should wait with them? Nobody else's time is to go into
+/// that.
+pub fn is_crowded() -> bool {
+    #[cfg(test)]
+    if CROWDED.get() {
+        return true;
+    }
+    let console = &mut *CONSOLE.lock();
+    let uart = console.uart.as_mut();
+    uart.is_some_and(|uart| uart.is_crowded(&mut console.queue, timer::now_ns()))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What a test says.
+    pub static CROWDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Opens the serial port, if there is one, and prints there what the log holds so far.
 pub(crate) fn open(com: Option<&config::xen_cmdline::Com>, synchronous: bool) {
     let mut console = CONSOLE.lock();

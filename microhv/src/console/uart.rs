@@ -12,6 +12,10 @@ use tests::{inb, outb};
 const WAITING: usize = 8192;
 /// The port's own queue.
 const FIFO: usize = 16;
+/// So many waiting leave room for a line of the log, whoever writes it.
+const CROWDED: usize = WAITING - 1024;
+/// A port that takes nothing for so long (ns) is stuck.
+const STUCK_NS: u64 = 1_000_000_000;
 /// How often to look before giving a character up: a port that is stuck must not stop the machine.
 const PATIENCE: u32 = 1_000_000;
 
@@ -42,6 +46,8 @@ pub(super) struct Uart {
     interrupts: bool,
     /// What the interrupt enable register holds.
     requested: u8,
+    /// How many characters waited when that last changed while there were too many, and when that was (ns).
+    crowd: (usize, u64),
 }
 
 /// The line control register for `com`.
@@ -92,6 +98,7 @@ impl Uart {
             synchronous,
             interrupts: false,
             requested: 0,
+            crowd: (0, 0),
         })
     }
 
@@ -102,7 +109,7 @@ impl Uart {
     /// Has a character wait; [`Self::send`] sends it.
     pub(super) fn put(&mut self, queue: &mut Queue, byte: u8) {
         if queue.is_full() {
-            self.flush(queue);
+            self.flush_to(queue, WAITING - FIFO);
         }
         let _ = queue.push_back(byte);
     }
@@ -140,10 +147,29 @@ impl Uart {
         }
     }
 
+    /// Do so many characters wait that what can come later should? A port that is stuck loses what waits.
+    pub(super) fn is_crowded(&mut self, queue: &mut Queue, now: u64) -> bool {
+        if queue.len() <= CROWDED {
+            return false;
+        }
+        self.fill(queue);
+        if self.crowd.0 != queue.len() {
+            self.crowd = (queue.len(), now);
+        } else if now.saturating_sub(self.crowd.1) > STUCK_NS {
+            queue.clear();
+        }
+        queue.len() > CROWDED
+    }
+
     /// Waits until the port has taken everything.
     pub(super) fn flush(&mut self, queue: &mut Queue) {
+        self.flush_to(queue, 0);
+    }
+
+    /// Waits until so many characters wait and no more.
+    fn flush_to(&mut self, queue: &mut Queue, left: usize) {
         let mut patience = PATIENCE;
-        while !queue.is_empty() {
+        while queue.len() > left {
             let before = queue.len();
             self.fill(queue);
             if queue.len() < before {
@@ -281,6 +307,32 @@ mod tests {
         assert_eq!(edges, Some(before + 2), "no interrupt for it");
         uart.service(&mut queue, |byte| heard.push(byte));
         assert_eq!(heard, b"x");
+        PORT.set(None);
+    }
+
+    #[test]
+    fn what_does_not_fit_waits_for_room_only_and_a_stuck_port_for_ever_stops_nobody() {
+        PORT.set(Some(Port::default()));
+        let mut uart = Uart::open(&Com::COM1, false).unwrap();
+        uart.interrupts = true;
+        let mut queue = Queue::new();
+        while !uart.is_crowded(&mut queue, 0) {
+            uart.put(&mut queue, b'.');
+        }
+        assert_eq!(queue.len(), CROWDED + 1);
+        while !queue.is_full() {
+            uart.put(&mut queue, b'.');
+        }
+        // The port takes what fits it, once.
+        port(|port| (port.empty, port.output) = (true, Vec::new()));
+        uart.put(&mut queue, b'.');
+        assert_eq!(port(|port| port.output.len()), Some(FIFO));
+        assert_eq!(queue.len(), WAITING - FIFO + 1);
+        assert!(uart.is_crowded(&mut queue, 0));
+        assert!(uart.is_crowded(&mut queue, STUCK_NS));
+        port(|port| port.empty = true);
+        assert!(uart.is_crowded(&mut queue, 2 * STUCK_NS), "it moves");
+        assert!(!uart.is_crowded(&mut queue, 4 * STUCK_NS) && queue.is_empty());
         PORT.set(None);
     }
 

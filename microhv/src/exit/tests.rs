@@ -259,6 +259,13 @@ fn ports_nobody_owns_read_as_ones() {
         0xffff_ffff
     );
     assert_eq!(port(&mut run, &machine, 0xe9, 1, true, 0), 0xe9);
+    // Where there is no room for what it writes, it executes the instruction again.
+    for (crowded, rip) in [(true, 0x1000), (false, 0)] {
+        crate::console::CROWDED.set(crowded);
+        run.hw.registers_mut().rip = 0x1000;
+        port(&mut run, &machine, 0xe9, 1, false, 0x141);
+        assert_eq!(run.hw.registers().rip, rip);
+    }
 }
 
 #[test]

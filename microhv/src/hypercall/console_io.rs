@@ -35,14 +35,18 @@ fn write(caller: &Caller<'_>, count: usize, buffer: u64) -> Result {
     let mut memory = caller.memory(buffer);
     let mut done = 0;
     while done < count {
-        // A slow serial port takes its time.
-        if done > 0 && budget::is_spent() {
+        // A slow serial port takes its time, which is the writer's.
+        if done > 0 && budget::is_spent() || console::is_crowded() {
             let (left, rest) = ((count - done) as u64, buffer.wrapping_add(done as u64));
             return Ok(Outcome::Again([u64::from(CONSOLEIO_WRITE), left, rest]));
         }
         let mut bytes = [0; CHUNK];
-        let piece = (count - done).min(CHUNK);
-        memory.read(done, &mut bytes[..piece])?;
+        let read = (count - done).min(CHUNK);
+        memory.read(done, &mut bytes[..read])?;
+        // A line of the log is longer than what makes it: one at a time finds room.
+        let mut text = bytes[..read].iter();
+        let end = text.position(|byte| *byte == b'\n' && !domain.privileged);
+        let piece = end.map_or(read, |end| end + 1);
         if domain.privileged {
             console::raw_write(&bytes[..piece]);
         } else {

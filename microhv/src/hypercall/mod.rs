@@ -26,6 +26,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use xen_abi::Errno;
 use xen_abi::hypercall as nr;
 
+use crate::console;
 use crate::domain::{self, Domain, Vcpu};
 use crate::exit::After;
 use crate::mm::PageArc;
@@ -73,7 +74,10 @@ pub fn dispatch(vcpu: &Vcpu, run: &mut VcpuRun) -> After {
             return After::Yield;
         }
         Err(errno) => {
-            if vcpu.domain.id.0 < FIRST_GUEST.load(Ordering::Relaxed) as u16 {
+            // What does not find room is left out: one of ours may have become an enemy.
+            if vcpu.domain.id.0 < FIRST_GUEST.load(Ordering::Relaxed) as u16
+                && !console::is_crowded()
+            {
                 log::debug!(
                     "{}: hypercall {} ({:#x}, {:#x}) refused: {errno:?}",
                     *vcpu.domain,
