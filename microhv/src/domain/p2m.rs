@@ -212,10 +212,11 @@ impl P2m {
     ///
     /// The domain no longer runs and its devices are detached, so nothing has to be flushed.
     pub fn tear_down(&mut self, budget: u64) -> bool {
-        let mut done = 0;
+        // Empty tables take time too.
+        let (mut done, mut looks) = (0, budget * 4);
         while done < budget {
-            let Some((_, mapping)) = self.table.take_next(&mut self.torn_down) else {
-                return true;
+            let Some((_, mapping)) = self.table.take_next(&mut self.torn_down, &mut looks) else {
+                return looks > 0;
             };
             for page in 0..1u64 << mapping.order {
                 drop(self.adopt(Mfn(mapping.mfn.0 + page)));

@@ -160,3 +160,76 @@ impl Drop for IoDomain {
         self.remapper.ids().lock().give_back(self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iommu::ids::Ids;
+    use crate::iommu::remapper::{Aim, Remapped};
+    use crate::npt::NPT;
+    use crate::paging::Format;
+    use spin::Mutex;
+    use std::vec::Vec;
+
+    /// One unit, which remembers what it is told to forget.
+    struct Unit {
+        ids: Mutex<Ids>,
+        forgotten: Mutex<Vec<(Gfn, u32)>>,
+    }
+
+    impl Remapper for Unit {
+        fn intremap(&self) -> bool {
+            true
+        }
+        fn is_reserved(&self, _: Sbdf) -> bool {
+            false
+        }
+        fn format(&self) -> &dyn Format {
+            &NPT
+        }
+        fn ids(&self) -> &Mutex<Ids> {
+            &self.ids
+        }
+        fn unit_of(&self, _: Sbdf, _: &[Sbdf]) -> Option<usize> {
+            Some(0)
+        }
+        fn attach(&self, _: usize, _: Sbdf, _: Mfn, _: u16) -> Result<(), Errno> {
+            Ok(())
+        }
+        fn detach(&self, _: usize, _: Sbdf, _: u16) {}
+        fn invalidate(&self, _: usize, _: u16, ranges: Option<&[(Gfn, u32)]>) {
+            self.forgotten.lock().extend(ranges.unwrap());
+        }
+        fn interrupt(&self, _: Sbdf, _: &[Sbdf], _: Aim) -> Option<Remapped> {
+            None
+        }
+        fn release_interrupt(&self, _: Remapped) {}
+        fn ioapic(&self, _: u8, _: Aim, _: bool, _: bool) -> Option<Option<u64>> {
+            None
+        }
+        fn set_fault_event(&self, _: Aim) {}
+        fn drain_faults(&self) {}
+    }
+
+    #[test]
+    fn a_page_in_place_of_a_part_of_a_large_one_has_all_of_that_forgotten() {
+        let unit: &Unit = Box::leak(Box::new(Unit {
+            ids: Mutex::new(Ids::new(8)),
+            forgotten: Mutex::default(),
+        }));
+        let mut io = IoDomain {
+            remapper: unit,
+            table: Table::new(&NPT).unwrap(),
+            id: unit.ids.lock().take().unwrap(),
+            devices: heapless::Vec::new(),
+            pending: heapless::Vec::new(),
+            overflow: false,
+        };
+        io.attach(Sbdf::new(0, 3, 0), &[]).unwrap();
+        io.map(Gfn(0x200), Mfn(0x400), 9, Access::ALL).unwrap();
+        assert_eq!(*unit.forgotten.lock(), []);
+        io.map(Gfn(0x234), Mfn(7), 0, Access::ALL).unwrap();
+        io.map(Gfn(0x234), Mfn(8), 0, Access::ALL).unwrap();
+        assert_eq!(*unit.forgotten.lock(), [(Gfn(0x200), 9), (Gfn(0x234), 0)]);
+    }
+}

@@ -265,29 +265,37 @@ impl Table {
 
     /// The first leaf that ends above frame `from` and starts below frame `end`.
     pub fn next(&self, from: u64, end: u64) -> Option<(Gfn, Mapping)> {
-        let mut gfn = from;
-        while gfn < end.min(self.end().0) {
+        self.seek(&mut Gfn(from), end, &mut u64::MAX.clone())
+    }
+
+    /// The same from `cursor` on, which moves to where it ends, in at most `looks` looks at a place, which are counted down.
+    fn seek(&self, cursor: &mut Gfn, end: u64, looks: &mut u64) -> Option<(Gfn, Mapping)> {
+        let gfn = &mut cursor.0;
+        while *gfn < end.min(self.end().0) && *looks > 0 {
+            *looks -= 1;
             let mut table = self.root;
             let mut level = self.format.levels();
             loop {
-                match self.read(table, gfn, level) {
+                match self.read(table, *gfn, level) {
                     Entry::Table(next) => {
                         table = next;
                         level -= 1;
                     }
-                    Entry::Leaf(leaf) => return Some((Gfn(gfn >> leaf.order << leaf.order), leaf)),
+                    Entry::Leaf(leaf) => {
+                        return Some((Gfn(*gfn >> leaf.order << leaf.order), leaf));
+                    }
                     Entry::Absent => break,
                 }
             }
-            gfn = ((gfn >> order_of(level)) + 1) << order_of(level);
+            *gfn = ((*gfn >> order_of(level)) + 1) << order_of(level);
         }
         None
     }
 
     /// Unmaps and returns the first leaf at or above `cursor`, and moves `cursor` past it. To take a table
-    /// apart in bounded steps, start at `Gfn(0)`.
-    pub fn take_next(&mut self, cursor: &mut Gfn) -> Option<(Gfn, Mapping)> {
-        let (gfn, leaf) = self.next(cursor.0, u64::MAX)?;
+    /// apart in bounded steps, start at `Gfn(0)`. None with `looks` at zero: empty tables took them all, and it goes on there.
+    pub fn take_next(&mut self, cursor: &mut Gfn, looks: &mut u64) -> Option<(Gfn, Mapping)> {
+        let (gfn, leaf) = self.seek(cursor, u64::MAX, looks)?;
         *cursor = Gfn(gfn.0 + (1 << leaf.order));
         // The leaf's own table exists, so this neither allocates nor splits.
         let table = self.descend(gfn.0, leaf.order / BITS + 1).ok()?;

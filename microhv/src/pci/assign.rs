@@ -261,6 +261,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bar_over_memory_maps_none_of_it() {
+        use crate::domain::tests::{alone, destroy, domain};
+        let _alone = alone();
+        let (owner, space) = (domain(8), Fake::default());
+        let map = |base| {
+            let bar = Bar {
+                base,
+                size: 8192,
+                ..Bar::default()
+            };
+            map_bar(&space, &bar, &(0..0), Sbdf::new(0, 3, 0), &[], &owner)
+        };
+        let memory = crate::mm::phys::ARENA_FIRST * 4096;
+        for base in [memory, memory - 4096] {
+            assert_eq!(map(base), Err(Errno::EINVAL));
+            let there = owner.p2m.lock().lookup(Gfn::containing(memory));
+            assert!(there.is_none());
+        }
+        map(0xfebc_0000).unwrap();
+        destroy(&owner);
+    }
+
+    #[test]
     fn a_neighbour_in_the_same_page_is_found_below_and_above_4_gib() {
         let (space, mut neighbour) = (Fake::default(), Registers::new(0x1af4, 0x1041, 0x0200_0001));
         neighbour.put32(0x10, 0xfebc_1400);
