@@ -6,6 +6,8 @@ mod params;
 mod vcpu;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub mod build;

@@ -60,6 +60,11 @@ pub const SCENARIOS: &[Scenario] = &[
         play: store,
     },
     Scenario {
+        name: "a domain that maps a page everywhere takes no memory for that",
+        debian: false,
+        play: places,
+    },
+    Scenario {
         name: "wrong hypercalls get Xen's errno",
         debian: false,
         play: hypercalls,
@@ -137,6 +142,28 @@ fn guest_triple_fault(stage: &Stage) -> Result<()> {
     if let Ok(columns) = check::row(&list, "faulty") {
         bail!("a crashed guest with on_crash=\"destroy\" is still listed: {columns:?}");
     }
+    running.power_off()
+}
+
+/// Each place needs a table of microhv's.
+fn places(stage: &Stage) -> Result<()> {
+    let mut running = stage.boot(stage.machine(), &archive(stage, "places")?)?;
+    running.wait_prompt(HANG)?;
+    running.prints(" places, ")?;
+    let said = running.transcript();
+    let places = said.lines().find_map(|line| {
+        let (before, _) = line.split_once(" places, then ENOMEM")?;
+        before.rsplit(' ').next()?.parse::<u32>().ok()
+    });
+    if !places.is_some_and(|places| (1..1000).contains(&places)) {
+        bail!("{places:?} places");
+    }
+    alive(
+        &mut running,
+        &[
+            "Domain-0", "xenstore", "netback", "blkback", "bridge", "faulty",
+        ],
+    )?;
     running.power_off()
 }
 

@@ -1,5 +1,6 @@
 //! A domain that does wrong things on purpose, by its command line: `do=panic`, `do=triple-fault`, `do=hypercalls`,
-//! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`, `do=refused`. Everyone else must keep running.
+//! `do=dma`, `do=store`, `do=stack-overflow`, `do=write-text`, `do=use-up-memory`, `do=refused`,
+//! `do=places`. Everyone else must keep running.
 //! `do=runtime` and `do=cpu` do right things: they try lib/domain and the virtual CPU against the hypervisor;
 //! `do=sleep` does nothing.
 #![cfg_attr(target_os = "none", no_std)]
@@ -13,6 +14,8 @@ mod crash;
 mod dma;
 #[cfg(target_os = "none")]
 mod hypercalls;
+#[cfg(target_os = "none")]
+mod places;
 #[cfg(target_os = "none")]
 mod refused;
 #[cfg(target_os = "none")]
@@ -34,6 +37,7 @@ fn main(boot: &'static domain::Boot) {
         "write-text" => crash::write_text(),
         "use-up-memory" => crash::use_up_memory(),
         "dma" => dma::attack(boot),
+        "places" => places::map_everywhere(),
         "hypercalls" => hypercalls::check_all(),
         "runtime" => runtime::check_all(),
         "refused" => refused::start(boot.argument("field").unwrap_or_default()),
