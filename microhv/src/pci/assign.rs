@@ -3,7 +3,7 @@
 use super::Sbdf;
 use super::bar::{self, BARS, Bar};
 use super::binding::Bindings;
-use super::enumerate::Function;
+use super::enumerate::{EXPRESS, Function};
 use super::filter::Shadow;
 use super::msix::{Capability, Table};
 use super::reset::{self, Method, Saved};
@@ -86,6 +86,8 @@ pub struct Assignment {
     pub(super) msix: Option<Table>,
     /// Pages that the domain does not see.
     pub(super) hidden: core::ops::Range<u64>,
+    /// MSI-X was enabled, which takes a while, as every entry has to be masked: it stays so.
+    pub(super) msix_on: bool,
     pub(super) bindings: Bindings,
     pub(super) drop_logged: bool,
 }
@@ -151,6 +153,7 @@ pub(super) fn hand_over(
         command::MEMORY | command::INTX_DISABLE,
     );
     space.change16(sbdf, register::COMMAND, off, on);
+    snoop_always(space, sbdf);
     let msix = capability.and_then(Table::map);
     if let Some(table) = &msix {
         table.disable(space, sbdf);
@@ -165,9 +168,21 @@ pub(super) fn hand_over(
         shadow: Shadow::new(bars),
         msix,
         hidden,
+        msix_on: false,
         bindings: Bindings::default(),
         drop_logged: false,
     })
+}
+
+/// Has the device's requests see what CPUs' caches hold. A request that does not (No Snoop, which is on after reset) reads
+/// what the memory held before: of a page that was zeroed for its new owner, the old owner's bytes.
+fn snoop_always(space: &dyn Space, sbdf: Sbdf) {
+    /// Device Control and its bit Enable No Snoop (PCI Express Base 5.0, 7.5.3.4).
+    const DEVICE_CONTROL: u8 = 8;
+    const NO_SNOOP: u16 = 1 << 11;
+    if let Some(at) = space.capability(sbdf, EXPRESS).filter(|at| *at <= 0xf0) {
+        space.change16(sbdf, at + DEVICE_CONTROL, NO_SNOOP, 0);
+    }
 }
 
 fn map_bar(
@@ -281,6 +296,18 @@ mod tests {
         }
         map(0xfebc_0000).unwrap();
         destroy(&owner);
+    }
+
+    #[test]
+    fn a_device_may_not_pass_the_caches_by() {
+        let (space, mut device) = (Fake::default(), Registers::new(0x8086, 0x1533, 0x0200_0001));
+        device.capability(0x50, EXPRESS, &[]);
+        device.put16(0x58, 0x2810);
+        device.writable[0x58..0x5a].fill(0xff);
+        let sbdf = Sbdf::new(0, 3, 0);
+        space.add(sbdf, device);
+        snoop_always(&space, sbdf);
+        assert_eq!(space.read16(sbdf, 0x58), 0x2010);
     }
 
     #[test]

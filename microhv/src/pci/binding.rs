@@ -65,11 +65,6 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// Nothing is bound.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// The vectors in use.
     pub fn vectors(&self) -> heapless::Vec<u8, MAX_BINDINGS> {
         self.list.iter().map(|binding| binding.vector).collect()

@@ -222,7 +222,7 @@ pub fn msix_bind(owner: &Domain, sbdf: Sbdf, entry: u32) -> Result<u32, Errno> {
         .ok()
         .filter(|entry| *entry < table.count())
         .ok_or(Errno::EINVAL)?;
-    if device.bindings.is_empty() {
+    if !core::mem::replace(&mut device.msix_on, true) {
         table.enable(&Ports, sbdf);
     }
     let upstream = &device.function.upstream;
@@ -279,6 +279,7 @@ pub(crate) mod tests {
             shadow: filter::Shadow::new(bars),
             msix: None,
             hidden: 0..0,
+            msix_on: false,
             bindings: binding::Bindings::default(),
             drop_logged: false,
         };
