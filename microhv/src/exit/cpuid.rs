@@ -80,6 +80,9 @@ struct Guest {
     delivers_interrupts: bool,
 }
 
+/// What the CPU itself answers to a leaf and subleaf.
+type Host<'a> = &'a dyn Fn(u32, u32) -> CpuidResult;
+
 /// The CPUID instruction.
 pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun) {
     let guest = Guest {
@@ -96,7 +99,7 @@ pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun) {
         registers.rax as u32,
         registers.rcx as u32,
         &guest,
-        cpu::cpuid,
+        &cpu::cpuid,
     );
     registers.rax = answer.eax.into();
     registers.rbx = answer.ebx.into();
@@ -135,12 +138,7 @@ const fn words(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidResult {
 const NOTHING: CpuidResult = words(0, 0, 0, 0);
 
 /// The whole policy. `host` asks the CPU, while the guest's XCR0 is in it.
-fn answer(
-    leaf: u32,
-    subleaf: u32,
-    guest: &Guest,
-    host: impl Fn(u32, u32) -> CpuidResult,
-) -> CpuidResult {
+fn answer(leaf: u32, subleaf: u32, guest: &Guest, host: Host<'_>) -> CpuidResult {
     match leaf {
         0 | 0x8000_0000 => {
             let real = host(leaf, 0);
@@ -157,12 +155,7 @@ fn answer(
     }
 }
 
-fn basic(
-    leaf: u32,
-    subleaf: u32,
-    guest: &Guest,
-    host: impl Fn(u32, u32) -> CpuidResult,
-) -> CpuidResult {
+fn basic(leaf: u32, subleaf: u32, guest: &Guest, host: Host<'_>) -> CpuidResult {
     let real = host(leaf, subleaf);
     match leaf {
         1 => {
@@ -220,12 +213,7 @@ fn topology(subleaf: u32, guest: &Guest) -> CpuidResult {
 }
 
 /// Leaf 0xD. The host's EBX already follows the guest's XCR0.
-fn extended_state(
-    subleaf: u32,
-    guest: &Guest,
-    real: CpuidResult,
-    host: impl Fn(u32, u32) -> CpuidResult,
-) -> CpuidResult {
+fn extended_state(subleaf: u32, guest: &Guest, real: CpuidResult, host: Host<'_>) -> CpuidResult {
     let supported = guest.xcr0_supported;
     match subleaf {
         0 => {
@@ -245,7 +233,7 @@ fn extended_state(
     }
 }
 
-fn extended(leaf: u32, host: impl Fn(u32, u32) -> CpuidResult) -> CpuidResult {
+fn extended(leaf: u32, host: Host<'_>) -> CpuidResult {
     let real = host(leaf, 0);
     match leaf {
         0x8000_0001 => words(real.eax, real.ebx, real.ecx & EXT1_ECX, real.edx & EXT1_EDX),

@@ -2,7 +2,7 @@
 //! because not every CPU says at the exit which register it names.
 
 use crate::domain::Vcpu;
-use crate::vcpu::guest_memory::{self, Translation};
+use crate::vcpu::guest_memory::Translation;
 use crate::vcpu::{Event, VcpuRun};
 
 /// Handles the instruction.
@@ -14,7 +14,7 @@ pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun) {
     } else {
         run.hw.state().segments.cs.base
     };
-    let read = guest_memory::copy_in(&how, &*vcpu.domain, base.wrapping_add(rip), &mut code);
+    let read = how.read(&*vcpu.domain, base.wrapping_add(rip), &mut code);
     let source = read.and_then(|()| source(code));
     let source = source.map(|number| run.hw.registers().by_number(number));
     match source {

@@ -6,9 +6,8 @@ use crate::domain::Vcpu;
 use crate::timers;
 use crate::vcpu::state::{CR0_PG, EFER_LMA, EFER_LME, is_pat};
 use crate::vcpu::{Event, VcpuRun};
-// #GP: the register does not exist, or not with this value.
-use crate::vlapic::Effect;
-use crate::vlapic::IllegalAccess as Fault;
+// The fault: #GP, as the register does not exist, or not with this value.
+use crate::vlapic::{Effect, IllegalAccess as Fault};
 use core::sync::atomic::{AtomicU32, Ordering};
 use x86::msr::{
     IA32_APIC_BASE, IA32_BIOS_SIGN_ID, IA32_BIOS_UPDT_TRIG, IA32_DEBUGCTL, IA32_EFER,

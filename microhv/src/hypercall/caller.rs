@@ -8,7 +8,7 @@ use crate::guest_args::GuestArgs;
 use crate::mm::FrameRef;
 use crate::types::{Gfn, PAGE_SIZE};
 use crate::vcpu::VcpuRun;
-use crate::vcpu::guest_memory::{self, Translation};
+use crate::vcpu::guest_memory::Translation;
 
 /// The caller of a hypercall.
 pub struct Caller<'a> {
@@ -159,7 +159,8 @@ impl GuestArgs for Memory<'_> {
             return Ok(());
         }
         // Over a page's end, or not to be read at all.
-        guest_memory::copy_in(&self.translation, &*self.vcpu.domain, at, buf).ok_or(Errno::EFAULT)
+        let read = self.translation.read(&*self.vcpu.domain, at, buf);
+        read.ok_or(Errno::EFAULT)
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), Errno> {
@@ -168,6 +169,7 @@ impl GuestArgs for Memory<'_> {
             frame.write(offset, data);
             return Ok(());
         }
-        guest_memory::copy_out(&self.translation, &*self.vcpu.domain, at, data).ok_or(Errno::EFAULT)
+        let written = self.translation.write(&*self.vcpu.domain, at, data);
+        written.ok_or(Errno::EFAULT)
     }
 }

@@ -80,12 +80,7 @@ impl Translation {
     }
 
     /// The guest-physical address of `linear`, for a supervisor's access.
-    pub(crate) fn translate(
-        &self,
-        memory: &dyn GuestPhysical,
-        linear: u64,
-        write: bool,
-    ) -> Option<u64> {
+    pub fn translate(&self, memory: &dyn GuestPhysical, linear: u64, write: bool) -> Option<u64> {
         let Some(shape) = self.shape() else {
             return Some(linear & 0xffff_ffff);
         };
@@ -135,50 +130,41 @@ fn is_canonical(linear: u64, width: u32) -> bool {
     ((linear << unused) as i64 >> unused) as u64 == linear
 }
 
-/// Calls `each` with guest-physical address and range of the buffer, a page at a time.
-fn for_pages(
-    how: &Translation,
-    memory: &dyn GuestPhysical,
-    linear: u64,
-    len: usize,
-    write: bool,
-    mut each: impl FnMut(u64, core::ops::Range<usize>) -> Option<()>,
-) -> Option<()> {
-    let mut done = 0;
-    while done < len {
-        let at = linear.checked_add(done as u64)?;
-        let step = (0x1000 - (at & 0xfff) as usize).min(len - done);
-        let gpa = how.translate(memory, at, write)?;
-        each(gpa, done..done + step)?;
-        done += step;
+impl Translation {
+    /// Calls `each` with guest-physical address and range of the buffer, a page at a time.
+    fn for_pages(
+        &self,
+        memory: &dyn GuestPhysical,
+        (linear, len): (u64, usize),
+        write: bool,
+        mut each: impl FnMut(u64, core::ops::Range<usize>) -> Option<()>,
+    ) -> Option<()> {
+        let mut done = 0;
+        while done < len {
+            let at = linear.checked_add(done as u64)?;
+            let step = (0x1000 - (at & 0xfff) as usize).min(len - done);
+            let gpa = self.translate(memory, at, write)?;
+            each(gpa, done..done + step)?;
+            done += step;
+        }
+        Some(())
     }
-    Some(())
-}
 
-/// Copies `buf.len()` bytes from guest-linear `linear`.
-/// `None` if a page is not mapped, or not to RAM; the start of `buf` may have been filled then.
-pub fn copy_in(
-    how: &Translation,
-    memory: &dyn GuestPhysical,
-    linear: u64,
-    buf: &mut [u8],
-) -> Option<()> {
-    for_pages(how, memory, linear, buf.len(), false, |gpa, range| {
-        memory.read(gpa, buf.get_mut(range)?)
-    })
-}
+    /// Copies `buf.len()` bytes from guest-linear `linear`.
+    /// `None` if a page is not mapped, or not to RAM; the start of `buf` may have been filled then.
+    pub fn read(&self, memory: &dyn GuestPhysical, linear: u64, buf: &mut [u8]) -> Option<()> {
+        self.for_pages(memory, (linear, buf.len()), false, |gpa, range| {
+            memory.read(gpa, buf.get_mut(range)?)
+        })
+    }
 
-/// Copies `data` to guest-linear `linear`.
-/// `None` if a page is not mapped writable, or not to RAM; earlier pages were written then.
-pub fn copy_out(
-    how: &Translation,
-    memory: &dyn GuestPhysical,
-    linear: u64,
-    data: &[u8],
-) -> Option<()> {
-    for_pages(how, memory, linear, data.len(), true, |gpa, range| {
-        memory.write(gpa, data.get(range)?)
-    })
+    /// Copies `data` to guest-linear `linear`.
+    /// `None` if a page is not mapped writable, or not to RAM; earlier pages were written then.
+    pub fn write(&self, memory: &dyn GuestPhysical, linear: u64, data: &[u8]) -> Option<()> {
+        self.for_pages(memory, (linear, data.len()), true, |gpa, range| {
+            memory.write(gpa, data.get(range)?)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn four_levels_and_page_crossing() {
     memory.set(0x5ff8, 0x1122_3344_5566_7788);
     memory.set(0x6000, 0xaa);
     let mut buf = [0; 9];
-    assert_eq!(copy_in(&LONG, &memory, KERNEL + 0xff8, &mut buf), Some(()));
+    assert_eq!(LONG.read(&memory, KERNEL + 0xff8, &mut buf), Some(()));
     assert_eq!(buf, [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0xaa]);
     assert_eq!(
         LONG.translate(&memory, KERNEL + 0x20_1234, true),
@@ -89,15 +89,11 @@ fn what_is_not_mapped_is_refused() {
         u64::MAX,
         u64::MAX - 3,
     ] {
-        assert_eq!(
-            copy_in(&LONG, &memory, linear, &mut buf),
-            None,
-            "{linear:#x}"
-        );
+        assert_eq!(LONG.read(&memory, linear, &mut buf), None, "{linear:#x}");
     }
     // Beyond the memory there is: the page tables lead there, the p2m does not.
     assert_eq!(
-        copy_in(&LONG, &memory, KERNEL + 0x20_0000 + 0x1_0000, &mut buf),
+        LONG.read(&memory, KERNEL + 0x20_0000 + 0x1_0000, &mut buf),
         None
     );
 }
@@ -105,18 +101,15 @@ fn what_is_not_mapped_is_refused() {
 #[test]
 fn write_protection_holds() {
     let mut memory = long_mode();
-    assert_eq!(copy_out(&LONG, &memory, KERNEL + 0x800, b"text"), Some(()));
-    assert_eq!(copy_out(&LONG, &memory, KERNEL + 0x1000, b"text"), None);
+    assert_eq!(LONG.write(&memory, KERNEL + 0x800, b"text"), Some(()));
+    assert_eq!(LONG.write(&memory, KERNEL + 0x1000, b"text"), None);
     let no_wp = Translation {
         cr0: CR0_PG,
         ..LONG
     };
-    assert_eq!(
-        copy_out(&no_wp, &memory, KERNEL + 0x1000, b"text"),
-        Some(())
-    );
+    assert_eq!(no_wp.write(&memory, KERNEL + 0x1000, b"text"), Some(()));
     memory.read_only = 5;
-    assert_eq!(copy_out(&LONG, &memory, KERNEL + 0x800, b"text"), None);
+    assert_eq!(LONG.write(&memory, KERNEL + 0x800, b"text"), None);
 }
 
 #[test]
@@ -143,7 +136,7 @@ fn without_paging_linear_is_physical() {
         efer: 0,
     };
     let mut buf = [0; 1];
-    assert_eq!(copy_in(&real, &memory, 0x1_0000_1008, &mut buf), Some(()));
+    assert_eq!(real.read(&memory, 0x1_0000_1008, &mut buf), Some(()));
     assert_eq!(buf, [7]);
 }
 
@@ -200,7 +193,7 @@ proptest! {
         }
         let how = Translation { cr0, cr3, cr4, efer };
         let mut buf = vec![0; len];
-        let _ = copy_in(&how, &memory, linear, &mut buf);
-        let _ = copy_out(&how, &memory, linear, &buf);
+        let _ = how.read(&memory, linear, &mut buf);
+        let _ = how.write(&memory, linear, &buf);
     }
 }
