@@ -62,12 +62,10 @@ fn exception(frame: &TrapFrame) {
             format_args!("{short} {name}: the stack of CPU {cpu} is full"),
         ),
         PAGE_FAULT => {
-            let act = if frame.error & 16 != 0 {
-                "execution"
-            } else if frame.error & 2 != 0 {
-                "write"
-            } else {
-                "read"
+            let act = match frame.error {
+                error if error & 16 != 0 => "execution",
+                error if error & 2 != 0 => "write",
+                _ => "read",
             };
             panic::exception(
                 frame,

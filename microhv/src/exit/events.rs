@@ -76,11 +76,8 @@ fn deliver(vcpu: &Vcpu, apic: &VLapic, run: &mut VcpuRun) {
     }
     if upcall.is_none() && waiting.is_none() {
         // What only CR8 holds back comes when the guest lowers it, which it does without an exit.
-        hw.request_interrupt_window(if !by_hardware && apic.is_held_by_priority() {
-            Window::Priority
-        } else {
-            Window::None
-        });
+        let held = !by_hardware && apic.is_held_by_priority();
+        hw.request_interrupt_window(if held { Window::Priority } else { Window::None });
         return;
     }
     if !hw.can_interrupt() {
@@ -97,11 +94,7 @@ fn deliver(vcpu: &Vcpu, apic: &VLapic, run: &mut VcpuRun) {
         hw.inject(Event::Interrupt(vector));
         waiting = apic.pending();
     }
-    hw.request_interrupt_window(if waiting.is_some() {
-        Window::Open
-    } else {
-        Window::None
-    });
+    hw.request_interrupt_window(waiting.map_or(Window::None, |_| Window::Open));
 }
 
 /// True when [`prepare`] would not answer `Block`. The scheduler asks after it marked the vCPU as blocked, so

@@ -5,9 +5,9 @@ use core::sync::atomic::Ordering;
 use xen_abi::Errno;
 use xen_abi::domctl::{
     self as abi, AffinityFlags, Domctl, DominfFlags, XEN_DOMINF_SHUTDOWNSHIFT,
-    XenDomctlCreatedomain, XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo, XenDomctlHvmcontext,
-    XenDomctlMaxMem, XenDomctlMaxVcpus, XenDomctlSchedulerOp, XenDomctlSendtrigger,
-    XenDomctlSetdomainhandle, XenDomctlVcpuaffinity,
+    XenDomctlCreatedomain, XenDomctlGetdomaininfo, XenDomctlGetvcpuinfo, XenDomctlMaxMem,
+    XenDomctlMaxVcpus, XenDomctlSchedulerOp, XenDomctlSendtrigger, XenDomctlSetdomainhandle,
+    XenDomctlVcpuaffinity,
 };
 use xen_abi::xen::XenctlBitmap;
 
@@ -81,13 +81,9 @@ fn on_domain(caller: &Caller<'_>, domain: &PageArc<Domain>, request: &mut Domctl
             domain.max_pages.store(arm.max_memkb / 4, Ordering::Relaxed);
         }
         abi::XEN_DOMCTL_MAX_VCPUS => {
-            let arm: XenDomctlMaxVcpus = request.get();
-            create_vcpus(domain, arm.max)?;
+            create_vcpus(domain, request.get::<XenDomctlMaxVcpus>().max)?;
         }
-        abi::XEN_DOMCTL_SETHVMCONTEXT => {
-            let arm: XenDomctlHvmcontext = request.get();
-            hvm_context::set(caller, domain, &arm)?;
-        }
+        abi::XEN_DOMCTL_SETHVMCONTEXT => hvm_context::set(caller, domain, &request.get())?,
         abi::XEN_DOMCTL_GETVCPUINFO => {
             let mut arm: XenDomctlGetvcpuinfo = request.get();
             let vcpu = domain.vcpu(arm.vcpu).ok_or(Errno::ESRCH)?;
@@ -132,8 +128,7 @@ fn on_domain(caller: &Caller<'_>, domain: &PageArc<Domain>, request: &mut Domctl
             }
         }
         abi::XEN_DOMCTL_SETDOMAINHANDLE => {
-            let arm: XenDomctlSetdomainhandle = request.get();
-            *domain.handle.lock() = arm.handle;
+            *domain.handle.lock() = request.get::<XenDomctlSetdomainhandle>().handle;
         }
         abi::XEN_DOMCTL_SENDTRIGGER => {
             let arm: XenDomctlSendtrigger = request.get();

@@ -11,6 +11,8 @@ use xen_abi::hvm::params::{
 };
 
 use super::{Caller, DONE, Result, target};
+use crate::arch::timer;
+use crate::domain::flush::flush;
 
 /// Vectors below this belong to the CPU's exceptions.
 const FIRST_VECTOR: u8 = 0x10;
@@ -34,15 +36,11 @@ pub fn call(caller: &Caller<'_>) -> Result {
             let vcpu = caller.vcpu.domain.vcpu(request.vcpu).ok_or(Errno::ENOENT)?;
             vcpu.set_upcall_vector(request.vector);
         }
-        HVMOP_FLUSH_TLBS => {
-            // Every vCPU of the caller starts with an empty TLB at its next entry.
-            crate::domain::flush::flush(&caller.vcpu.domain);
-        }
+        // Every vCPU of the caller starts with an empty TLB at its next entry.
+        HVMOP_FLUSH_TLBS => flush(&caller.vcpu.domain),
         // Nested paging keeps no shadows: nothing to free, as in Xen with HAP.
         HVMOP_PAGETABLE_DYING => {}
-        HVMOP_GET_TIME => {
-            caller.write(argument, &crate::arch::timer::now_ns())?;
-        }
+        HVMOP_GET_TIME => caller.write(argument, &timer::now_ns())?,
         _ => return Err(Errno::ENOSYS),
     }
     Ok(DONE)

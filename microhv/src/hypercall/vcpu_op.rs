@@ -5,6 +5,7 @@ use xen_abi::vcpu::{
     self as abi, SingleshotFlags, VcpuGetPhysid, VcpuRegisterArea, VcpuRegisterVcpuInfo,
     VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
 };
+use xen_abi::xen::VcpuTimeInfo;
 
 use super::{Caller, DONE, Outcome, Result};
 use crate::domain::{Vcpu, events};
@@ -32,9 +33,7 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             return Ok(Outcome::Yield);
         }
         abi::VCPUOP_IS_UP => return Ok(Outcome::Value(u64::from(vcpu.is_online()))),
-        abi::VCPUOP_GET_RUNSTATE_INFO => {
-            caller.write(argument, &vcpu.runstate.now())?;
-        }
+        abi::VCPUOP_GET_RUNSTATE_INFO => caller.write(argument, &vcpu.runstate.now())?,
         abi::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA => {
             let request: VcpuRegisterArea = caller.read(argument)?;
             let area = linear_area(caller, request.addr, size_of::<abi::VcpuRunstateInfo>())?;
@@ -44,11 +43,7 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
         }
         abi::VCPUOP_REGISTER_VCPU_TIME_MEMORY_AREA => {
             let request: VcpuRegisterArea = caller.read(argument)?;
-            let area = linear_area(
-                caller,
-                request.addr,
-                size_of::<xen_abi::xen::VcpuTimeInfo>(),
-            )?;
+            let area = linear_area(caller, request.addr, size_of::<VcpuTimeInfo>())?;
             let mut areas = vcpu.areas.lock();
             areas.time = area;
             areas.publish_time(&timers::time_info());
@@ -62,9 +57,7 @@ pub fn call(caller: &mut Caller<'_>) -> Result {
             vcpu.timers.set_periodic(Some(request.period_ns));
             timers::arm(&vcpu);
         }
-        abi::VCPUOP_STOP_PERIODIC_TIMER => {
-            vcpu.timers.set_periodic(None);
-        }
+        abi::VCPUOP_STOP_PERIODIC_TIMER => vcpu.timers.set_periodic(None),
         abi::VCPUOP_SET_SINGLESHOT_TIMER | abi::VCPUOP_STOP_SINGLESHOT_TIMER
             if vcpu.id != caller.vcpu.id =>
         {
