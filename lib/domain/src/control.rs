@@ -200,28 +200,23 @@ pub fn populate(domain: DomId, gfns: &[u64], order: u32) -> Result<(), (usize, E
     Ok(())
 }
 
-/// Gives a domain all of `[first, first + pages)`, with the largest extents that fit (1 GiB, 2 MiB, 4 KiB).
+/// Pages of a large extent, as an order: 2 MiB. microhv takes no larger ones, which it would have to clear in one go.
+const LARGE: u32 = 9;
+/// How many extents one call asks for.
+const BATCH: u64 = 512;
+
+/// Gives a domain all of `[first, first + pages)`, with the largest extents that fit.
 pub fn populate_range(domain: DomId, first: u64, pages: u64) -> Result<(), Errno> {
     let (mut gfn, end) = (first, first.checked_add(pages).ok_or(Errno::EINVAL)?);
     while gfn < end {
-        let order = [18, 9, 0]
-            .into_iter()
-            .find(|order| gfn.is_multiple_of(1 << order) && end - gfn >= 1 << order)
-            .unwrap_or(0);
-        // As many extents of this size as fit, in one call; 4 KiB ones only up to the next large extent.
-        let limit = if order == 0 {
-            end.min((gfn + 1).next_multiple_of(512))
-        } else {
-            end
-        };
-        let count = ((limit - gfn) >> order).clamp(1, 512);
+        let (order, count) = next_batch(gfn, end);
         let gfns: Vec<u64> = (0..count).map(|index| gfn + (index << order)).collect();
         match populate(domain, &gfns, order) {
             Ok(()) => gfn += count << order,
-            // No run that long is free: smaller pieces for what is left of this batch.
+            // No run that long is free: smaller pieces for the next one.
             Err((done, Errno::ENOMEM)) if order > 0 => {
                 gfn += (done as u64) << order;
-                let small: Vec<u64> = (gfn..gfn + (1 << order.min(9))).collect();
+                let small: Vec<u64> = (gfn..gfn + (1 << order)).collect();
                 populate(domain, &small, 0).map_err(|(_, errno)| errno)?;
                 gfn += small.len() as u64;
             }
@@ -229,6 +224,16 @@ pub fn populate_range(domain: DomId, first: u64, pages: u64) -> Result<(), Errno
         }
     }
     Ok(())
+}
+
+/// The order of the largest extents with which to go on at `gfn`, before `end`, and how many of them to ask for.
+fn next_batch(gfn: u64, end: u64) -> (u32, u64) {
+    let large = 1 << LARGE;
+    if gfn.is_multiple_of(large) && end - gfn >= large {
+        (LARGE, ((end - gfn) / large).min(BATCH))
+    } else {
+        (0, end.min((gfn + 1).next_multiple_of(large)) - gfn)
+    }
 }
 
 /// Sets a HVM parameter (`HVM_PARAM_*`) of a domain.
@@ -294,6 +299,24 @@ fn context_records(cpu: &HvmHwCpu) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every page is asked for once, in extents that microhv takes and in no more calls than need be.
+        #[test]
+        fn batches_cover_a_range(first in 0u64..1 << 21, pages in 1u64..1 << 21) {
+            let (mut gfn, end, mut calls) = (first, first + pages, 0);
+            while gfn < end {
+                let (order, count) = next_batch(gfn, end);
+                prop_assert!(order == 0 || order == LARGE);
+                prop_assert!((1..=BATCH).contains(&count) && gfn.is_multiple_of(1 << order));
+                gfn += count << order;
+                calls += 1;
+            }
+            prop_assert_eq!(gfn, end);
+            prop_assert!(calls <= 2 + pages.div_ceil(BATCH << LARGE));
+        }
+    }
 
     #[test]
     fn context_has_the_three_records() {

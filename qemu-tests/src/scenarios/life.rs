@@ -1,7 +1,8 @@
 //! Guests come and go, and leave nothing behind.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
+use super::xl::free;
 use crate::check;
 use crate::guest::Guest;
 use crate::machine::serial::Running;
@@ -18,6 +19,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "guests that crash or lose their backend half way leave nothing behind",
         debian: true,
         play: half_way,
+    },
+    Scenario {
+        name: "a guest of 5,000 MiB has its memory below and above 4 GiB, and gives all of it back",
+        debian: true,
+        play: huge,
     },
 ];
 
@@ -54,6 +60,36 @@ fn hundred(stage: &Stage) -> Result<()> {
     if before != after {
         bail!("something is left behind; before:\n{before}\nafter:\n{after}");
     }
+    running.power_off()
+}
+
+/// A guest with more memory than addresses below 4 GiB.
+fn huge(stage: &Stage) -> Result<()> {
+    let guest = Guest {
+        memory: 5000,
+        ..Guest::new("huge", None)
+    };
+    let archive = stage.archive_with(std::slice::from_ref(&guest))?;
+    let mut machine = stage.machine();
+    machine.memory = 6144;
+    machine.disk = Some(stage.disk_for(std::slice::from_ref(&guest))?);
+    let mut running = stage.boot(machine, &archive)?;
+    running.wait_prompt(HANG)?;
+    running.attach_when_up("huge")?;
+    // Of MemTotal the kernel has taken its own part off.
+    let said = running.guest("grep MemTotal /proc/meminfo; grep 'System RAM' /proc/iomem")?;
+    let word = said.split_whitespace().nth(1).unwrap_or_default();
+    let total: u64 = word.parse().with_context(|| said.clone())?;
+    ensure!((4600..5000).contains(&(total >> 10)), "{said}");
+    ensure!(
+        said.contains("\n100000000-"),
+        "nothing above 4 GiB:\n{said}"
+    );
+    running.detach()?;
+    let before = free(&mut running)?;
+    running.xl("xl destroy huge")?;
+    let after = free(&mut running)?;
+    ensure!(after >= before + 5000, "{before} MiB free, then {after}");
     running.power_off()
 }
 

@@ -45,7 +45,7 @@ fn refused(running: &mut Running, line: &str, word: &str) -> Result<()> {
 }
 
 /// MiB that no domain has.
-fn free(running: &mut Running) -> Result<u64> {
+pub(super) fn free(running: &mut Running) -> Result<u64> {
     let text = running.xl("xl info free_memory")?;
     text.trim().parse().with_context(|| text.clone())
 }
