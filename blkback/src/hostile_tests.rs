@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use proptest::prelude::*;
 use xen_abi::io::blkif::*;
 
-use crate::fake::*;
+use crate::fake_frontend::*;
 use crate::protocol::Protocol;
 
 const ERROR: i16 = BLKIF_RSP_ERROR;

@@ -27,6 +27,8 @@ mod backend_tests;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_frontend;
+#[cfg(test)]
 mod fake_store;
 #[cfg(test)]
 mod hostile_tests;

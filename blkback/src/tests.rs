@@ -3,6 +3,7 @@
 use xen_abi::io::blkif::*;
 
 use crate::fake::*;
+use crate::fake_frontend::*;
 use crate::protocol::Protocol;
 
 const OK: i16 = BLKIF_RSP_OKAY;

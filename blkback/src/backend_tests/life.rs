@@ -36,7 +36,7 @@ fn a_disk_comes_works_closes_and_comes_again() {
         play.front_state(4);
         play.guest.grant(9, false);
         let mut seg = [BlkifRequestSegment::default(); 11];
-        seg[0] = crate::fake::page(9);
+        seg[0] = crate::fake_frontend::page(9);
         let request = BlkifRequest {
             operation: BLKIF_OP_READ,
             nr_segments: 1,

@@ -15,6 +15,7 @@ use crate::backend::{Backends, Platform};
 use crate::disk::{Discard, Limits};
 use crate::extents::Extent;
 use crate::fake::*;
+use crate::fake_frontend::*;
 use crate::fake_store::FakeStore;
 use crate::gpt::Partition;
 

@@ -62,7 +62,7 @@ fn a_file_is_read_and_written_where_its_extents_are_and_nowhere_else() {
     let data = play.guest.grant(9, false);
     let mut ask = |play: &mut Play, operation, sector_number| {
         let mut seg = [BlkifRequestSegment::default(); 11];
-        seg[0] = crate::fake::page(9);
+        seg[0] = crate::fake_frontend::page(9);
         let request = BlkifRequest {
             operation,
             nr_segments: 1,
@@ -197,7 +197,7 @@ fn each_disk_has_its_own_names_and_sectors() {
     assert_eq!(play.back("sectors").as_deref(), Some("100"));
     play.guest.grant(9, false).fill(0xee);
     let mut seg = [BlkifRequestSegment::default(); 11];
-    seg[0] = crate::fake::page(9);
+    seg[0] = crate::fake_frontend::page(9);
     let request = BlkifRequest {
         operation: BLKIF_OP_WRITE,
         nr_segments: 1,

@@ -11,6 +11,8 @@
 //! sets `evtchn_upcall_pending` before it looks whether the vCPU is blocked, and does not block a vCPU whose
 //! `evtchn_upcall_pending` is set.
 
+mod timer;
+
 use crate::hypercall;
 use crate::shared::SharedMemory;
 use crate::time::Instant;
@@ -19,12 +21,10 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use spin::{Mutex, Once};
 use xen_abi::event_channel::*;
 use xen_abi::sched::*;
-use xen_abi::vcpu::{
-    SingleshotFlags, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
-    VcpuSetSingleshotTimer,
-};
-use xen_abi::xen::{SharedInfo, VIRQ_TIMER, VcpuInfo};
+use xen_abi::xen::{SharedInfo, VcpuInfo};
 use xen_abi::{DOMID_SELF, DomId, Errno};
+
+pub use timer::{bind_timer, is_timer};
 
 static SHARED_INFO: Once<SharedMemory> = Once::new();
 /// Ports that were pending while somebody waited for another one: handed out by the next [`take_pending`].
@@ -32,20 +32,9 @@ static DEFERRED: Mutex<Deferred> = Mutex::new(Deferred {
     words: [0; 64],
     summary: 0,
 });
-static TIMER: Mutex<Timer> = Mutex::new(Timer {
-    port: None,
-    armed: None,
-});
-
 struct Deferred {
     words: [u64; 64],
     summary: u64,
-}
-
-struct Timer {
-    port: Option<Port>,
-    /// The deadline that the hypervisor knows.
-    armed: Option<Instant>,
 }
 
 /// The shared info page; `None` before boot is complete and on the host.
@@ -319,11 +308,11 @@ pub fn wait_for(port: &Port, deadline: Option<Instant>) -> bool {
 /// One blocking hypercall, unless something is pending. May return early.
 fn block(deadline: Option<Instant>) {
     if let Some(deadline) = deadline {
-        if Instant::now() >= deadline || arm_timer(deadline).is_err() {
+        if Instant::now() >= deadline || timer::arm(deadline).is_err() {
             return;
         }
     } else {
-        disarm_timer();
+        timer::disarm();
     }
     if upcall_pending().is_none_or(|upcall| upcall.load(Ordering::SeqCst) != 0) {
         return;
@@ -337,60 +326,6 @@ fn block(deadline: Option<Instant>) {
 fn sched<T>(cmd: u32, op: &mut T) -> Result<u64, Errno> {
     // SAFETY: the operations used here (block, yield, shutdown) carry no addresses.
     unsafe { hypercall::sched_op(cmd, op) }
-}
-
-/// Takes the timer's channel, which otherwise the first wait with a deadline does.
-pub fn bind_timer() -> Result<(), Errno> {
-    let mut timer = TIMER.lock();
-    if timer.port.is_none() {
-        timer.port = Some(Port::bind_virq(VIRQ_TIMER)?);
-    }
-    Ok(())
-}
-
-#[expect(unsafe_code, reason = "hypercall with a structure of plain numbers")]
-fn arm_timer(deadline: Instant) -> Result<(), Errno> {
-    bind_timer()?;
-    let mut timer = TIMER.lock();
-    // A timer that fired is not armed any more, whatever we last asked for.
-    if timer
-        .armed
-        .is_some_and(|armed| armed == deadline && Instant::now() < armed)
-    {
-        return Ok(());
-    }
-    let mut op = VcpuSetSingleshotTimer {
-        timeout_abs_ns: deadline.as_nanos(),
-        flags: SingleshotFlags::empty(),
-        _pad: 0,
-    };
-    // SAFETY: the structure carries no address.
-    unsafe { hypercall::vcpu_op(VCPUOP_SET_SINGLESHOT_TIMER, &mut op) }?;
-    timer.armed = Some(deadline);
-    Ok(())
-}
-
-#[expect(unsafe_code, reason = "hypercall without a structure")]
-fn disarm_timer() {
-    let mut timer = TIMER.lock();
-    // One that has fired needs no stopping.
-    if timer
-        .armed
-        .take()
-        .is_some_and(|armed| Instant::now() < armed)
-    {
-        // SAFETY: no argument is read.
-        let _ = unsafe { hypercall::vcpu_op(VCPUOP_STOP_SINGLESHOT_TIMER, &mut 0_u64) };
-    }
-}
-
-/// The timer's port: [`take_pending`] yields it when a deadline passed. Nobody else need care about it.
-pub fn is_timer(port: EvtchnPort) -> bool {
-    TIMER
-        .lock()
-        .port
-        .as_ref()
-        .is_some_and(|timer| timer.number() == port)
 }
 
 /// Lets others run.

@@ -1,9 +1,6 @@
 //! FIFO queues as a correct guest drains them, and as a hostile one spoils them.
 
 use core::sync::atomic::Ordering::SeqCst;
-use std::collections::BTreeSet;
-
-use proptest::prelude::*;
 use xen_abi::Errno;
 use xen_abi::event_channel::*;
 
@@ -12,17 +9,17 @@ use super::*;
 use crate::mm::FrameRef;
 
 const PENDING: u32 = 1 << 31;
-const MASKED: u32 = 1 << 30;
+pub(super) const MASKED: u32 = 1 << 30;
 const LINKED: u32 = 1 << 29;
 
 /// Domain 2 with FIFO channels: control blocks of both vCPUs at offset 64 of gfn 100 and 101, one page of words.
-struct Guest {
-    world: World,
-    control: [FrameRef; 2],
+pub(super) struct Guest {
+    pub world: World,
+    pub control: [FrameRef; 2],
     words: FrameRef,
 }
 
-fn fifo_guest() -> Guest {
+pub(super) fn fifo_guest() -> Guest {
     let mut world = World::new();
     let control = [world.page(100, 2), world.page(101, 2)];
     let words = world.page(200, 2);
@@ -53,12 +50,12 @@ fn fifo_guest() -> Guest {
 }
 
 impl Guest {
-    fn word(&self, port: u32) -> &core::sync::atomic::AtomicU32 {
+    pub fn word(&self, port: u32) -> &core::sync::atomic::AtomicU32 {
         self.words.atomic_u32(port as usize * 4)
     }
 
     /// What Linux's handler does on `vcpu`: drain the ready queues by priority; the ports in the order handled.
-    fn drain(&self, vcpu: usize) -> Vec<u32> {
+    pub fn drain(&self, vcpu: usize) -> Vec<u32> {
         self.world.shared[&2].atomic_u8(64 * vcpu).store(0, SeqCst);
         let control = &self.control[vcpu];
         let ready = control.atomic_u32(64).swap(0, SeqCst);
@@ -339,126 +336,4 @@ fn a_linked_port_is_not_given_out_again() {
             .port,
         two
     );
-}
-
-/// One thing that happens; the guest's scribbling included.
-#[derive(Clone, Debug)]
-enum Step {
-    Send(usize),
-    Unmask(u32),
-    Move(u32, u32),
-    Priority(u32, u32),
-    Drain(usize),
-    Mask(u32),
-    Scribble(u32, u32),
-    ScribbleControl(usize, usize, u32),
-}
-
-fn steps(hostile: bool) -> impl Strategy<Value = Vec<Step>> {
-    let port = 1..8u32;
-    let honest = prop_oneof![
-        4 => (0..6usize).prop_map(Step::Send),
-        2 => (0..2usize).prop_map(Step::Drain),
-        1 => port.clone().prop_map(Step::Unmask),
-        1 => port.clone().prop_map(Step::Mask),
-        1 => (port.clone(), 0..2u32).prop_map(|(port, vcpu)| Step::Move(port, vcpu)),
-        1 => (port.clone(), 0..16u32).prop_map(|(port, priority)| Step::Priority(port, priority)),
-    ];
-    let scribble = prop_oneof![
-        (port, any::<u32>()).prop_map(|(port, value)| Step::Scribble(port, value)),
-        (0..2usize, 0..18usize, any::<u32>())
-            .prop_map(|(vcpu, word, value)| Step::ScribbleControl(vcpu, word, value)),
-    ];
-    let step = if hostile {
-        prop_oneof![3 => honest, 2 => scribble].boxed()
-    } else {
-        honest.boxed()
-    };
-    prop::collection::vec(step, 1..80)
-}
-
-fn play(guest: &mut Guest, channels: &[(u32, u32)], step: &Step, hostile: bool) -> Vec<u32> {
-    match *step {
-        Step::Send(index) => {
-            guest
-                .world
-                .call(
-                    1,
-                    EVTCHNOP_SEND,
-                    EvtchnSend {
-                        port: channels[index].0,
-                    },
-                )
-                .unwrap();
-        }
-        Step::Unmask(port) => {
-            let _ = guest.world.call(2, EVTCHNOP_UNMASK, EvtchnUnmask { port });
-        }
-        Step::Move(port, vcpu) => {
-            let _ = guest
-                .world
-                .call(2, EVTCHNOP_BIND_VCPU, EvtchnBindVcpu { port, vcpu });
-        }
-        Step::Priority(port, priority) => {
-            let _ = guest.world.call(
-                2,
-                EVTCHNOP_SET_PRIORITY,
-                EvtchnSetPriority { port, priority },
-            );
-        }
-        Step::Drain(vcpu) if !hostile => return guest.drain(vcpu),
-        Step::Drain(_) => {}
-        Step::Mask(port) => {
-            guest.word(port).fetch_or(MASKED, SeqCst);
-        }
-        Step::Scribble(port, value) => guest.word(port).store(value, SeqCst),
-        Step::ScribbleControl(vcpu, word, value) => {
-            guest.control[vcpu]
-                .atomic_u32(64 + word * 4)
-                .store(value, SeqCst);
-        }
-    }
-    vec![]
-}
-
-proptest! {
-    /// Whatever is sent to a correct guest, however it masks and moves: nothing is lost, nothing comes unasked.
-    #[test]
-    fn a_correct_guest_loses_nothing(steps in steps(false)) {
-        let mut guest = fifo_guest();
-        let channels: Vec<_> = (0..6).map(|_| guest.world.channel()).collect();
-        guest.drain(0);
-        let mut expected = BTreeSet::new();
-        for step in &steps {
-            if let Step::Send(index) = step {
-                expected.insert(channels[*index].1);
-            }
-            for port in play(&mut guest, &channels, step, false) {
-                prop_assert!(expected.remove(&port), "port {} was not sent to", port);
-            }
-        }
-        for (_, port) in &channels {
-            guest.world.call(2, EVTCHNOP_UNMASK, EvtchnUnmask { port: *port }).unwrap();
-        }
-        for vcpu in [0, 1, 0, 1] {
-            for port in guest.drain(vcpu) {
-                prop_assert!(expected.remove(&port), "port {} was not sent to", port);
-            }
-        }
-        prop_assert!(expected.is_empty(), "lost: {:?}", expected);
-    }
-
-    /// Whatever the guest writes into its pages: every step ends, and other domains' channels work on.
-    #[test]
-    fn a_hostile_guest_harms_itself_only(steps in steps(true)) {
-        let mut guest = fifo_guest();
-        let channels: Vec<_> = (0..6).map(|_| guest.world.channel()).collect();
-        for step in &steps {
-            play(&mut guest, &channels, step, true);
-        }
-        let before = guest.world.take_notified();
-        prop_assert!(before.iter().all(|(domain, _)| *domain == 2));
-        guest.world.call(2, EVTCHNOP_SEND, EvtchnSend { port: channels[0].1 }).unwrap();
-        prop_assert_eq!(guest.world.take_notified().len(), 1);
-    }
 }
