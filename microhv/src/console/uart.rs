@@ -46,8 +46,9 @@ pub(super) struct Uart {
     interrupts: bool,
     /// What the interrupt enable register holds.
     requested: u8,
-    /// How many characters waited when that last changed while there were too many, and when that was (ns).
-    crowd: (usize, u64),
+    /// The port has taken characters since [`Self::is_crowded`] looked, and when (ns) that last saw that it had.
+    moves: bool,
+    moved: u64,
 }
 
 /// The line control register for `com`.
@@ -98,7 +99,8 @@ impl Uart {
             synchronous,
             interrupts: false,
             requested: 0,
-            crowd: (0, 0),
+            moves: false,
+            moved: 0,
         })
     }
 
@@ -133,6 +135,7 @@ impl Uart {
                     break;
                 };
                 outb(self.base + DATA, byte);
+                self.moves = true;
             }
         }
     }
@@ -153,9 +156,9 @@ impl Uart {
             return false;
         }
         self.fill(queue);
-        if self.crowd.0 != queue.len() {
-            self.crowd = (queue.len(), now);
-        } else if now.saturating_sub(self.crowd.1) > STUCK_NS {
+        if core::mem::take(&mut self.moves) {
+            self.moved = now;
+        } else if now.saturating_sub(self.moved) > STUCK_NS {
             queue.clear();
         }
         queue.len() > CROWDED
@@ -333,6 +336,12 @@ mod tests {
         port(|port| port.empty = true);
         assert!(uart.is_crowded(&mut queue, 2 * STUCK_NS), "it moves");
         assert!(!uart.is_crowded(&mut queue, 4 * STUCK_NS) && queue.is_empty());
+        // Long after that it is not stuck if it has begun to take what came meanwhile.
+        port(|port| port.empty = true);
+        (0..WAITING).for_each(|_| uart.put(&mut queue, b'.'));
+        uart.send(&mut queue);
+        assert!(uart.is_crowded(&mut queue, 100 * STUCK_NS));
+        assert!(!queue.is_empty());
         PORT.set(None);
     }
 
