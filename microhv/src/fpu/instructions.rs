@@ -62,6 +62,14 @@ mod bare {
         unsafe { arch::_fxrstor64(area.0.as_ptr()) };
     }
 
+    /// Has the x87 forget where its last instruction and operand were. `area` is one to read from.
+    pub fn forget_pointers(area: &Area) {
+        // SAFETY: reads four bytes of the area; what the x87 holds is loaded anew afterwards.
+        unsafe {
+            core::arch::asm!("fnclex; emms; fild dword ptr [{}]", in(reg) area.0.as_ptr(), options(nostack, readonly, preserves_flags))
+        };
+    }
+
     /// Reads DR0 to DR3; DR6 and DR7 are the virtual CPU's business.
     pub fn debug() -> [u64; 4] {
         // SAFETY: reading has no effect; CR4.DE only matters for DR4 and DR5.
@@ -94,6 +102,7 @@ mod bare {
     pub fn xrstor(_area: &Area, _mask: u64) {}
     pub fn fxsave(_area: &mut Area) {}
     pub fn fxrstor(_area: &Area) {}
+    pub fn forget_pointers(_area: &Area) {}
     pub fn debug() -> [u64; 4] {
         [0; 4]
     }

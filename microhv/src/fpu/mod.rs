@@ -6,7 +6,7 @@ mod instructions;
 
 use crate::arch::{self, cpu};
 use crate::mm::PageBox;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use instructions as cpu_state;
 
 /// State components that microhv switches, where the CPU has them: x87, SSE, AVX, AVX-512 (three), PKRU. They fit
@@ -21,6 +21,9 @@ const MXCSR_RESET: u32 = 0x1f80;
 /// What [`init`] found: the components that are there, or 0 without XSAVE.
 static SUPPORTED: AtomicU64 = AtomicU64::new(0);
 
+/// XRSTOR and FXRSTOR leave the x87's instruction and operand pointers as they are unless an exception is pending.
+static KEEPS_POINTERS: AtomicBool = AtomicBool::new(false);
+
 /// The components of XCR0 that a guest may turn on; 0: the CPU has no XSAVE.
 pub fn supported() -> u64 {
     SUPPORTED.load(Ordering::Relaxed)
@@ -31,6 +34,9 @@ pub fn init() {
     const XSAVE: u32 = 1 << 26;
     let has_xsave = cpu::cpuid(1, 0).ecx & XSAVE != 0;
     cpu_state::enable(has_xsave);
+    const XSAVEERPTR: u32 = 1 << 2;
+    let keeps = cpu::cpuid(0x8000_0008, 0).ebx & XSAVEERPTR == 0;
+    KEEPS_POINTERS.store(keeps, Ordering::Relaxed);
     if has_xsave {
         let leaf = cpu::cpuid(0xd, 0);
         let there = u64::from(leaf.edx) << 32 | u64::from(leaf.eax);
@@ -93,6 +99,9 @@ impl State {
         }
         OWNER[cpu].store(frame, Ordering::Relaxed);
         self.cpu = cpu;
+        if KEEPS_POINTERS.load(Ordering::Relaxed) {
+            cpu_state::forget_pointers(&self.area);
+        }
         if all == 0 {
             cpu_state::fxrstor(&self.area);
         } else {
