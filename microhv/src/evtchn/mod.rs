@@ -19,6 +19,8 @@ mod two_level;
 mod vcpu_info;
 
 #[cfg(test)]
+mod end_tests;
+#[cfg(test)]
 mod fifo_random_tests;
 #[cfg(test)]
 mod fifo_tests;

@@ -25,6 +25,8 @@ mod table;
 #[cfg(test)]
 mod copy_tests;
 #[cfg(test)]
+mod end_tests;
+#[cfg(test)]
 mod map_tests;
 #[cfg(test)]
 mod op_tests;
