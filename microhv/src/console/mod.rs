@@ -58,30 +58,27 @@ impl Console {
     }
 }
 
-/// Writes to the serial port and the ring; each line after the first gets the prefix too.
+/// A line of the log, on the serial port and in the ring.
 struct Line<'a> {
     console: &'a mut Console,
     ring: &'a mut ring::Ring,
 }
 
-impl Write for Line<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.console.put(text.as_bytes());
-        self.ring.put(text.as_bytes());
-        Ok(())
+impl Line<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.console.put(bytes);
+        self.ring.put(bytes);
     }
 }
 
-/// Replaces line feeds in a message: a line of the log is one line.
-struct OneLine<'a, 'b>(&'a mut Line<'b>);
-
-impl Write for OneLine<'_, '_> {
+impl Write for Line<'_> {
+    /// Replaces line feeds: a line of the log is one line.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for (index, part) in text.split('\n').enumerate() {
             if index > 0 {
-                self.0.write_str(" | ")?;
+                self.put(b" | ");
             }
-            self.0.write_str(part)?;
+            self.put(part.as_bytes());
         }
         Ok(())
     }
@@ -90,6 +87,7 @@ impl Write for OneLine<'_, '_> {
 /// One line of the log, as in Xen: who, seconds since start, and the message.
 fn print(who: Arguments<'_>, message: Arguments<'_>) {
     let us = timer::now_ns() / 1000;
+    let (seconds, us) = (us / 1_000_000, us % 1_000_000);
     let mut console = CONSOLE.lock();
     let mut ring = ring::RING.lock();
     if !console.at_start {
@@ -99,14 +97,8 @@ fn print(who: Arguments<'_>, message: Arguments<'_>) {
         console: &mut console,
         ring: &mut ring,
     };
-    let _ = write!(
-        line,
-        "({who}) [{:5}.{:06}] ",
-        us / 1_000_000,
-        us % 1_000_000
-    );
-    let _ = OneLine(&mut line).write_fmt(message);
-    let _ = line.write_str("\n");
+    let _ = write!(line, "({who}) [{seconds:5}.{us:06}] {message}");
+    line.put(b"\n");
     console.send();
 }
 
@@ -170,22 +162,16 @@ pub fn flush() {
 
 /// The console for last words: whoever holds it does not matter any more.
 pub fn emergency() -> impl Write {
-    for _ in 0..1_000_000 {
-        if let Some(console) = CONSOLE.try_lock() {
-            drop(console);
-            break;
-        }
+    let patient = (0..1_000_000).find_map(|_| {
         core::hint::spin_loop();
-    }
-    let mut guard = match CONSOLE.try_lock() {
-        Some(console) => console,
-        None => {
-            // SAFETY: the panic handler is the only caller, all other CPUs have been told to stop,
-            // and its holder was given time to finish. At worst characters are lost.
-            unsafe { CONSOLE.force_unlock() };
-            CONSOLE.lock()
-        }
-    };
+        CONSOLE.try_lock()
+    });
+    let mut guard = patient.unwrap_or_else(|| {
+        // SAFETY: the panic handler is the only caller, all other CPUs have been told to stop,
+        // and its holder was given time to finish. At worst characters are lost.
+        unsafe { CONSOLE.force_unlock() };
+        CONSOLE.lock()
+    });
     let console = &mut *guard;
     if console.uart.is_none() {
         console.uart = Uart::open(&config::xen_cmdline::Com::COM1, true);

@@ -51,13 +51,10 @@ fn read(vcpu: &Vcpu, access: &IoAccess) -> u32 {
         DEBUG_PORT => u32::MAX << 8 | u32::from(DEBUG_PORT),
         TIMER_COUNTER => 0,
         PCI_ADDRESS if access.size == 4 => vcpu.pci_address.load(Ordering::Relaxed),
-        PCI_DATA..=PCI_DATA_LAST => match data_offset(access) {
-            Some(offset) => {
-                let address = vcpu.pci_address.load(Ordering::Relaxed);
-                pci::config_read(vcpu.domain.id, address, offset, access.size)
-            }
-            None => u32::MAX,
-        },
+        PCI_DATA..=PCI_DATA_LAST if let Some(offset) = data_offset(access) => {
+            let address = vcpu.pci_address.load(Ordering::Relaxed);
+            pci::config_read(vcpu.domain.id, address, offset, access.size)
+        }
         port if access.size == 1 && vcpu.domain.privileged => {
             serial::read(port).map_or(u32::MAX, u32::from)
         }
@@ -71,11 +68,9 @@ fn write(vcpu: &Vcpu, access: &IoAccess, value: u32) {
             console::guest_write(vcpu.domain.id, &vcpu.domain.name(), &[value as u8]);
         }
         PCI_ADDRESS if access.size == 4 => vcpu.pci_address.store(value, Ordering::Relaxed),
-        PCI_DATA..=PCI_DATA_LAST => {
-            if let Some(offset) = data_offset(access) {
-                let address = vcpu.pci_address.load(Ordering::Relaxed);
-                pci::config_write(vcpu.domain.id, address, offset, access.size, value);
-            }
+        PCI_DATA..=PCI_DATA_LAST if let Some(offset) = data_offset(access) => {
+            let address = vcpu.pci_address.load(Ordering::Relaxed);
+            pci::config_write(vcpu.domain.id, address, offset, access.size, value);
         }
         port if access.size == 1 && vcpu.domain.privileged => serial::write(port, value as u8),
         _ => {}
