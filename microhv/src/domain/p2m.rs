@@ -45,7 +45,7 @@ impl P2m {
     /// An empty address space, or none if memory is out.
     pub fn new(owner: DomId) -> Option<Self> {
         let mut table = Table::new(backend::chosen().format)?;
-        table.set_limit(SPARE_TABLES);
+        table.limit = SPARE_TABLES;
         Some(Self {
             owner,
             table,
@@ -69,10 +69,10 @@ impl P2m {
 
     /// Does `what`; the tables that this makes are microhv's doing, and not counted as the domain's.
     pub fn excuse_tables<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.table.made();
-        self.table.set_limit(u64::MAX);
+        let before = self.table.made;
+        self.table.limit = u64::MAX;
         let result = what(self);
-        self.excused += self.table.made() - before;
+        self.excused += self.table.made - before;
         self.limit_tables();
         result
     }
@@ -80,7 +80,7 @@ impl P2m {
     /// Tables stay until the domain is gone and are on nobody's account, and where things are mapped is the domain's choice.
     fn limit_tables(&mut self) {
         let own = SPARE_TABLES + self.most_pages / PAGES_A_TABLE;
-        self.table.set_limit(self.excused.saturating_add(own));
+        self.table.limit = self.excused.saturating_add(own);
     }
 
     /// What is mapped at `gfn`; for a page inside a larger leaf, that page.

@@ -30,13 +30,11 @@ pub fn handle(vcpu: &Vcpu, run: &mut VcpuRun, access: IoAccess) {
     } else if access.input {
         let value = u64::from(read(vcpu, &access) & mask);
         let rax = &mut run.hw.registers_mut().rax;
-        // 32-bit results clear the upper half.
-        let kept = if mask == u32::MAX {
-            0
-        } else {
-            *rax & !u64::from(mask)
+        *rax = match access.size {
+            // 32-bit results clear the upper half.
+            4 => value,
+            _ => *rax & !u64::from(mask) | value,
         };
-        *rax = kept | value;
     } else if access.port == DEBUG_PORT && console::is_crowded() {
         // The guest executes it again: it waits for room, and nobody else.
         return;

@@ -21,9 +21,10 @@ const ENTRIES: u64 = 1 << BITS;
 pub struct Table {
     root: Mfn,
     format: &'static dyn Format,
-    /// Frames taken besides the root, and how many they may be.
-    made: u64,
-    limit: u64,
+    /// Frames taken besides the root,
+    pub made: u64,
+    /// and how many they may be: then memory is out.
+    pub limit: u64,
 }
 
 /// The entry that translates `gfn` in a table at `level`, as an offset in bytes.
@@ -57,16 +58,6 @@ impl Table {
             made: 0,
             limit: u64::MAX,
         })
-    }
-
-    /// Frames that the table has taken besides its root.
-    pub fn made(&self) -> u64 {
-        self.made
-    }
-
-    /// Lets it take `limit` frames besides the root, no more: then memory is out.
-    pub fn set_limit(&mut self, limit: u64) {
-        self.limit = limit;
     }
 
     /// The root table's frame.
