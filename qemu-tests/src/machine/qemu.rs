@@ -128,7 +128,7 @@ impl Machine {
         let mut list: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| list.extend(words.iter().map(OsString::from));
         // QEMU's own emulation of the I/O APIC is the one that interrupt remapping needs. One thread for all CPUs: with
-        // one each, QEMU 7.2 crashes now and then (docs/troubleshooting.md).
+        // one each, QEMU mistakes host for guest now and then (docs/qemu-versions.md).
         let (accel, irqchip) = if self.kvm {
             ("kvm", "kernel-irqchip=split")
         } else {
