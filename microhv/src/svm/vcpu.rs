@@ -234,7 +234,7 @@ impl VirtualCpu for Vcpu {
         }
         match event {
             Event::Interrupt(vector) => self.interrupt = Some(vector),
-            other => self.event = Some(Information::of(other)),
+            other => self.event = Some(Information::of(other, self.cr0())),
         }
     }
 

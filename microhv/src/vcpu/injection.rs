@@ -2,6 +2,7 @@
 //! hardware writes them in the same way (Intel SDM, volume 3C, 25.8.3 and 28.2.4; AMD64 manual, volume 2, 15.20).
 
 use super::Event;
+use super::state::CR0_PE;
 
 const VALID: u32 = 1 << 31;
 const ERROR_CODE: u32 = 1 << 11;
@@ -20,9 +21,13 @@ pub struct Information {
 }
 
 impl Information {
-    /// An exception or NMI is to be delivered; interrupts are [`Self::interrupt`].
-    pub fn of(event: Event) -> Self {
+    /// An event is to be delivered to a guest with this CR0. In real mode exceptions have no error codes; VMX refuses an
+    /// entry that would deliver one.
+    pub fn of(event: Event, cr0: u64) -> Self {
         match event {
+            Event::Exception(vector, Some(_)) if cr0 & CR0_PE == 0 => {
+                Self::of(Event::Exception(vector, None), cr0)
+            }
             Event::Interrupt(vector) => Self::interrupt(vector),
             Event::Nmi => Self {
                 info: VALID | TYPE_NMI | 2,
@@ -53,7 +58,7 @@ impl Information {
         let code = if info & ERROR_CODE != 0 { code } else { 0 };
         match info & TYPE {
             TYPE_INTERRUPT => Some(Interrupted::Interrupt(vector)),
-            TYPE_NMI => Some(Interrupted::Other(Self::of(Event::Nmi))),
+            TYPE_NMI => Some(Interrupted::Other(Self::of(Event::Nmi, CR0_PE))),
             // INT3 and INTO are instructions too. TCG names virtual interrupts exceptions here.
             TYPE_EXCEPTION => match vector {
                 3 | 4 => None,
@@ -88,7 +93,7 @@ mod tests {
 
     #[test]
     fn events_are_written_as_the_manual_says() {
-        let info = |event| Information::of(event);
+        let info = |event| Information::of(event, CR0_PE);
         assert_eq!(
             info(Event::Interrupt(0xf3)),
             Information {
@@ -111,6 +116,14 @@ mod tests {
             }
         );
         assert_eq!(
+            Information::of(Event::GENERAL_PROTECTION, 0),
+            Information {
+                info: 0x8000_030d,
+                code: 0
+            },
+            "real mode"
+        );
+        assert_eq!(
             info(Event::Exception(14, Some(2))),
             Information {
                 info: 0x8000_0b0e,
@@ -127,7 +140,7 @@ mod tests {
             interrupted(0x8000_0040, 9),
             Some(Interrupted::Interrupt(0x40))
         );
-        let nmi = Information::of(Event::Nmi);
+        let nmi = Information::of(Event::Nmi, CR0_PE);
         assert_eq!(interrupted(0x8000_0202, 0), Some(Interrupted::Other(nmi)));
         let fault = Information {
             info: 0x8000_0b0e,
@@ -146,7 +159,7 @@ mod tests {
             Some(Interrupted::Interrupt(0xf3)),
             "TCG"
         );
-        assert!(Information::of(Event::Nmi).is_nmi());
+        assert!(Information::of(Event::Nmi, CR0_PE).is_nmi());
         assert!(!Information::interrupt(2).is_nmi());
     }
 }

@@ -73,6 +73,14 @@ fn an_exception_comes_before_an_interrupt_which_is_not_lost() {
 }
 
 #[test]
+fn exceptions_have_no_error_code_in_real_mode() {
+    let mut vcpu = vcpu();
+    vcpu.set_state(&CpuState::startup(0x9a));
+    vcpu.inject(Event::GENERAL_PROTECTION);
+    assert_eq!(injected(&mut vcpu), Some(0x8000_030d));
+}
+
+#[test]
 fn what_an_exit_interrupts_is_delivered_again() {
     let again = |info: u64, code: u64| {
         let mut vcpu = vcpu();

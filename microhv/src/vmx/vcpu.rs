@@ -320,7 +320,7 @@ impl VirtualCpu for Vcpu {
     fn inject(&mut self, event: Event) {
         match event {
             Event::Interrupt(vector) => self.interrupt = Some(vector),
-            other => self.event = Some(Information::of(other)),
+            other => self.event = Some(Information::of(other, self.cr0())),
         }
     }
 
