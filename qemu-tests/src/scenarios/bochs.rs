@@ -293,16 +293,22 @@ fn injected(stage: &Stage) -> Result<()> {
     end_guests(running)
 }
 
-/// They run with APIC virtualisation and posted interrupts.
-fn delivered(stage: &Stage) -> Result<()> {
-    let guests = two_guests();
-    let mut archive = stage.archive_with(&guests)?;
+/// A machine whose CPUs deliver interrupts by themselves, also to Linux.
+pub(super) fn delivering(stage: &Stage, archive: &Archive, guests: &[Guest]) -> Result<Machine> {
+    let mut archive = archive.clone();
     archive.edit("boot/loader.conf", |text| {
         text.replace("loglvl=all\"", "loglvl=all apicv=1\"")
     })?;
-    let mut machine = machine(stage, &archive, &guests)?;
+    let mut machine = machine(stage, &archive, guests)?;
     machine.bochs = (stage.images().mended_bochs)()?;
     machine.cpu = ICE_LAKE;
+    Ok(machine)
+}
+
+/// They run with APIC virtualisation and posted interrupts.
+fn delivered(stage: &Stage) -> Result<()> {
+    let guests = two_guests();
+    let machine = delivering(stage, &stage.archive_with(&guests)?, &guests)?;
     let mut running = stage.start_bochs(&machine)?;
     running.prints("APIC virtualisation on with posted interrupts")?;
     use_guests(&mut running)?;
