@@ -46,8 +46,7 @@ fn side_by_side(stage: &Stage) -> Result<()> {
     machine.cpus = 1;
     let mut running = stage.start_bochs(&machine)?;
     let vmx = work(&mut running)?;
-    let mut machine = bochs::delivering(stage, &archive, &guests)?;
-    machine.cpus = 1;
+    let machine = bochs::delivering(stage, &archive, &guests)?;
     let mut running = stage.start_bochs(&machine)?;
     let apicv = work(&mut running)?;
     let module = stage.module_for(&guests)?;
