@@ -23,8 +23,8 @@ use zerocopy::{Immutable, IntoBytes};
 /// Issues a domctl whose union has no address in it.
 fn plain<T: IntoBytes + Immutable>(cmd: u32, domain: DomId, arm: &T) -> Result<Domctl, Errno> {
     let mut request = Domctl::new(cmd, domain).with(arm);
-    // SAFETY: callers pass arms without addresses.
     #[expect(unsafe_code, reason = "hypercall with a structure of plain numbers")]
+    // SAFETY: callers pass arms without addresses.
     unsafe { hypercall::domctl(&mut request) }?;
     Ok(request)
 }
@@ -167,8 +167,8 @@ fn affinity(cmd: u32, domain: DomId, vcpu: u32, bitmap: &mut [u8]) -> Result<(),
         ..Default::default()
     };
     let mut request = Domctl::new(cmd, domain).with(&arm);
-    // SAFETY: the bitmap is borrowed mutably and as long as said.
     #[expect(unsafe_code, reason = "hypercall with a buffer")]
+    // SAFETY: the bitmap is borrowed mutably and as long as said.
     unsafe { hypercall::domctl(&mut request) }.map(drop)
 }
 
@@ -187,8 +187,8 @@ pub fn populate(domain: DomId, gfns: &[u64], order: u32) -> Result<(), (usize, E
             domid: domain,
             ..Default::default()
         };
-        // SAFETY: the list is borrowed mutably and as long as said; the memory is the other domain's.
         #[expect(unsafe_code, reason = "hypercall with a buffer")]
+        // SAFETY: the list is borrowed mutably and as long as said; the memory is the other domain's.
         let result = unsafe { hypercall::memory_op(XENMEM_POPULATE_PHYSMAP, &mut op) };
         match result {
             // Xen answers with the number of extents done, fewer than asked when memory is out.
@@ -253,8 +253,8 @@ fn param(cmd: u32, domain: DomId, index: u32, value: u64) -> Result<u64, Errno> 
         index,
         value,
     };
-    // SAFETY: the structure carries no address.
     #[expect(unsafe_code, reason = "hypercall with a structure of plain numbers")]
+    // SAFETY: the structure carries no address.
     unsafe { hypercall::hvm_op(cmd, &mut op) }?;
     Ok(op.value)
 }
@@ -268,8 +268,8 @@ pub fn set_cpu_context(domain: DomId, cpu: &HvmHwCpu) -> Result<(), Errno> {
         buffer: buffer.as_mut_ptr() as u64,
     };
     let mut request = Domctl::new(XEN_DOMCTL_SETHVMCONTEXT, domain).with(&arm);
-    // SAFETY: the buffer is borrowed mutably and as long as said.
     #[expect(unsafe_code, reason = "hypercall with a buffer")]
+    // SAFETY: the buffer is borrowed mutably and as long as said.
     unsafe { hypercall::domctl(&mut request) }.map(drop)
 }
 

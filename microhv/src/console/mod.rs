@@ -167,8 +167,8 @@ pub fn emergency() -> impl Write {
         CONSOLE.try_lock()
     });
     let mut guard = patient.unwrap_or_else(|| {
-        // SAFETY: the panic handler is the only caller, all other CPUs have been told to stop,
-        // and its holder was given time to finish. At worst characters are lost.
+        // At worst characters are lost.
+        // SAFETY: only the panic handler calls, other CPUs have been told to stop, and the holder was given time to finish.
         unsafe { CONSOLE.force_unlock() };
         CONSOLE.lock()
     });

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::P2m;
-use super::tests::{alone, destroy, domain, frame, is_gone};
+use super::tests::{alone, destroy, domain, frame, is_gone, map_grant};
 use crate::grant;
 use crate::guest_args::{GuestArgs, TestArgs};
 use crate::hypercall::{Grants, populate};
@@ -11,8 +11,7 @@ use crate::mm::frame_table;
 use crate::paging::Access;
 use crate::types::{Gfn, Mfn};
 use xen_abi::grant_table::{
-    GNTST_OKAY, GNTTABOP_MAP_GRANT_REF, GNTTABOP_UNMAP_GRANT_REF, GntmapFlags, GnttabMapGrantRef,
-    GnttabUnmapGrantRef,
+    GNTST_OKAY, GNTTABOP_UNMAP_GRANT_REF, GntmapFlags, GnttabUnmapGrantRef,
 };
 
 #[test]
@@ -59,15 +58,7 @@ fn a_page_with_the_most_holders_is_unmapped_and_not_lost() {
         populate(&giver, Gfn(gfn), 1).unwrap();
     }
     giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
-    let map = GnttabMapGrantRef {
-        host_addr: 0x10_0000,
-        flags: GntmapFlags::HOST_MAP,
-        r#ref: 8,
-        dom: giver.id.0,
-        ..Default::default()
-    };
-    let mut arguments = TestArgs::of(&[map]);
-    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    map_grant(&taker, &giver, 8, 0x100, GntmapFlags::HOST_MAP);
     let pages = [5, 6].map(|gfn| frame(&giver, gfn));
     let holds: Vec<_> = pages
         .iter()

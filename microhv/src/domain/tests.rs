@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::list::MAX_DOMAINS;
 use super::{Domain, create, destroy, find};
 use crate::grant;
-use crate::guest_args::TestArgs;
+use crate::guest_args::{GuestArgs, TestArgs};
 use crate::hypercall::{Grants, populate};
 use crate::mm::PageArc;
 use crate::mm::frame_table;
@@ -37,6 +37,21 @@ pub fn destroy(domain: &PageArc<Domain>) {
 
 pub fn frame(domain: &Domain, gfn: u64) -> Mfn {
     domain.p2m.lock().lookup(Gfn(gfn)).unwrap().mfn
+}
+
+/// Maps `giver`'s grant at frame `gfn` of `taker`, as guests do.
+pub fn map_grant(taker: &Domain, giver: &Domain, grant: u32, gfn: u64, flags: GntmapFlags) {
+    let map = GnttabMapGrantRef {
+        host_addr: gfn << 12,
+        flags,
+        r#ref: grant,
+        dom: giver.id.0,
+        ..Default::default()
+    };
+    let mut arguments = TestArgs::of(&[map]);
+    grant::op(&Grants(taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    let done: GnttabMapGrantRef = arguments.get(0).unwrap();
+    assert_eq!(done.status, GNTST_OKAY);
 }
 
 /// The frame is not `domain`'s any more (another test may have it by now).
@@ -188,17 +203,7 @@ fn a_granted_page_outlives_its_owner_until_the_mapper_lets_go() {
     populate(&giver, Gfn(5), 1).unwrap();
     giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
     let mfn = frame(&giver, 5);
-    let map = GnttabMapGrantRef {
-        host_addr: 0x10_0000,
-        flags: GntmapFlags::HOST_MAP,
-        r#ref: 8,
-        dom: giver.id.0,
-        ..Default::default()
-    };
-    let mut arguments = TestArgs::of(&[map]);
-    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
-    let done: GnttabMapGrantRef = crate::guest_args::GuestArgs::get(&mut arguments, 0).unwrap();
-    assert_eq!(done.status, GNTST_OKAY);
+    map_grant(&taker, &giver, 8, 0x100, GntmapFlags::HOST_MAP);
     assert_eq!(frame(&taker, 0x100), mfn);
     destroy(&giver);
     let id = giver.id;
@@ -217,15 +222,7 @@ fn a_dead_mapper_gives_the_grant_back() {
     giver.grant.lock().seed(8, taker.id, Gfn(5)).unwrap();
     let frame_held = frame_table::get(frame(&giver, 5)).unwrap();
     let before = frame_held.holders();
-    let map = GnttabMapGrantRef {
-        host_addr: 0x10_0000,
-        flags: GntmapFlags::HOST_MAP,
-        r#ref: 8,
-        dom: giver.id.0,
-        ..Default::default()
-    };
-    let mut arguments = TestArgs::of(&[map]);
-    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 1).unwrap();
+    map_grant(&taker, &giver, 8, 0x100, GntmapFlags::HOST_MAP);
     assert!(frame_held.holders() > before);
     destroy(&taker);
     assert_eq!(frame_held.holders(), before);
@@ -247,21 +244,9 @@ fn a_page_that_others_granted_cannot_be_moved_to_where_it_could_be_written() {
             .seed(reference, taker.id, Gfn(5))
             .unwrap();
     }
-    let map = GnttabMapGrantRef {
-        host_addr: 0x10_0000,
-        flags: GntmapFlags::HOST_MAP | GntmapFlags::READONLY,
-        r#ref: 8,
-        dom: giver.id.0,
-        ..Default::default()
-    };
-    let writable = GnttabMapGrantRef {
-        host_addr: 0x11_0000,
-        flags: GntmapFlags::HOST_MAP,
-        r#ref: 9,
-        ..map
-    };
-    let mut arguments = TestArgs::of(&[map, writable]);
-    grant::op(&Grants(&taker), GNTTABOP_MAP_GRANT_REF, &mut arguments, 2).unwrap();
+    let read_only = GntmapFlags::HOST_MAP | GntmapFlags::READONLY;
+    map_grant(&taker, &giver, 8, 0x100, read_only);
+    map_grant(&taker, &giver, 9, 0x110, GntmapFlags::HOST_MAP);
     let (_, writable) = taker.p2m.lock().frame(Gfn(0x100)).unwrap();
     assert!(!writable);
     // What XENMAPSPACE_gmfn does with the page that is to move.

@@ -18,15 +18,7 @@ fn ports_run_out() {
         last = world.alloc(1, 2);
     }
     assert_eq!(last, MAX_PORTS - 1);
-    let arg = EvtchnAllocUnbound {
-        dom: DOMID_SELF,
-        remote_dom: 2,
-        port: 0,
-    };
-    assert_eq!(
-        world.call(1, EVTCHNOP_ALLOC_UNBOUND, arg),
-        Err(Errno::ENOSPC)
-    );
+    assert_eq!(world.try_alloc(1, 2), Err(Errno::ENOSPC));
     world
         .call(1, EVTCHNOP_CLOSE, EvtchnClose { port: 77 })
         .unwrap();
@@ -104,15 +96,7 @@ fn the_dying_get_no_ports() {
     let mut world = World::new();
     let (one, _) = world.channel();
     world.table(2, Table::begin_death);
-    let arg = EvtchnAllocUnbound {
-        dom: DOMID_SELF,
-        remote_dom: 2,
-        port: 0,
-    };
-    assert_eq!(
-        world.call(2, EVTCHNOP_ALLOC_UNBOUND, arg),
-        Err(Errno::EINVAL)
-    );
+    assert_eq!(world.try_alloc(2, 2), Err(Errno::EINVAL));
     assert!(close_all(&world, DomId(2)));
     assert_eq!(world.status(1, one).status, EVTCHNSTAT_UNBOUND);
 }

@@ -47,16 +47,7 @@ fn steps(hostile: bool) -> impl Strategy<Value = Vec<Step>> {
 fn play(guest: &mut Guest, channels: &[(u32, u32)], step: &Step, hostile: bool) -> Vec<u32> {
     match *step {
         Step::Send(index) => {
-            guest
-                .world
-                .call(
-                    1,
-                    EVTCHNOP_SEND,
-                    EvtchnSend {
-                        port: channels[index].0,
-                    },
-                )
-                .unwrap();
+            guest.world.send(1, channels[index].0).unwrap();
         }
         Step::Unmask(port) => {
             let _ = guest.world.call(2, EVTCHNOP_UNMASK, EvtchnUnmask { port });
@@ -125,7 +116,7 @@ proptest! {
         }
         let before = guest.world.take_notified();
         prop_assert!(before.iter().all(|(domain, _)| *domain == 2));
-        guest.world.call(2, EVTCHNOP_SEND, EvtchnSend { port: channels[0].1 }).unwrap();
+        guest.world.send(2, channels[0].1).unwrap();
         prop_assert_eq!(guest.world.take_notified().len(), 1);
     }
 }

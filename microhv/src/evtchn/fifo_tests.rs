@@ -98,16 +98,7 @@ fn events_queue_in_order_and_by_priority() {
         Err(Errno::EINVAL)
     );
     for index in [2, 0, 1, 3, 0] {
-        guest
-            .world
-            .call(
-                1,
-                EVTCHNOP_SEND,
-                EvtchnSend {
-                    port: channels[index].0,
-                },
-            )
-            .unwrap();
+        guest.world.send(1, channels[index].0).unwrap();
     }
     let upcalls: Vec<_> = guest
         .world
@@ -131,10 +122,7 @@ fn masked_events_wait_for_the_unmask_and_moved_ones_change_queues() {
     let (one, two) = guest.world.channel();
     guest.drain(0);
     guest.word(two).fetch_or(MASKED, SeqCst);
-    guest
-        .world
-        .call(1, EVTCHNOP_SEND, EvtchnSend { port: one })
-        .unwrap();
+    guest.world.send(1, one).unwrap();
     assert_eq!(
         guest.world.take_notified(),
         [(
@@ -169,14 +157,8 @@ fn masked_events_wait_for_the_unmask_and_moved_ones_change_queues() {
     // Port 2 left vCPU 0's queue for vCPU 1's; its old place as a tail there must not be linked to.
     let (other, other_two) = guest.world.channel();
     assert_eq!(guest.drain(0), [other_two]);
-    guest
-        .world
-        .call(1, EVTCHNOP_SEND, EvtchnSend { port: one })
-        .unwrap();
-    guest
-        .world
-        .call(1, EVTCHNOP_SEND, EvtchnSend { port: other })
-        .unwrap();
+    guest.world.send(1, one).unwrap();
+    guest.world.send(1, other).unwrap();
     assert_eq!(guest.drain(0), [other_two]);
     assert_eq!(guest.drain(1), [two]);
 }
@@ -186,9 +168,7 @@ fn events_from_before_the_words_exist_are_raised_when_they_do() {
     let mut world = World::new();
     let (one, two) = world.channel();
     let (early, early_two) = world.channel();
-    world
-        .call(1, EVTCHNOP_SEND, EvtchnSend { port: early })
-        .unwrap();
+    world.send(1, early).unwrap();
     let control = world.page(100, 2);
     let words = world.page(200, 2);
     let arg = EvtchnInitControl {
@@ -238,9 +218,7 @@ fn events_from_before_the_words_exist_are_raised_when_they_do() {
         world.call(2, EVTCHNOP_INIT_CONTROL, arg),
         Err(Errno::EINVAL)
     );
-    world
-        .call(1, EVTCHNOP_SEND, EvtchnSend { port: one })
-        .unwrap();
+    world.send(1, one).unwrap();
     world.shared[&2].atomic_u8(0).store(0, SeqCst);
     world.take_notified();
     world
@@ -306,10 +284,7 @@ fn a_linked_port_is_not_given_out_again() {
     let mut guest = fifo_guest();
     let (one, two) = guest.world.channel();
     guest.drain(0);
-    guest
-        .world
-        .call(1, EVTCHNOP_SEND, EvtchnSend { port: one })
-        .unwrap();
+    guest.world.send(1, one).unwrap();
     guest
         .world
         .call(2, EVTCHNOP_CLOSE, EvtchnClose { port: two })

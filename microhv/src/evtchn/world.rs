@@ -85,12 +85,17 @@ impl World {
     }
 
     pub fn alloc(&mut self, dom: u16, remote_dom: u16) -> u32 {
+        self.try_alloc(dom, remote_dom).unwrap()
+    }
+
+    pub fn try_alloc(&mut self, dom: u16, remote_dom: u16) -> Result<u32, Errno> {
         let arg = EvtchnAllocUnbound {
             dom: DOMID_SELF,
             remote_dom,
             ..Default::default()
         };
-        self.call(dom, EVTCHNOP_ALLOC_UNBOUND, arg).unwrap().port
+        let done = self.call(dom, EVTCHNOP_ALLOC_UNBOUND, arg)?;
+        Ok(done.port)
     }
 
     pub fn bind(&mut self, dom: u16, remote_dom: u16, remote_port: u32) -> Result<u32, Errno> {

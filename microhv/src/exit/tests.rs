@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::arch::cpu::ports;
+use crate::console::ring::{SIZE, read_from};
 use crate::domain::tests::{alone, destroy};
 use crate::domain::{Domain, create};
 use crate::hypercall::populate;
 use crate::mm::PageArc;
 use crate::types::{DomId, Gfn, Mfn};
 use crate::vcpu::{CpuState, IoAccess, backend};
+use config::xen_cmdline::{Level, LogLevel};
 use core::sync::atomic::Ordering;
 use std::sync::MutexGuard;
 use xen_abi::sched::SHUTDOWN_POWEROFF;
@@ -174,6 +176,8 @@ fn an_interrupt_command_reaches_the_other_vcpu() {
     );
     assert_eq!(machine.other.vlapic.pending(), Some(0xfb));
     assert_eq!(machine.vcpu.vlapic.pending(), None);
+    let kicked = [&machine.vcpu, &machine.other].map(|vcpu| vcpu.sched.is_notified());
+    assert_eq!(kicked, [false, true]);
     handle(
         &machine.vcpu,
         &mut run,
@@ -266,6 +270,29 @@ fn ports_nobody_owns_read_as_ones() {
         port(&mut run, &machine, 0xe9, 1, false, 0x141);
         assert_eq!(run.hw.registers().rip, rip);
     }
+}
+
+#[test]
+fn what_is_written_to_the_debug_port_is_in_the_log() {
+    let (machine, mut run) = (Machine::new(), running());
+    let all = LogLevel {
+        always: Level::Debug,
+        rate_limited: Level::Debug,
+    };
+    crate::console::set_levels(all, all);
+    // One byte, however wide the register; another test may have begun a line.
+    for byte in b"\nport e9\n" {
+        port(&mut run, &machine, 0xe9, 1, false, 0x100 | u64::from(*byte));
+    }
+    let (mut at, mut log) = (0, std::vec![0; SIZE]);
+    let count = read_from(&mut at, &mut log);
+    let log = std::string::String::from_utf8_lossy(&log[..count]);
+    let line = std::format!("({}) ", machine.domain.id);
+    let said = log.lines().filter(|said| said.starts_with(&line));
+    assert!(
+        said.clone().any(|said| said.ends_with(": port e9")),
+        "{log}"
+    );
 }
 
 #[test]

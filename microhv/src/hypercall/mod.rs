@@ -74,17 +74,8 @@ pub fn dispatch(vcpu: &Vcpu, run: &mut VcpuRun) -> After {
             return After::Yield;
         }
         Err(errno) => {
-            // What does not find room is left out: one of ours may have become an enemy.
-            if vcpu.domain.id.0 < FIRST_GUEST.load(Ordering::Relaxed) as u16
-                && !console::is_crowded()
-            {
-                log::debug!(
-                    "{}: hypercall {} ({:#x}, {:#x}) refused: {errno:?}",
-                    *vcpu.domain,
-                    nr::name(number).unwrap_or("?"),
-                    caller.argument(0),
-                    caller.argument(1),
-                );
+            if vcpu.domain.id.0 < FIRST_GUEST.load(Ordering::Relaxed) as u16 {
+                log_refused(&caller, number, errno);
             }
             (errno.to_ret() as u64, After::Resume)
         }
@@ -116,6 +107,27 @@ fn call(caller: &mut Caller<'_>, number: u32) -> Result {
             Err(Errno::ENOSYS)
         }
     }
+}
+
+/// Logs what was refused to one of ours. What finds no room is only counted, since it may have become an enemy; the next line
+/// says how many.
+fn log_refused(caller: &Caller<'_>, number: u32, errno: Errno) {
+    static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+    if console::is_crowded() {
+        LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
+    if left_out > 0 {
+        log::debug!("{left_out} refused hypercalls were not logged");
+    }
+    log::debug!(
+        "{}: hypercall {} ({:#x}, {:#x}) refused: {errno:?}",
+        *caller.vcpu.domain,
+        nr::name(number).unwrap_or("?"),
+        caller.argument(0),
+        caller.argument(1),
+    );
 }
 
 /// Says once that a hypercall is not there.

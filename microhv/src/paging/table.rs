@@ -256,7 +256,8 @@ impl Table {
 
     /// The first leaf that ends above frame `from` and starts below frame `end`.
     pub fn next(&self, from: u64, end: u64) -> Option<(Gfn, Mapping)> {
-        self.seek(&mut Gfn(from), end, &mut u64::MAX.clone())
+        let mut looks = u64::MAX;
+        self.seek(&mut Gfn(from), end, &mut looks)
     }
 
     /// The same from `cursor` on, which moves to where it ends, in at most `looks` looks at a place, which are counted down.

@@ -193,8 +193,8 @@ fn map_bar(
     neighbours: &[Function],
     owner: &Domain,
 ) -> Result<(), Errno> {
-    let end = bar.base.checked_add(bar.size).ok_or(Errno::EINVAL)?;
-    if bar.base == 0 || bar.size > LARGEST_BAR || end > 1 << 46 {
+    let end = bar.end().ok_or(Errno::EINVAL)?;
+    if bar.base == 0 || bar.size > LARGEST_BAR {
         return Err(Errno::EINVAL);
     }
     let (first, last) = (bar.base & !0xfff, end.next_multiple_of(4096));

@@ -30,6 +30,12 @@ impl Bar {
             (self.wide as u32) << 2 | (self.prefetchable as u32) << 3
         }
     }
+
+    /// The address after its last byte; None if no address of this machine's is that high: devices say what they like.
+    pub fn end(&self) -> Option<u64> {
+        let end = self.base.checked_add(self.size);
+        end.filter(|end| *end <= 1 << 46)
+    }
 }
 
 /// Finds out what the device decodes by writing all ones, with decoding off meanwhile; everything is as before on return.

@@ -32,9 +32,9 @@ impl Capability {
         let table = space.read32(sbdf, at + 4);
         let count = (control & 0x7ff) + 1;
         let bar = bars.get((table & 7) as usize).filter(|bar| !bar.io)?;
-        let offset = u64::from(table & !7);
-        let address = bar.base.checked_add(offset)?;
-        let fits = offset + u64::from(count) * ENTRY as u64 <= bar.size;
+        let end = bar.end()?;
+        let address = bar.base + u64::from(table & !7);
+        let fits = address + u64::from(count) * ENTRY as u64 <= end;
         fits.then_some(Self { at, count, address })
     }
 
@@ -153,6 +153,15 @@ mod tests {
         for table in [0x1000 | 1, 0xfd8 | 1, 6, 7, 0] {
             let (space, bars) = device(table);
             assert_eq!(Capability::find(&space, DEVICE, &bars), None, "{table:#x}");
+        }
+    }
+
+    #[test]
+    fn a_bar_where_no_address_is_holds_no_table() {
+        for base in [0u64.wrapping_sub(48), 0u64.wrapping_sub(4096), 1 << 46] {
+            let (space, mut bars) = device(1);
+            bars[1].base = base;
+            assert_eq!(Capability::find(&space, DEVICE, &bars), None, "{base:#x}");
         }
     }
 

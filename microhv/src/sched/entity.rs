@@ -101,7 +101,7 @@ impl Entity {
     }
 
     /// Has anything come since [`Self::begin_look`]?
-    pub(super) fn is_notified(&self) -> bool {
+    pub fn is_notified(&self) -> bool {
         self.notified.load(Ordering::SeqCst)
     }
 

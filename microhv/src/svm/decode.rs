@@ -87,6 +87,7 @@ pub fn decode(vmcb: &Vmcb, registers: &Registers, nrip: bool) -> (Exit, u64) {
     (exit, if told { vmcb.nrip } else { counted })
 }
 
+/// EXITINFO1 of an IOIO exit (volume 2, 15.10.2).
 fn io(info: u64) -> IoAccess {
     IoAccess {
         port: (info >> 16) as u16,

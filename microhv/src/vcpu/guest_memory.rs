@@ -91,8 +91,7 @@ impl Translation {
         } else {
             return None;
         };
-        // Only the three-level form keeps its root outside a page of its own.
-        // The root of the three-level form is four entries without permissions; the address has 32 bits then.
+        // The root of the three-level form is four entries without permissions, not a page of its own; its address has 32 bits.
         let three = shape.levels == 3;
         let mut table = self.cr3 & if three { 0xffff_ffe0 } else { ADDRESS };
         for level in (1..=shape.levels).rev() {

@@ -78,6 +78,7 @@ pub const EFER_LME: u64 = 1 << 8;
 pub const EFER_LMA: u64 = 1 << 10;
 /// The PAT register after reset (AMD64 manual, volume 2, 7.8.2).
 pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+
 /// Each of its eight entries is a memory type that exists.
 pub fn is_pat(value: u64) -> bool {
     let mut entries = value.to_le_bytes().into_iter();

@@ -103,7 +103,9 @@ impl Machine {
             None => "nogui",
         };
         // They tell of each virtual interrupt.
-        let quiet: String = (0..*cpus).map(|cpu| format!(", cpu{cpu}=ignore")).collect();
+        let quiet: String = (0..*cpus)
+            .map(|cpu| format!(", cpu{cpu:x}=ignore"))
+            .collect();
         let mut text = format!(
             "config_interface: textconfig\n\
              display_library: {display}\n\

@@ -224,7 +224,7 @@ pub(super) fn two_checks(stage: &Stage, what: &str, words: &str) -> Result<Archi
     Ok(archive)
 }
 
-/// Plays them; says what the console said. `features` are added to the machine's CPU.
+/// `VCPUOP_initialise` with PAE paging, good and bad.
 fn pae(stage: &Stage) -> Result<()> {
     let mut archive = stage.archive()?;
     archive.file("boot/faulty", &stage.images().faulty);
@@ -259,6 +259,7 @@ pub(super) fn pae_paging(running: &mut Running) -> Result<()> {
     Ok(())
 }
 
+/// Plays them; says what the console said. `features` are added to the machine's CPU.
 fn cpu(stage: &Stage, features: &str, words: &str) -> Result<String> {
     let mut machine = stage.machine();
     machine.cpus = 1;
