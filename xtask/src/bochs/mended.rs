@@ -20,7 +20,7 @@ const CHECKSUM: &str = "SHA256:78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8e
 const HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// What building it needs.
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 2] = [
     Tool {
         program: "g++",
         package: "g++",
@@ -30,11 +30,6 @@ const TOOLS: [Tool; 3] = [
         program: "make",
         package: "make",
         purpose: "builds Bochs for a test",
-    },
-    Tool {
-        program: "xz",
-        package: "xz-utils",
-        purpose: "unpacks Bochs's source",
     },
 ];
 
@@ -105,9 +100,9 @@ pub fn get() -> Result<PathBuf> {
             fs::remove_dir_all(place)?;
         }
     }
-    let source = work.join("source");
-    fs::create_dir_all(&source)?;
-    unpack(&work.join("bochs.orig.tar.xz"), &source)?;
+    fs::create_dir_all(&work)?;
+    unpack(&work.join("bochs.orig.tar.xz"), &work)?;
+    let source = work.join("bochs-3.0");
     for mend in &MENDS {
         mend.apply(&source)?;
     }
@@ -135,16 +130,17 @@ pub fn get() -> Result<PathBuf> {
     Ok(target)
 }
 
-/// Downloads the source as `archive`, and unpacks it into `folder`.
+/// Downloads the source as `archive`, and unpacks it into `folder`, where it is in a folder of its own.
 fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let place = format!("{}/{SOURCE}", suite::mirror());
     step("Downloading", &format!("{place}, once"));
     let mut apt = Command::new(HELPER);
     let apt = apt.args(["download-file", &place]).arg(archive);
     host::quiet(apt.arg(CHECKSUM)).context("cannot fetch the source of Bochs 3.0")?;
-    let mut tar = Command::new("tar");
-    tar.arg("-xf").arg(archive).arg("-C").arg(folder);
-    host::quiet(tar.arg("--strip-components=1"))
+    let packed = fs::File::open(archive)?;
+    let unpacked = liblzma::read::XzDecoder::new(packed);
+    tar::Archive::new(unpacked).unpack(folder)?;
+    Ok(())
 }
 
 /// What it was made of: a changed one is made again.
@@ -167,5 +163,34 @@ impl Mend {
         );
         fs::write(&file, text.replace(self.line, self.mended))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mend_changes_the_one_line_that_it_knows() {
+        let folder = std::env::temp_dir().join(format!("microhv-mend-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("a.cc");
+        let mend = Mend {
+            file: "a.cc",
+            line: "  old();\n",
+            mended: "  new();\n  more();\n",
+        };
+        fs::write(&file, "{\n  old();\n}\n").unwrap();
+        mend.apply(&folder).unwrap();
+        let mended = fs::read_to_string(&file).unwrap();
+        assert_eq!(mended, "{\n  new();\n  more();\n}\n");
+        for (text, found) in [(mended.as_str(), 0), ("  old();\n  old();\n", 2)] {
+            fs::write(&file, text).unwrap();
+            let error = mend.apply(&folder).unwrap_err().to_string();
+            let says = format!("a.cc has the line to be mended {found} times");
+            assert!(error.starts_with(&says), "{error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        fs::remove_dir_all(folder).unwrap();
     }
 }
