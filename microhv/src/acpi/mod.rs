@@ -71,7 +71,7 @@ impl Machine {
     }
 }
 
-/// A whole table, header included, by its signature: `DMAR`, `IVRS`. `None` if the
+/// A whole table, header included, by its signature: `DMAR`, `IVRS`, `MCFG`. `None` if the
 /// machine does not have it.
 pub fn table(signature: &[u8; 4]) -> Option<&'static [u8]> {
     tables::raw(signature)

@@ -7,6 +7,7 @@ use crate::mm::ranges::Range;
 use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
+use acpi::mcfg::Mcfg;
 use acpi::sdt::{SdtHeader, Signature};
 use acpi::{AcpiHandler, AcpiTable, AcpiTables, PhysicalMapping};
 use core::ptr::NonNull;
@@ -164,6 +165,7 @@ pub fn raw(signature: &[u8; 4]) -> Option<&'static [u8]> {
     match signature {
         b"DMAR" => bytes::<Dmar>(),
         b"IVRS" => bytes::<Ivrs>(),
+        b"MCFG" => bytes::<Mcfg>(),
         _ => None,
     }
 }

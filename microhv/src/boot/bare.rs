@@ -228,7 +228,7 @@ fn take_over_devices(boot: &Boot) {
     use iommu::InitError;
     pci::init();
     match iommu::init(&boot.orders.options.iommu, acpi::table) {
-        Ok(()) => {}
+        Ok(()) => pci::redirect_peers(),
         Err(InitError::Off) => {
             log::warn!("IOMMU: off (iommu=off): no device is assigned to any domain");
         }

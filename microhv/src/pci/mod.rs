@@ -1,5 +1,6 @@
 //! PCI devices: finding them, giving them to driver domains, and what those domains may do with them.
 
+mod acs;
 mod assign;
 mod bar;
 mod binding;
@@ -17,6 +18,7 @@ pub use fault::note_fault;
 pub use msi::set_message;
 pub use sbdf::Sbdf;
 
+use crate::acpi;
 use crate::domain::Domain;
 use crate::types::DomId;
 use assign::{Assignment, Recovering};
@@ -64,6 +66,19 @@ pub fn init() {
     }
 }
 
+/// Has every function that can send up to the IOMMU what its peers want of each other. Once, at boot, when there is one.
+pub fn redirect_peers() {
+    let devices = DEVICES.lock();
+    if acpi::table(b"MCFG").is_none() {
+        log::warn!("PCI: no MCFG table, so ACS cannot be turned on");
+    }
+    for function in &devices.functions.list {
+        if acs::redirect(&Ports, function.sbdf) {
+            log::debug!("PCI: {} has ACS on", function.sbdf);
+        }
+    }
+}
+
 /// Gives the device at `sbdf` to a domain: registers mapped, DMA through the domain's own tables.
 ///
 /// # Errors
@@ -83,6 +98,20 @@ pub fn assign(owner: &Domain, sbdf: Sbdf) -> Result<(), AssignError> {
     let mut recovering = devices.recovering.iter();
     if let Some(at) = recovering.position(|device| device.sbdf == sbdf) {
         devices.recovering.swap_remove(at).finish(&Ports);
+    }
+    // A reset turned it off.
+    acs::redirect(&Ports, sbdf);
+    let others = devices.assigned.iter().filter(|it| it.domain != owner.id);
+    for other in others {
+        let redirects = |at| acs::redirect(&Ports, at);
+        if let Some(open) = acs::between(&Ports, function, &other.function, &redirects) {
+            log::warn!(
+                "PCI: {sbdf} ({}) and {} ({}) may reach each other's registers behind the IOMMU's back: {open} has no ACS. Give them to one domain",
+                owner.id,
+                other.sbdf,
+                other.domain
+            );
+        }
     }
     let assignment = assign::hand_over(&Ports, function, &devices.functions.list, owner)?;
     log::info!(

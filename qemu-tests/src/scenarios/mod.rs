@@ -1,5 +1,6 @@
 //! The stories that are told about microhv, by subject.
 
+mod acs;
 mod amdvi;
 mod bochs;
 mod boot;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Scenario> {
         machines::SCENARIOS,
         input::SCENARIOS,
         isolation::SCENARIOS,
+        acs::SCENARIOS,
         amdvi::SCENARIOS,
         vtd::SCENARIOS,
         faults::SCENARIOS,

@@ -48,6 +48,8 @@ fn main(boot: &'static domain::Boot) {
         _ => log::error!("faulty: do={what}?"),
     }
     loop {
+        // Taken, or the wait ends at once, for ever.
+        domain::event::take_pending().for_each(drop);
         domain::event::wait(None);
     }
 }
