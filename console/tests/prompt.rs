@@ -7,6 +7,17 @@ use machine::Pretend;
 use proptest::prelude::*;
 use typing::{CFG, archive, booted, type_line};
 
+/// The hypervisor's log comes between prints: not within a line, then.
+#[test]
+fn a_line_is_printed_in_one_go() {
+    let archive = archive(CFG);
+    let mut app = booted(&archive);
+    type_line(&mut app, "xl list");
+    let mut lines = app.host.prints.iter();
+    let line = lines.find(|bytes| bytes.starts_with(b"blkback ")).unwrap();
+    assert!(line.ends_with(b"\r\n"));
+}
+
 #[test]
 fn other_subcommands() {
     let archive = archive(CFG);

@@ -162,10 +162,9 @@ impl<'a, H: Host> App<'a, H> {
         self.host.print(&bytes);
     }
 
-    /// Shows a line.
+    /// Shows a line, in one go: the hypervisor's log comes between lines then.
     pub(crate) fn say(&mut self, line: &str) {
-        self.show(line);
-        self.show("\n");
+        self.show(&alloc::format!("{line}\n"));
     }
 
     /// Says what is wrong: standard error, where there is such a thing.

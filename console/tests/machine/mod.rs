@@ -42,6 +42,8 @@ pub struct Pretend {
     pub store: BTreeMap<String, String>,
     pub introduced: BTreeMap<DomId, (u64, u32)>,
     pub screen: Vec<u8>,
+    /// The same, as it was printed.
+    pub prints: Vec<Vec<u8>>,
     pub typed: Vec<u8>,
     pub now: u64,
     pub free_pages: u64,
@@ -320,6 +322,7 @@ impl Consoles for Pretend {
 impl Machine for Pretend {
     fn print(&mut self, bytes: &[u8]) {
         self.screen.extend(bytes);
+        self.prints.push(bytes.to_vec());
     }
     fn typed(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.typed)

@@ -43,9 +43,13 @@ fn write(caller: &Caller<'_>, count: usize, buffer: u64) -> Result {
         let mut bytes = [0; CHUNK];
         let read = (count - done).min(CHUNK);
         memory.read(done, &mut bytes[..read])?;
-        // A line of the log is longer than what makes it: one at a time finds room.
         let mut text = bytes[..read].iter();
-        let end = text.position(|byte| *byte == b'\n' && !domain.privileged);
+        let end = match domain.privileged {
+            // The log comes between lines, where there are any.
+            true => text.rposition(|byte| *byte == b'\n'),
+            // A line of the log is longer than what makes it: one at a time finds room.
+            false => text.position(|byte| *byte == b'\n'),
+        };
         let piece = end.map_or(read, |end| end + 1);
         if domain.privileged {
             console::raw_write(&bytes[..piece]);

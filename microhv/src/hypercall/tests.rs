@@ -184,10 +184,16 @@ fn only_a_vcpu_with_a_state_is_started() {
 
 #[test]
 fn a_long_write_to_the_console_is_issued_again_for_the_rest() {
+    let _alone = alone();
+    for (privileged, bytes) in [(false, 2), (true, 4)] {
+        console_pieces(&Guest::with_privilege(privileged), bytes);
+    }
+}
+
+/// A piece has no part of a line, unless it has nothing else; of `a` and `b`, a line each, it has so many bytes.
+fn console_pieces(guest: &Guest, bytes: u64) {
     use crate::arch::timer;
     const COUNT: u64 = 1000;
-    let _alone = alone();
-    let guest = Guest::new();
     let mut run = guest.vcpu.run_state();
     let registers = run.hw.registers_mut();
     [registers.rdi, registers.rsi, registers.rdx] = [CONSOLEIO_WRITE.into(), COUNT, ARGUMENT];
@@ -207,7 +213,7 @@ fn a_long_write_to_the_console_is_issued_again_for_the_rest() {
     let after = |piece| [CONSOLEIO_WRITE.into(), COUNT - piece, ARGUMENT + piece];
     assert_eq!(pieces(), Some(after(256)), "one piece in any case");
     guest.write(ARGUMENT, b"a\nb\n");
-    assert_eq!(pieces(), Some(after(2)), "one line");
+    assert_eq!(pieces(), Some(after(bytes)), "whole lines");
     drop(run);
     destroy(&guest.domain);
 }
