@@ -1,5 +1,7 @@
 //! Checks that say what was seen when they fail.
 
+use std::time::Instant;
+
 use anyhow::{Result, bail};
 
 use crate::machine::prompt::Answer;
@@ -28,10 +30,11 @@ pub fn row<'a>(list: &'a str, name: &str) -> Result<Vec<&'a str>> {
     let rows = list
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    match rows
-        .into_iter()
-        .find(|columns| columns.first() == Some(&name) && columns.len() == 6)
-    {
+    // "NAME (domain 6) has crashed: destroy", which Domain-0 says whenever it is so, has six words too.
+    let number = |columns: &[&str]| columns.get(1)?.parse::<u16>().ok();
+    match rows.into_iter().find(|columns| {
+        columns.first() == Some(&name) && columns.len() == 6 && number(columns).is_some()
+    }) {
         Some(columns) => Ok(columns),
         None => bail!("no domain {name} in:\n{list}"),
     }
@@ -62,14 +65,77 @@ impl Running {
         }
     }
 
-    /// The machine must print `text` at some time, even before what was waited for last.
+    /// The machine must print a line with `text` at some time, even before what was waited for last; the line is returned.
     ///
     /// # Errors
     /// When it has not after [`HANG`].
-    pub fn prints(&mut self, text: &str) -> Result<()> {
-        if self.transcript().contains(text) {
-            return Ok(());
+    pub fn prints(&mut self, text: &str) -> Result<String> {
+        self.prints_line(text, |line| line.contains(text))
+    }
+
+    /// The same for a line that `is_it` tells; `what` is for the message.
+    ///
+    /// # Errors
+    /// See [`Self::prints`].
+    pub fn prints_line(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String> {
+        // A line comes in pieces.
+        let find = |said: &str| {
+            let mut lines = said.split_inclusive('\n');
+            let found = lines.find(|line| line.ends_with('\n') && is_it(line))?;
+            Some(found.trim_end().to_owned())
+        };
+        self.wait_anywhere(&format!("line with \"{what}\""), HANG, find)
+    }
+
+    /// What the machine holds when it is quiet: a backend lets go of what it has of a guest some time after the guest has
+    /// gone, and Domain-0 keeps the last, unfinished line of a guest's console a little longer than the guest.
+    ///
+    /// # Errors
+    /// When it is not quiet after [`HANG`].
+    pub fn holdings(&mut self) -> Result<String> {
+        let deadline = Instant::now() + HANG;
+        let mut last = String::new();
+        loop {
+            self.xl("sleep 1")?;
+            let now = self.xl("xl debug-use")?;
+            if now == last {
+                return Ok(now);
+            }
+            if Instant::now() > deadline {
+                bail!("what is held changes all the time:\n{last}{now}");
+            }
+            last = now;
         }
-        self.wait_for(text, HANG).map(drop)
+    }
+
+    /// The machine must hold the same as `before` at last.
+    ///
+    /// # Errors
+    /// When it does not after [`HANG`].
+    pub fn holds(&mut self, before: &str) -> Result<()> {
+        let deadline = Instant::now() + HANG;
+        loop {
+            let now = self.holdings()?;
+            if now == before {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("something is left behind; before:\n{before}\nafter:\n{now}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_one_of_the_table() {
+        let list = "tr (domain 6) has crashed: destroy\nName   ID   Mem VCPUs  State  Time(s)\n\
+                    bridge  2    16     1     -b----       0.0\n";
+        assert!(row(list, "tr").is_err());
+        assert!(row(list, "Name").is_err());
+        assert_eq!(row(list, "bridge").unwrap()[1..3], ["2", "16"]);
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::archive::Archive;
 use crate::disk::{self, Partition};
 use crate::fat;
-use crate::machine::prompt::Answer;
+use crate::machine::prompt::{Answer, without_log};
 use crate::machine::serial::Running;
 use crate::scenario::{HANG, Stage};
 use crate::small_root;
@@ -133,20 +133,6 @@ impl Stage<'_> {
     }
 }
 
-/// Whether `line` is one that comes whenever it comes: the guest's own, such as that about its address, and the log's,
-/// `(XEN) [    0.123456] …` and `(d4) [    0.123456] …`.
-fn comes_anytime(line: &str) -> bool {
-    let logged = line.strip_prefix('(').and_then(|rest| {
-        let (who, rest) = rest.split_once(") [")?;
-        let is_domain = |who: &str| {
-            who.strip_prefix('d')
-                .is_some_and(|id| id.parse::<u16>().is_ok())
-        };
-        Some((who == "XEN" || is_domain(who)) && rest.contains("] "))
-    });
-    logged == Some(true) || line.starts_with("debian: ")
-}
-
 /// A partition with a copy of `root` for each of `guests`.
 fn volumes(guests: &[Guest], root: &Path) -> Result<Vec<Partition>> {
     let size = std::fs::metadata(root)?.len();
@@ -174,8 +160,10 @@ impl Running {
     pub fn attach_when_up(&mut self, guest: &str) -> Result<()> {
         self.attach(guest)?;
         self.wait_for("debian: up", HANG)?;
-        // What the kernel has to say would come between the lines of commands; dmesg has it all the same.
-        self.guest("dmesg -n 1").map(drop)
+        // What the kernel has to say would come between the lines of commands, and within the marks of this one; dmesg has it
+        // all the same.
+        self.send("dmesg -n 1\r")?;
+        self.guest("true").map(drop)
     }
 
     /// Goes back to Domain-0's prompt.
@@ -205,11 +193,12 @@ impl Running {
             let start = said.find(&begin)? + begin.len();
             let end = start + said[start..].find(&finish)?;
             let (code, _) = said[end + finish.len()..].split_once(['\r', '\n'])?;
-            let said = said[start..end].replace('\r', "");
+            let said = without_log(&said[start..end].replace('\r', ""));
             let lines = said.split_inclusive('\n');
             let answer = Answer {
                 code: code.parse().ok()?,
-                text: lines.filter(|line| !comes_anytime(line)).collect(),
+                // The guest's own lines, such as that about its address, come whenever they come.
+                text: lines.filter(|line| !line.starts_with("debian: ")).collect(),
             };
             Some((answer, end + finish.len() + code.len()))
         })
@@ -227,13 +216,22 @@ impl Running {
         Ok(text)
     }
 
+    /// Waits until the shell's `condition` holds in the attached guest. Whatever is changed by somebody else needs its time.
+    ///
+    /// # Errors
+    /// When it does not hold after [`HANG`].
+    pub fn guest_until(&mut self, condition: &str) -> Result<()> {
+        self.guest(&format!("until {condition}; do usleep 100000; done"))
+            .map(drop)
+    }
+
     /// The attached guest must have got an address by DHCP; it is returned.
     ///
     /// # Errors
     /// When it gets none.
     pub fn guest_address(&mut self) -> Result<String> {
-        let wait = "i=0; until ip -4 addr show eth0 | grep -q inet || [ $i = 300 ]; do usleep 200000; i=$((i+1)); done";
-        let text = self.guest(&format!("{wait}; ip -4 addr show eth0 | grep inet"))?;
+        self.guest_until("ip -4 addr show eth0 2>/dev/null | grep -q inet")?;
+        let text = self.guest("ip -4 addr show eth0 | grep inet")?;
         let address = text
             .split_whitespace()
             .nth(1)
@@ -241,28 +239,5 @@ impl Running {
         Ok(address
             .with_context(|| format!("no address in {text}"))?
             .to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_others_are_known() {
-        for line in [
-            "debian: eth0 has 10.0.2.21/24 by DHCP\n",
-            "(d4) [   46.513610] bridge: INFO bridge::vif: vif7.0 joins bridge0\n",
-            "(XEN) [    0.641840] d4 (d4) has crashed\n",
-        ] {
-            assert!(comes_anytime(line), "{line}");
-        }
-        for line in [
-            "    inet 10.0.2.21/24 scope global eth0\n",
-            "(dx) [1] a\n",
-            "\n",
-        ] {
-            assert!(!comes_anytime(line), "{line}");
-        }
     }
 }

@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+
+use crate::scenario::HANG;
 
 /// `length` bytes that depend on `seed` (xorshift64; Marsaglia 2003).
 #[must_use]
@@ -48,6 +49,7 @@ impl Peer {
         let port = listener.local_addr()?.port();
         let thread = thread::spawn(move || {
             let (mut stream, _) = listener.accept()?;
+            stream.set_read_timeout(Some(HANG))?;
             stream.write_all(&bytes)?;
             if !bytes.is_empty() {
                 stream.shutdown(std::net::Shutdown::Write)?;
@@ -87,7 +89,7 @@ pub fn free_port() -> Result<u16> {
 /// When nobody answers or the status is not 200.
 pub fn http_get(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(HANG))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

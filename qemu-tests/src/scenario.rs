@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -144,6 +144,10 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When QEMU does not start.
     pub fn start(&self, machine: &Machine) -> Result<Running> {
+        if let Some(disk) = machine.disk.as_ref().filter(|_| !machine.snapshot) {
+            // It was made just now: else the machine's first flush would write all of it to the host's disk, and wait.
+            File::open(disk)?.sync_all()?;
+        }
         Running::start(machine, &self.new_log(), false)
     }
 

@@ -149,13 +149,39 @@ impl Running {
         limit: Duration,
         find: impl Fn(&str) -> Option<(T, usize)>,
     ) -> Result<T> {
+        let from = self.position;
+        let (value, length) = self.wait_from(from, what, limit, |text, lengths| {
+            find(text).map(|(value, length)| (value, lengths.original(length)))
+        })?;
+        self.position += length;
+        Ok(value)
+    }
+
+    /// Waits until `find` finds something in all that was printed, whatever has been looked at.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_anywhere<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
+        self.wait_from(0, what, limit, |text, _| find(text))
+    }
+
+    fn wait_from<T>(
+        &self,
+        from: usize,
+        what: &str,
+        limit: Duration,
+        find: impl Fn(&str, &Lengths) -> Option<T>,
+    ) -> Result<T> {
         let deadline = Instant::now() + limit;
-        let shared = Arc::clone(&self.shared);
-        let mut output = shared.lock();
+        let mut output = self.shared.lock();
         loop {
-            let (text, lengths) = lossy(output.bytes.get(self.position..).unwrap_or_default());
-            if let Some((value, length)) = find(&text) {
-                self.position += lengths.original(length);
+            let (text, lengths) = lossy(output.bytes.get(from..).unwrap_or_default());
+            if let Some(value) = find(&text, &lengths) {
                 return Ok(value);
             }
             if output.closed {
@@ -165,7 +191,8 @@ impl Running {
             if left.is_zero() {
                 bail!("no {what} within {} s", limit.as_secs());
             }
-            output = shared
+            output = self
+                .shared
                 .grown
                 .wait_timeout(output, left)
                 .unwrap_or_else(PoisonError::into_inner)

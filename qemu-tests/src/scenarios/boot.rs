@@ -1,5 +1,7 @@
 //! The machine comes up, says what it is, and goes down.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, bail};
 use serde_json::json;
 
@@ -191,7 +193,8 @@ fn page_rights(stage: &Stage) -> Result<()> {
     machine.cpus = 1;
     let mut running = stage.boot(machine, &stage.archive()?)?;
     running.wait_for("CPUs: 1 of 1 run", HANG)?;
-    for _ in 0..200 {
+    let deadline = Instant::now() + HANG;
+    while Instant::now() < deadline {
         let command = json!({ "command-line": "info tlb" });
         let answer = running.qmp("human-monitor-command", &command)?;
         let pages: Vec<_> = answer.as_str().unwrap_or_default().lines().collect();
@@ -205,7 +208,7 @@ fn page_rights(stage: &Stage) -> Result<()> {
         };
         let code = |line: &&&str| line.starts_with("ffffffff80200000:");
         let Some(first) = pages.iter().find(code) else {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             continue;
         };
         if flags(first).contains(['W', 'X']) {

@@ -30,15 +30,6 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// In the guest, waits until the shell's `condition` holds.
-fn until(running: &mut Running, condition: &str) -> Result<()> {
-    running
-        .guest(&format!(
-            "i=0; until {condition} || [ $i = 300 ]; do usleep 100000; i=$((i+1)); done; {condition}"
-        ))
-        .map(drop)
-}
-
 fn come_and_go(stage: &Stage) -> Result<()> {
     let guest = Guest::new("debian", None);
     let spare = Guest::new("spare", None);
@@ -65,7 +56,7 @@ fn come_and_go(stage: &Stage) -> Result<()> {
             bail!("xvdb is still there:\n{listed}");
         }
         running.attach("debian")?;
-        until(&mut running, "[ ! -e /sys/block/xvdb ]")?;
+        running.guest_until("[ ! -e /sys/block/xvdb ]")?;
         running.detach()?;
     }
     // What this guest writes, no other may.
@@ -86,13 +77,13 @@ fn come_and_go(stage: &Stage) -> Result<()> {
     for round in 0..2 {
         running.xl("xl network-attach debian mac=00:16:3e:0a:0b:0c bridge=bridge0")?;
         running.attach("debian")?;
-        until(&mut running, "[ -e /sys/class/net/eth0 ]")?;
+        running.guest_until("[ -e /sys/class/net/eth0 ]")?;
         running.guest("ip link set eth0 up && udhcpc -i eth0 -n -q -f -t 20 -T 1 -s /etc/udhcpc.script && ip -4 addr show eth0 | grep -q inet && grep -q 00:16:3e:0a:0b:0c /sys/class/net/eth0/address")?;
         running.detach()?;
         let by = ["0", "00:16:3e:0a:0b:0c"][round];
         running.xl(&format!("xl network-detach debian {by}"))?;
         running.attach("debian")?;
-        until(&mut running, "[ ! -e /sys/class/net/eth0 ]")?;
+        running.guest_until("[ ! -e /sys/class/net/eth0 ]")?;
         running.detach()?;
     }
     running.attach("debian")?;
@@ -177,7 +168,7 @@ fn attach_volume(running: &mut Running, guest: &str, name: &str) -> Result<()> {
         "xl block-attach {guest} /dev/gpt/{name},raw,xvdb,rw"
     ))?;
     running.attach(guest)?;
-    until(running, "[ -b /dev/xvdb ]")
+    running.guest_until("[ -b /dev/xvdb ]")
 }
 
 /// The attached guest reads nothing but zeros from `disk`, from a sector on.
@@ -209,7 +200,6 @@ fn volumes(stage: &Stage) -> Result<()> {
     let mut running = stage.boot(machine, &archive)?;
     running.wait_prompt(HANG)?;
     running.xl("volume create -V 64M data")?;
-    running.xl("sleep 1")?;
     let log = running.xl("cat /var/log/xen/hypervisor.log")?;
     check::contains(&log, &["131072 sectors were wiped by the disk itself"])?;
     let listed = running.xl("volume list")?;

@@ -81,6 +81,7 @@ fn three_guests(stage: &Stage) -> Result<()> {
     running.attach_when_up("one")?;
     let first = running.guest_address()?;
     running.guest("(nc -l -p 5000 >/tmp/heard) & true")?;
+    running.guest_until("netstat -l -t -n | grep -q :5000")?;
     running.detach()?;
     running.attach_when_up("two")?;
     let second = running.guest_address()?;
@@ -97,6 +98,7 @@ fn three_guests(stage: &Stage) -> Result<()> {
     let said = running.guest("sha256sum </tmp/said")?;
     running.detach()?;
     running.attach("one")?;
+    running.guest_until("! ps | grep -q '[n]c -l'")?;
     let heard = running.guest("sha256sum </tmp/heard")?;
     if heard.split_whitespace().next() != said.split_whitespace().next() {
         bail!("two said {said}, one heard {heard}");

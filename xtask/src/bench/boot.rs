@@ -26,7 +26,7 @@ pub fn boot(arguments: &cli::Bench) -> Result<ExitCode> {
     let counts = bench.count("boot", bench.machine(|_| {})?, |running| {
         running.wait_prompt(HANG)?;
         // The last of the service domains to be connected with another.
-        running.prints("joins bridge0 as uplink")
+        running.prints("joins bridge0 as uplink").map(drop)
     })?;
     println!("power-on to Domain-0's prompt, 1 CPU, TCG plugin: instructions");
     line("all", millions(counts.all()));

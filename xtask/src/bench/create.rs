@@ -24,7 +24,7 @@ pub fn create(arguments: &cli::Bench) -> Result<ExitCode> {
     step("Counting", "instructions to Domain-0's prompt");
     let ready = bench.count("create-ready", machine(&bench)?, |running| {
         running.wait_prompt(HANG)?;
-        running.prints("joins bridge0 as uplink")
+        running.prints("joins bridge0 as uplink").map(drop)
     })?;
     step("Counting", "instructions of a guest's creation and kernel");
     let guest = bench.count("create-guest", machine(&bench)?, |running| {

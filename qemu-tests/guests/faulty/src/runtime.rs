@@ -76,7 +76,8 @@ fn timer() -> Result<(), &'static str> {
     domain::time::sleep_until(start + Duration::from_millis(20));
     let slept = start.elapsed();
     ensure(slept >= Duration::from_millis(20), "woke early")?;
-    ensure(slept < Duration::from_secs(5), "woke late")
+    // The machine may be emulated, and slow.
+    ensure(slept < Duration::from_secs(60), "woke late")
 }
 
 fn loopback() -> Result<(Port, Port), &'static str> {
@@ -400,7 +401,7 @@ fn store() -> Result<(), &'static str> {
 }
 
 fn next_event(store: &mut Store) -> Result<alloc::string::String, &'static str> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while Instant::now() < deadline {
         if let Some(happened) = store.next_event().map_err(|_| "the connection broke")? {
             return Ok(happened.path);

@@ -21,6 +21,8 @@ const MAGIC: [u8; 16] = *b"microhv DMA page";
 const OWN: u64 = 0x800;
 /// Longer than a device takes.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After this long something hangs: the machine may be emulated, and slow.
+const HANG: Duration = Duration::from_secs(60);
 
 /// Reads a sector into our own memory, then the same sector to `target`.
 pub fn attack(boot: &domain::Boot) {
@@ -47,7 +49,7 @@ fn try_attack(target: u64, page: u64, insist: bool) -> Result<(), &'static str> 
         .and_then(|list| list.into_iter().next())
         .ok_or("no device")?;
     let mut disk = Disk::new(&device, rings, address)?;
-    match disk.read(1, address + OWN, Instant::now() + PATIENCE) {
+    match disk.read(1, address + OWN, Instant::now() + HANG) {
         Outcome::Status(0) => log::info!("faulty: the device reads into this domain's memory"),
         other => {
             log::error!("faulty: {other:?} for our own memory");
@@ -55,7 +57,9 @@ fn try_attack(target: u64, page: u64, insist: bool) -> Result<(), &'static str> 
         }
     }
     let port = insist.then(|| insist::listen(&device)).transpose()?;
-    let outcome = disk.read(1, target, Instant::now() + PATIENCE);
+    // Where an IOMMU is in between, no answer may come.
+    let patience = if page == 0 { PATIENCE } else { HANG };
+    let outcome = disk.read(1, target, Instant::now() + patience);
     log::info!("faulty: {outcome:?} for {target:#x}");
     if let Some(port) = port {
         insist::insist(&mut disk, &device, &port, target)?;
