@@ -38,8 +38,7 @@ pub struct XenCmdline<'a> {
     pub guest_loglvl: LogLevel,
     /// `iommu`.
     pub iommu: Iommu,
-    /// `apicv`: the CPU delivers guests' interrupts by itself where it can. Off unless asked for, other than in Xen: see
-    /// docs/bochs.md.
+    /// `apicv`: the CPU delivers guests' interrupts by itself where it can.
     pub apicv: bool,
     /// `spec-ctrl`: what is done about speculation.
     pub spec_ctrl: SpecCtrl,
@@ -63,7 +62,7 @@ impl Default for XenCmdline<'_> {
             loglvl: LogLevel::LOGLVL_DEFAULT,
             guest_loglvl: LogLevel::GUEST_LOGLVL_DEFAULT,
             iommu: Iommu::default(),
-            apicv: false,
+            apicv: true,
             spec_ctrl: SpecCtrl::default(),
             sync_console: false,
             noreboot: false,

@@ -46,7 +46,8 @@ fn side_by_side(stage: &Stage) -> Result<()> {
     machine.cpus = 1;
     let mut running = stage.start_bochs(&machine)?;
     let vmx = work(&mut running)?;
-    let machine = bochs::delivering(stage, &archive, &guests)?;
+    let mut machine = bochs::delivering(stage, &archive, &guests)?;
+    machine.cpus = 1;
     let mut running = stage.start_bochs(&machine)?;
     let apicv = work(&mut running)?;
     let module = stage.module_for(&guests)?;

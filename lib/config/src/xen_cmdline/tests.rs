@@ -207,7 +207,7 @@ fn booleans() {
             && clean("noreboot=true").noreboot
             && clean("sync_console=1").sync_console
     );
-    assert!(!clean("").apicv && clean("apicv=0 apicv").apicv && !clean("apicv=1 apicv=0").apicv);
+    assert!(clean("").apicv && clean("apicv=0 apicv").apicv && !clean("apicv=1 apicv=0").apicv);
     assert!(!clean("noreboot no-noreboot").noreboot && !clean("noreboot noreboot=off").noreboot);
 }
 
