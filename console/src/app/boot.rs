@@ -24,7 +24,7 @@ pub(crate) const BRIDGE_NAME: &str = "bridge0";
 /// Folder with the guests to create at boot.
 const AUTO: &str = "etc/xen/auto/";
 /// How long the prompt waits for the network's uplink.
-const UPLINK_WAIT: u64 = 3_000_000_000;
+const UPLINK_WAIT: u64 = 10_000_000_000;
 /// How often it looks meanwhile whether netback is still there.
 const UPLINK_LOOK: u64 = 50_000_000;
 /// The xenbus state of a device in use.
