@@ -41,8 +41,8 @@ fn memory(address: u64, length: usize) -> Option<&'static [u8]> {
         return None;
     }
     let place = core::ptr::with_exposed_provenance((DIRECT_MAP + address) as usize);
-    // SAFETY: the boot page tables show all of the first 4 GiB; nobody writes the loader's structures after it has handed
-    // over, and their frames are not given to the allocator, or are no longer read when they are.
+    // The allocator does not get their frames, or they are no longer read when it does.
+    // SAFETY: the boot page tables show the first 4 GiB; nobody writes the loader's structures after it has handed over.
     Some(unsafe { core::slice::from_raw_parts(place, length) })
 }
 
@@ -55,8 +55,7 @@ fn stop(error: BootError) -> ! {
 fn copy(from: Range, to: u64) {
     let Some(from) = bytes(from) else { return };
     let to = core::ptr::with_exposed_provenance_mut((DIRECT_MAP + to) as usize);
-    // SAFETY: `lift` took the place out of the RAM that nobody uses, below `BOOT_LIMIT`, so nothing refers to it and
-    // it does not overlap `from`.
+    // SAFETY: `lift` took the place out of RAM that nobody uses, below `BOOT_LIMIT`: nothing refers to it, nor is it in `from`.
     unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
 }
 

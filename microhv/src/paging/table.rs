@@ -34,8 +34,7 @@ fn offset(gfn: u64, level: u32) -> usize {
 
 /// The entry `offset` bytes into `table`, a frame of a [`Table`].
 fn slot(table: Mfn, offset: usize) -> &'static AtomicU64 {
-    // SAFETY: every table frame was allocated by `new` or `insert_table`, entries lead only to such, and they are
-    // freed when the whole table is dropped.
+    // SAFETY: `new` or `insert_table` allocated the frame, as all that entries lead to; they are freed with the whole table.
     unsafe { phys::table_entry(table, offset) }
 }
 

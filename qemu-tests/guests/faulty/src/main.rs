@@ -23,6 +23,10 @@ mod runtime;
 #[cfg(target_os = "none")]
 mod store;
 
+/// After this long something hangs: the machine may be emulated, and slow.
+#[cfg(target_os = "none")]
+const HANG: core::time::Duration = core::time::Duration::from_secs(60);
+
 #[cfg(target_os = "none")]
 domain::entry!(main);
 

@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+use crate::HANG;
 use alloc::format;
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -20,9 +21,6 @@ use domain::xen_abi::io::xs_wire::{
 use domain::{Errno, Instant, Port, control};
 
 type Check = (&'static str, fn() -> Result<(), &'static str>);
-
-/// After this long something hangs: the machine may be emulated, and slow.
-const HANG: Duration = Duration::from_secs(60);
 
 /// In this order: the last ones leave a new connection.
 const CHECKS: &[Check] = &[
@@ -211,8 +209,8 @@ impl RawRing {
         let gfn = control::get_param(DOMID_SELF, HVM_PARAM_STORE_PFN).map_err(|_| "no ring")?;
         let port = control::get_param(DOMID_SELF, HVM_PARAM_STORE_EVTCHN).map_err(|_| "no port")?;
         let start = NonNull::new((gfn << 12) as *mut u8).ok_or("no ring")?;
-        // SAFETY: the page is the domain's own, mapped for its whole life, and outside of what the allocator hands out;
-        // the clients that used it have been forgotten.
+        // The clients that used it have been forgotten.
+        // SAFETY: the page is the domain's own, mapped for its whole life, and outside of what the allocator hands out.
         let page = unsafe { SharedMemory::new(start, 4096) };
         let port = Port::from_number(u32::try_from(port).map_err(|_| "no port")?);
         Ok(RawRing { page, port })

@@ -3,6 +3,7 @@
 use super::apic::{enable, set, window};
 use super::ensure;
 use super::traps::take_order;
+use crate::HANG;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use domain::Instant;
@@ -101,9 +102,6 @@ fn prepare() {
         word(index).store(0, Ordering::SeqCst);
     }
 }
-
-/// After this long something hangs: the machine may be emulated, and slow.
-const HANG: Duration = Duration::from_secs(60);
 
 /// Waits until word `index` is `value`.
 fn reaches(index: usize, value: u32) -> bool {

@@ -40,7 +40,7 @@ pub fn insist(
         disk.read(1, target, Instant::now() + Duration::from_millis(100));
         told |= event::wait_for(port, Some(Instant::now() + PAUSE));
     }
-    if !told && !event::wait_for(port, Some(Instant::now() + super::HANG)) {
+    if !told && !event::wait_for(port, Some(Instant::now() + crate::HANG)) {
         return Err("nobody told this domain");
     }
     pci::config_write(sbdf, 4, pci::config_read(sbdf, 4) | MASTER);

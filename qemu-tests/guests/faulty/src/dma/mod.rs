@@ -13,6 +13,7 @@ use core::time::Duration;
 use domain::Instant;
 use domain::memory::PageRange;
 
+use crate::HANG;
 use disk::{Disk, Outcome};
 
 /// First bytes of the page with the rings.
@@ -21,8 +22,6 @@ const MAGIC: [u8; 16] = *b"microhv DMA page";
 const OWN: u64 = 0x800;
 /// Longer than a device takes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After this long something hangs: the machine may be emulated, and slow.
-const HANG: Duration = Duration::from_secs(60);
 
 /// Reads a sector into our own memory, then the same sector to `target`.
 pub fn attack(boot: &domain::Boot) {
